@@ -1,0 +1,63 @@
+# Two commands to start with:  make demo   (edit pictures by editing words)   make test   (everything that is checked)
+#
+# PYTHON=python3.12      the interpreter that makes the environment
+# VENV=.venv             where it is made
+# PIP_ARGS="..."         passed to pip, for example an index of CPU builds of torch
+# OUT=out                where demo and figures write
+
+PYTHON   ?= python3
+VENV     ?= .venv
+PIP_ARGS ?=
+OUT      ?= out
+
+BIN     := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/cpu.txt $(PIP_ARGS)
+BASE    := $(VENV)/.installed
+DEV     := $(VENV)/.installed-dev
+
+.PHONY: help demo test check font figures bench clean
+.DEFAULT_GOAL := help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(BASE)  ## edit pictures by editing words, through the command line, into out/
+	@PATH="$(abspath $(BIN)):$$PATH" OUT="$(OUT)" examples/demo.sh
+
+test: $(DEV) font check  ## everything: style, types, tests
+	@$(BIN)/python -m pytest -q
+
+check: $(DEV)  ## style and types only
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+font:
+	@scripts/emoji_font.sh
+
+figures: $(BASE)  ## the paper's figures on storybook, PNG and PDF
+	@$(BIN)/wordbrush figures p2p-all -o $(OUT)/figures
+
+bench: $(DEV)  ## cost of control against plain generation, start-up time
+	@$(BIN)/python benchmarks/startup.py
+	@$(BIN)/python benchmarks/overhead.py
+
+clean:  ## remove the environment and what was written
+	rm -rf $(VENV) $(OUT) runs .pytest_cache .ruff_cache .hypothesis
+
+# The stamps make every call after the first one quick; a changed pyproject.toml or constraint installs again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else \
+	    "wordbrush needs Python 3.11 or newer, $(PYTHON) is %d.%d; choose another one with PYTHON=..." % v)'
+	@echo "Making the environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(BASE): pyproject.toml constraints/cpu.txt | $(BIN)/python
+	@echo "Installing wordbrush into $(VENV) (minutes the first time: torch for the CPU is large)"
+	@$(INSTALL) -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints/cpu.txt | $(BIN)/python
+	@echo "Installing wordbrush and its test tools into $(VENV)"
+	@$(INSTALL) -e '.[dev]'
+	@touch $(BASE) $@
