@@ -44,10 +44,10 @@ def _watercolor(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
 
 
 def _oil_painting(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
-    dabs = _dabs(_bend(picture, shift, 1.3), 5)
-    rich = (_saturate(dabs, 1.35) - 120) * 1.1 + 120
+    dabs = _dabs(_bend(picture, shift, 0.6), 3)
+    rich = (_saturate(dabs, 1.45) - 120) * 1.1 + 120
     strokes = np.roll(_STROKES, shift, (0, 1))
-    return rich + strokes[..., None] * np.float32([11, 10, 8])
+    return rich + strokes[..., None] * np.float32([14, 13, 11])
 
 
 def _pixel_art(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
