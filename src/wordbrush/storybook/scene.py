@@ -1,7 +1,8 @@
 """What a storybook picture shows, in data and in words.
 
-A `Scene` has one value per attribute; `caption` puts it into one of many English phrasings and `parse` takes every one
-of them back. The module needs neither numpy nor a font: it is the language of the storybook, not its pictures.
+A `Scene` has one value per attribute; `caption` puts it into one of many English phrasings and `parse`
+takes every one of them back. The module needs neither numpy nor a font: it is the storybook's language, not
+its look.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ COMPANIONS: tuple[str, ...] = ("balloon", "umbrella", "kite", "gift", "ball", "b
 COLOURS: tuple[str, ...] = ("red", "orange", "yellow", "green", "blue", "purple", "pink")
 COLOURABLE: frozenset[str] = frozenset(
     (
-        "cat", "horse", "rabbit", "elephant", "dinosaur", "fish", "car", "bus", "sailboat", "rocket", "tractor",
+        "cat", "horse", "rabbit", "elephant", "dinosaur", "fish",
+        "car", "bus", "sailboat", "rocket", "tractor",
         "apple", "rose", "mushroom", "house", "robot", "tent", "teapot",
     )
 )  # fmt: skip
@@ -52,7 +54,8 @@ class UnknownCaption(WordbrushError, ValueError):
 class Scene:
     """One picture of the storybook, attribute by attribute.
 
-    Raises `UnknownScene` for a value outside the vocabulary, and for a colour on a subject that is not in `COLOURABLE`.
+    Raises `UnknownScene` for a value outside the vocabulary and for a colour on a subject not in
+    `COLOURABLE`.
     """
 
     subject: str
@@ -88,8 +91,8 @@ def _require(attribute: str, value: str, known: tuple[str, ...]) -> None:
 def random_scene(rng: np.random.Generator) -> Scene:
     """Draw a scene: subject, place and time uniform, the rest with the storybook's fixed shares.
 
-    Plain style 40 % and 15 % for each of the other four; a companion in 30 %; a colour on 35 % of the subjects that can
-    carry one, but never in a pencil sketch, which hardly shows it.
+    Plain style 40 % and 15 % for each of the other four; a companion in 30 %; a colour on 35 % of the
+    subjects that can carry one, but never in a pencil sketch, which hardly shows it.
     """
     subject = SUBJECTS[rng.integers(len(SUBJECTS))]
     place = PLACES[rng.integers(len(PLACES))]
@@ -102,7 +105,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     return Scene(subject, place, time, style, colour, companion)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Words. The first form of each list is the canonical one; "" leaves the attribute unsaid.
 
 _PREPOSITIONS: dict[str, tuple[str, ...]] = {
@@ -162,9 +165,10 @@ _ARTICLES = ("a", "an", "the")
 def caption(scene: Scene, seed: int | None = None) -> str:
     """Describe a scene in words, at most 20 of them.
 
-    Without a seed: the canonical wording, ``"a cat on a beach at sunset"``. A seed chooses one of many phrasings (order,
-    prepositions, what stays unsaid); two scenes that differ in one attribute then get the same sentence with those words
-    changed, wherever both words allow it. ``parse(caption(scene, seed)) == scene`` for every seed.
+    Without a seed: the canonical wording, ``"a cat on a beach at sunset"``. A seed chooses one of many
+    phrasings (order, prepositions, what stays unsaid); two scenes that differ in one attribute then get the
+    same sentence with those words changed, where English allows it. ``parse(caption(scene, seed)) ==
+    scene`` for every seed.
     """
     if seed is None:
         body = _join(_subject(scene), _place(scene), _TIME_PHRASES[scene.time][0], _companion(scene, "with"))
@@ -219,7 +223,7 @@ def _join(*parts: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 # Reading captions.
 
 
@@ -255,9 +259,10 @@ VOCABULARY: tuple[str, ...] = tuple(
 def parse(text: str) -> Scene:
     """Read a caption back into its scene: the inverse of `caption` in all its phrasings.
 
-    Case, repeated spaces, commas and a final full stop do not matter; what is left unsaid is noon and plain. Raises
-    `UnknownCaption`, naming the word, for a word outside `VOCABULARY`, an arrangement that says nothing, an attribute
-    said twice, or a missing subject or place.
+    Case, repeated spaces, commas and a final full stop do not matter; what is left unsaid is noon and
+    plain. Raises `UnknownCaption` for a word outside `VOCABULARY`, an arrangement that says nothing, an
+    attribute said twice, a missing subject or place, or a colour on a subject that takes none; the message
+    names the words.
     """
     words = _words(text.strip().removesuffix("."))
     for word in words:
@@ -276,7 +281,10 @@ def parse(text: str) -> Scene:
     for attribute, known in (("subject", SUBJECTS), ("place", PLACES)):
         if attribute not in found:
             raise UnknownCaption(f"the caption {text!r} names no {attribute}; known: {', '.join(known)}")
-    return Scene(**found)
+    try:
+        return Scene(**found)
+    except UnknownScene as error:
+        raise UnknownCaption(str(error)) from error
 
 
 def _read_phrase(words: tuple[str, ...], start: int) -> tuple[int, dict[str, str]]:
@@ -284,7 +292,8 @@ def _read_phrase(words: tuple[str, ...], start: int) -> tuple[int, dict[str, str
     for length in range(_LONGEST, 0, -1):
         known = _PHRASES.get(words[start : start + length])
         if known:
-            return start + length, dict([known])
+            attribute, value = known
+            return start + length, {attribute: value}
     link_end = next((i for i in range(start, len(words)) if words[i] in _ARTICLES), len(words))
     noun_at = next((i for i in range(link_end + 1, len(words)) if words[i] not in _ADJECTIVES), len(words))
     if noun_at < len(words):
@@ -298,12 +307,19 @@ def _read_phrase(words: tuple[str, ...], start: int) -> tuple[int, dict[str, str
 
 
 def _read_noun(link: tuple[str, ...], adjectives: tuple[str, ...], noun: str) -> dict[str, str] | None:
-    """Say which attributes a link, adjectives and a noun name together; None if they do not belong together."""
-    if noun in SUBJECTS and not link and len(adjectives) <= 1 and set(adjectives) <= set(COLOURS):
-        return {"subject": noun} | {"colour": colour for colour in adjectives}
-    if noun in COMPANIONS and link in _LINK_WORDS and not adjectives:
+    """Say which attributes a link, an adjective and a noun name together; None if they do not fit."""
+    if len(adjectives) > 1:
+        return None
+    adjective = adjectives[0] if adjectives else None
+    if noun in SUBJECTS and not link:
+        if adjective is None:
+            return {"subject": noun}
+        return {"subject": noun, "colour": adjective} if adjective in COLOURS else None
+    if noun in PLACES and len(link) == 1 and link[0] in _PLACE_WORDS[noun]:
+        if adjective is None:
+            return {"place": noun}
+        time = _TIME_ADJECTIVES.get(adjective)
+        return {"place": noun, "time": time} if time else None
+    if noun in COMPANIONS and link in _LINK_WORDS and adjective is None:
         return {"companion": noun}
-    if noun in PLACES and len(link) == 1 and link[0] in _PLACE_WORDS[noun] and len(adjectives) <= 1:
-        if set(adjectives) <= set(_TIME_ADJECTIVES):
-            return {"place": noun} | {"time": _TIME_ADJECTIVES[word] for word in adjectives}
     return None

@@ -1,4 +1,4 @@
-"""A drawing surface in the picture's own pixels, drawn at twice the size and reduced so that edges are smooth."""
+"""A drawing surface in the picture's own pixels, drawn at twice the size and reduced for smooth edges."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Canvas:
         self._draw.polygon([(x * SCALE, y * SCALE) for x, y in points], fill)
 
     def line(self, points: Iterable[tuple[float, float]], width: float, fill: Colour) -> None:
-        self._draw.line([(x * SCALE, y * SCALE) for x, y in points], fill, round(width * SCALE), joint="curve")
+        corners = [(x * SCALE, y * SCALE) for x, y in points]
+        self._draw.line(corners, fill, round(width * SCALE), joint="curve")
 
     def gradient(self, y0: float, y1: float, colours: Sequence[Colour]) -> None:
         """Fill the rows from `y0` to `y1` with colours that follow one another evenly."""
@@ -62,7 +63,7 @@ class Canvas:
 
 
 def skyline(rng: np.random.Generator, base: float, swing: float, *, waves: int = 3) -> np.ndarray:
-    """A smooth skyline around the height `base`: a few random sine waves with together about `swing` pixels."""
+    """A smooth skyline around the height `base`: sine waves of about `swing` pixels together."""
     x = np.linspace(0, 2 * np.pi, 65)
     turns, phases = rng.uniform(0.4, 0.9), rng.uniform(0, 2 * np.pi, waves)
     heights = sum(swing * 0.5**k * np.sin(x * turns * 1.9**k + phases[k]) for k in range(waves))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from wordbrush.storybook.scene import Scene
+from wordbrush.storybook.scene import Scene, UnknownScene
 from wordbrush.storybook.world.canvas import Canvas
 from wordbrush.storybook.world.glyphs import RIM, Sprite, aspect, sprite
 from wordbrush.storybook.world.layout import SIZE, Layout, layout
+from wordbrush.storybook.world.light import RIMS, Light
 from wordbrush.storybook.world.places import draw_place, room_window
 from wordbrush.storybook.world.styles import apply_style
-from wordbrush.storybook.world.weather import RIMS, Light, draw_fog, falling
+from wordbrush.storybook.world.weather import draw_fog, falling
 
 _MARGIN = 3
 _LONGEST = 90.0
@@ -21,9 +22,10 @@ _AIRBORNE = ("balloon", "kite", "butterfly", "umbrella", "lantern")
 def render(scene: Scene, seed: int) -> np.ndarray:
     """Draw a scene: uint8 of shape (128, 128, 3).
 
-    A pure function: the seed decides everything that the scene leaves open (position, size, props, clouds, how much
-    snow), and for one seed, changing one attribute of the scene changes only what that attribute stands for. Raises
-    `MissingFont` where Noto Color Emoji is not installed.
+    A pure function of the scene and a 64-bit seed. The seed decides everything that the scene leaves open
+    (position, size, props, clouds, how much snow); for one seed, changing one attribute of the scene
+    changes only what that attribute stands for. Raises `MissingFont` where Noto Color Emoji is not
+    installed.
     """
     plan = layout(seed)
     light = Light(scene.time, plan.amount)
@@ -64,12 +66,14 @@ def _outside(
 
 
 def mask(scene: Scene, seed: int, part: str = "subject") -> np.ndarray:
-    """The silhouette of the "subject" or the "companion": bool of shape (128, 128), before the style bends it.
+    """The silhouette of the "subject" or "companion" before the style bends it: bool of shape (128, 128).
 
-    The whole outline, also where the companion stands in front of the subject; all False for an absent companion.
+    The whole outline, also where the companion hides a part of the subject; all False for an absent
+    companion. Raises `UnknownScene` for another part and `MissingFont` where Noto Color Emoji is not
+    installed.
     """
     if part not in ("subject", "companion"):
-        raise ValueError(f"unknown part {part!r}; a picture has a 'subject' and perhaps a 'companion'")
+        raise UnknownScene(f"unknown part {part!r}; a picture has a 'subject' and perhaps a 'companion'")
     silhouette = Image.new("L", (SIZE, SIZE))
     if part == "subject":
         figure, corner = _subject(scene, layout(seed))
@@ -102,7 +106,7 @@ def _companion(name: str, plan: Layout) -> tuple[Sprite, tuple[int, int]]:
 def _place_sprite(
     name: str, colour: str | None, width: float, *, x: float, base: float, flip: bool
 ) -> tuple[Sprite, tuple[int, int]]:
-    """Scale a glyph and set it on the line `base` with its middle at `x`, moved just enough to lie inside the frame."""
+    """Scale a glyph and set it on the line `base`, its middle at `x`, moved as needed to lie in the frame."""
     columns = 2 * round(width / 2)
     rows = round(columns / aspect(name))
     left = min(max(round(x - columns / 2), _MARGIN), SIZE - _MARGIN - columns)
@@ -110,7 +114,9 @@ def _place_sprite(
     return sprite(name, colour, columns, rows, flip), (left - RIM, top - RIM)
 
 
-def _stand(picture: Image.Image, figure: Sprite, corner: tuple[int, int], *, light: Light, shadow: bool) -> None:
+def _stand(
+    picture: Image.Image, figure: Sprite, corner: tuple[int, int], *, light: Light, shadow: bool
+) -> None:
     """Draw a figure with its rim and, if it stands on the ground, its shadow."""
     if shadow:
         _cast_shadow(picture, figure, corner)
@@ -123,4 +129,5 @@ def _cast_shadow(picture: Image.Image, figure: Sprite, corner: tuple[int, int]) 
     width, height = figure.alpha.size
     strip = Image.new("L", (width, 14))
     ImageDraw.Draw(strip).ellipse((RIM + 2, 4, width - RIM - 3, 10), fill=120)
-    picture.paste((16, 18, 34), (corner[0], corner[1] + height - RIM - 8), strip.filter(ImageFilter.GaussianBlur(1.5)))
+    soft = strip.filter(ImageFilter.GaussianBlur(1.5))
+    picture.paste((16, 18, 34), (corner[0], corner[1] + height - RIM - 8), soft)

@@ -1,4 +1,4 @@
-"""Subjects and companions, cut out of Debian's Noto Color Emoji font and, where asked for, given another colour."""
+"""Subjects and companions: glyphs of the font Noto Color Emoji, given another colour where asked for."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from scipy import ndimage
 from wordbrush.errors import WordbrushError
 
 FONT_PATH = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+FONT_NAME = "Noto Color Emoji"
 FONT_VARIABLE = "WORDBRUSH_EMOJI_FONT"
 BITMAP_SIZE = 109
 """The one size, in pixels, in which the font stores its bitmaps."""
@@ -22,15 +23,18 @@ RIM = 4
 """Pixels of air around a sprite, for its rim."""
 
 CODEPOINTS: dict[str, int] = {
-    "cat": 0x1F408, "dog": 0x1F415, "horse": 0x1F40E, "rabbit": 0x1F407, "elephant": 0x1F418, "fox": 0x1F98A,
-    "bear": 0x1F43B, "owl": 0x1F989, "penguin": 0x1F427, "duck": 0x1F986, "turtle": 0x1F422, "dinosaur": 0x1F995,
-    "frog": 0x1F438, "fish": 0x1F41F, "crab": 0x1F980, "whale": 0x1F433, "snail": 0x1F40C, "sheep": 0x1F411,
-    "lion": 0x1F981, "car": 0x1F697, "bus": 0x1F68C, "sailboat": 0x26F5, "rocket": 0x1F680, "tractor": 0x1F69C,
-    "train": 0x1F682, "cake": 0x1F382, "pizza": 0x1F355, "apple": 0x1F34E, "pumpkin": 0x1F383, "sunflower": 0x1F33B,
-    "rose": 0x1F339, "mushroom": 0x1F344, "cactus": 0x1F335, "tree": 0x1F333, "house": 0x1F3E0, "castle": 0x1F3F0,
-    "snowman": 0x26C4, "robot": 0x1F916, "tent": 0x26FA, "teapot": 0x1FAD6,
-    "balloon": 0x1F388, "umbrella": 0x2602, "kite": 0x1FA81, "gift": 0x1F381, "ball": 0x26BD, "butterfly": 0x1F98B,
-    "flag": 0x1F6A9, "lantern": 0x1F3EE,
+    "cat": 0x1F408, "dog": 0x1F415, "horse": 0x1F40E, "rabbit": 0x1F407, "elephant": 0x1F418,
+    "fox": 0x1F98A, "bear": 0x1F43B, "owl": 0x1F989, "penguin": 0x1F427, "duck": 0x1F986,
+    "turtle": 0x1F422, "dinosaur": 0x1F995, "frog": 0x1F438, "fish": 0x1F41F, "crab": 0x1F980,
+    "whale": 0x1F433, "snail": 0x1F40C, "sheep": 0x1F411, "lion": 0x1F981,
+    "car": 0x1F697, "bus": 0x1F68C, "sailboat": 0x26F5, "rocket": 0x1F680, "tractor": 0x1F69C,
+    "train": 0x1F682,
+    "cake": 0x1F382, "pizza": 0x1F355, "apple": 0x1F34E, "pumpkin": 0x1F383, "sunflower": 0x1F33B,
+    "rose": 0x1F339, "mushroom": 0x1F344, "cactus": 0x1F335, "tree": 0x1F333,
+    "house": 0x1F3E0, "castle": 0x1F3F0, "snowman": 0x26C4, "robot": 0x1F916,
+    "tent": 0x26FA, "teapot": 0x1FAD6,
+    "balloon": 0x1F388, "umbrella": 0x2602, "kite": 0x1FA81, "gift": 0x1F381, "ball": 0x26BD,
+    "butterfly": 0x1F98B, "flag": 0x1F6A9, "lantern": 0x1F3EE,
 }  # fmt: skip
 
 PAINTS: dict[str, tuple[int, int, int]] = {
@@ -87,7 +91,7 @@ class MissingFont(WordbrushError, OSError):
 
 @dataclass(frozen=True)
 class Sprite:
-    """A glyph at its final size, `RIM` pixels of air on every side: colours, opacity and the soft rim behind it."""
+    """A glyph at its final size with `RIM` pixels of air around: colours, opacity, soft rim behind it."""
 
     picture: Image.Image
     alpha: Image.Image
@@ -107,17 +111,17 @@ def sprite(name: str, colour: str | None, width: int, height: int, flip: bool) -
     return Sprite(framed.convert("RGB"), alpha, rim)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def aspect(name: str) -> float:
     """Width over height of a glyph."""
     picture = glyph(name, None)
     return picture.width / picture.height
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def glyph(name: str, colour: str | None) -> Image.Image:
-    """The RGBA bitmap of a glyph as the font has it, cropped, cleaned and, if `colour` is given, repainted."""
-    picture = Image.new("RGBA", (BITMAP_SIZE * 3 // 2,) * 2)
+    """A glyph's RGBA bitmap in the font's own size: cropped, cleaned, and repainted if `colour` is given."""
+    picture = Image.new("RGBA", (BITMAP_SIZE * 3 // 2, BITMAP_SIZE * 3 // 2))
     ImageDraw.Draw(picture).text((10, 10), chr(CODEPOINTS[name]), font=_font(), embedded_color=True)
     pixels = np.asarray(picture).copy()
     pixels[..., 3] = _main_parts(pixels[..., 3])
@@ -127,22 +131,30 @@ def glyph(name: str, colour: str | None) -> Image.Image:
     return cleaned.crop(cleaned.getchannel("A").getbbox())
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _font() -> ImageFont.FreeTypeFont:
     path = Path(os.environ.get(FONT_VARIABLE) or FONT_PATH)
     try:
-        return ImageFont.truetype(str(path), BITMAP_SIZE)
+        font = ImageFont.truetype(str(path), BITMAP_SIZE)
     except OSError as error:
-        raise MissingFont(
-            f"cannot read the font Noto Color Emoji at {path}, which the storybook's pictures are drawn with; "
-            f"install the Debian package fonts-noto-color-emoji or set {FONT_VARIABLE} to NotoColorEmoji.ttf"
-        ) from error
+        raise MissingFont(_missing(f"cannot read {path}")) from error
+    if font.getname()[0] != FONT_NAME:
+        raise MissingFont(_missing(f"{path} is the font {font.getname()[0]}"))
+    return font
+
+
+def _missing(what: str) -> str:
+    return (
+        f"{what}, but the storybook's pictures are drawn with {FONT_NAME}: install the Debian package "
+        f"fonts-noto-color-emoji, or set {FONT_VARIABLE} to the path of NotoColorEmoji.ttf"
+    )
 
 
 def _main_parts(alpha: np.ndarray) -> np.ndarray:
     """Drop faint glows and specks (the stars around a rocket) from an opacity channel."""
     firm = np.clip(alpha.astype(np.int32) * 2 - 255, 0, 255)
-    labels, _ = ndimage.label(firm > 0)
+    labels = np.empty(firm.shape, np.int32)
+    ndimage.label(firm > 0, output=labels)
     areas = np.bincount(labels.ravel())
     speck = areas < 0.02 * areas[1:].sum()
     return np.where(speck[labels], 0, firm).astype(np.uint8)
@@ -150,26 +162,26 @@ def _main_parts(alpha: np.ndarray) -> np.ndarray:
 
 def _bleed(pixels: np.ndarray) -> np.ndarray:
     """Continue the colours into transparent pixels, so that scaling does not mix black into the edges."""
-    nearest_opaque = ndimage.distance_transform_edt(
-        pixels[..., 3] < 128, return_distances=False, return_indices=True
-    )
-    rows, columns = nearest_opaque
+    transparent = pixels[..., 3] < 128
+    rows, columns = indices = np.empty((2, *transparent.shape), np.int32)
+    ndimage.distance_transform_edt(transparent, return_distances=False, return_indices=True, indices=indices)
     return np.dstack([pixels[rows, columns, :3], pixels[..., 3]])
 
 
 def _repaint(pixels: np.ndarray, coat: Coat, paint: tuple[int, int, int]) -> np.ndarray:
-    """Give the coat of a glyph another colour and keep its light and shade. (h, w, 4) -> (h, w, 3), both uint8."""
+    """Give a glyph's coat another colour, keep its light and shade: uint8 (h, w, 4) -> uint8 (h, w, 3)."""
     colours = pixels[..., :3].astype(np.float32)
     hsv = np.asarray(Image.fromarray(pixels[..., :3]).convert("HSV"), np.float32) / 255
     hue, saturation, value = np.moveaxis(hsv, -1, 0)
-    weight = _ramp(saturation, coat.dull - 0.02) * _ramp(coat.vivid + 0.02 - saturation, 0) * _ramp(value, coat.dark)
+    weight = _ramp(saturation, coat.dull - 0.02) * _ramp(coat.vivid + 0.02 - saturation, 0)
+    weight = weight * _ramp(value, coat.dark)
     if coat.hue is not None:
         distance = np.abs((hue * 360 - coat.hue + 180) % 360 - 180)
         weight = weight * np.clip((coat.width - distance) / 8 + 0.5, 0, 1)
-    luminance = colours @ np.float32([0.299, 0.587, 0.114])
+    luminance = colours @ np.array([0.299, 0.587, 0.114], np.float32)
     inside = (weight > 0.5) & (pixels[..., 3] > 128)
     light = (luminance / np.median(luminance[inside]))[..., None]
-    shade = np.float32(paint) * np.minimum(light, 1) ** 0.8
+    shade = np.array(paint, np.float32) * np.minimum(light, 1) ** 0.8
     painted = shade + (255 - shade) * np.clip((light - 1) * 0.6, 0, 0.7)
     return (colours + (painted - colours) * weight[..., None]).round().astype(np.uint8)
 

@@ -13,16 +13,18 @@ SIZE = 128
 
 def stream(seed: int, *names: str) -> np.random.Generator:
     """An independent random generator for one named concern of one picture."""
-    return np.random.default_rng([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, zlib.crc32("/".join(names).encode())])
+    concern = zlib.crc32("/".join(names).encode())
+    return np.random.default_rng([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF, concern])
 
 
 @dataclass(frozen=True)
 class Layout:
     """The composition of a picture, in pixels of the 128 x 128 frame.
 
-    `subject_size` is the square root of the area of the box that the subject fills, `subject_base` the line on which it
-    stands, `companion_x` the middle of the companion's column and `amount` in [0, 1] how strong the weather or time is:
-    flakes, drops, veil, depth of a sunset, darkness of a night.
+    `subject_size` is the square root of the area of the box that the subject fills, `subject_base` the line
+    on which it stands; `companion_x` is the middle of the companion, `companion_low` the line on which one
+    stands and `companion_high` the middle of one that hangs in the air. `amount` in [0, 1] tells how strong
+    the time or weather is: flakes, drops, veil, depth of a sunset, darkness of a night.
     """
 
     horizon: float
@@ -43,7 +45,7 @@ def layout(seed: int) -> Layout:
     rng = stream(seed, "layout")
     horizon = SIZE * rng.uniform(0.36, 0.60)
     size = rng.uniform(55.0, 80.0)
-    # The larger the subject, the farther it stands from the middle, so that a companion has room on the other side.
+    # The larger the subject, the farther it stands from the middle: a companion has room on the other side.
     side = rng.choice((-1.0, 1.0))
     x = SIZE / 2 + side * SIZE * rng.uniform(0.01 + 0.09 * (size - 55) / 25, 0.24)
     base = max(SIZE * rng.uniform(0.76, 0.96), horizon + 28.0)

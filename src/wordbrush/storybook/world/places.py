@@ -9,7 +9,8 @@ import numpy as np
 
 from wordbrush.storybook.world.canvas import Canvas, Colour, mix, skyline
 from wordbrush.storybook.world.layout import SIZE, stream
-from wordbrush.storybook.world.weather import Light, draw_sky
+from wordbrush.storybook.world.light import Light
+from wordbrush.storybook.world.sky import draw_sky
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def _forest(view: View) -> None:
     c.hills(skyline(rng, h + 4, 2), on((84, 136, 62), 0.8))
     for count, base, size, leaf in ((8, 3, 30, (48, 116, 70)), (6, 11, 44, (26, 88, 52))):
         for slot, (shift, scale) in enumerate(rng.uniform(0, 1, (count, 2))):
-            _fir(view, (slot + shift) * SIZE / count, h + base + shift * 3, size * (0.75 + 0.55 * scale), leaf)
+            x, height = (slot + shift) * SIZE / count, size * (0.75 + 0.55 * scale)
+            _fir(view, x, h + base + shift * 3, height, leaf)
 
 
 def _fir(view: View, x: float, base: float, height: float, leaf: Colour) -> None:
@@ -74,7 +76,8 @@ def _fir(view: View, x: float, base: float, height: float, leaf: Colour) -> None
     c.rectangle(x - 2, base - height * 0.2, x + 2, base + 1, on((98, 68, 42)))
     for tier, width in enumerate((0.32, 0.25, 0.17)):
         bottom = base - height * (0.12 + 0.25 * tier)
-        c.polygon([(x - height * width, bottom), (x, bottom - height * 0.4), (x + height * width, bottom)], on(leaf, 0.45))
+        wide = height * width
+        c.polygon([(x - wide, bottom), (x, bottom - height * 0.4), (x + wide, bottom)], on(leaf, 0.45))
 
 
 def _mountain(view: View) -> None:
@@ -89,7 +92,8 @@ def _mountain(view: View) -> None:
             c.polygon([(x + width * a, base - height * b) for a, b in cap], on((250, 252, 255)))
     c.hills(skyline(rng, h + 7, 3), on((122, 160, 98), 0.8))
     for x, y, size in rng.uniform(0, 1, (5, 3)):
-        c.ellipse(x * SIZE, h + 14 + y * (SIZE - h - 18), 3 + 4 * size, 2 + 2 * size, on((140, 144, 150), 0.5))
+        stone = on((140, 144, 150), 0.5)
+        c.ellipse(x * SIZE, h + 14 + y * (SIZE - h - 18), 3 + 4 * size, 2 + 2 * size, stone)
 
 
 def _desert(view: View) -> None:
@@ -119,7 +123,8 @@ def _city(view: View) -> None:
         while x < SIZE:
             width, height, tone, hue = rng.uniform(0, 1, 4)
             width, top = 14 + 10 * width, max(street - low - (tall - low) * height, 3)
-            wall = mix((176, 178, 196), (84, 96, 130), tone) if row == 0 else mix((190, 132, 108), (110, 92, 110), tone)
+            bright, dark = ((176, 178, 196), (84, 96, 130)) if row == 0 else ((190, 132, 108), (110, 92, 110))
+            wall = mix(bright, dark, tone)
             c.rectangle(x, top, x + width - 1, street, light.on(mix(wall, (150, 150, 150), 0.3 * hue), 0.15))
             c.rectangle(x, top, x + width - 1, top + 2, light.on(mix(wall, (30, 34, 50), 0.25), 1.0))
             lit = rng.random((12, 4)) < 0.7
@@ -167,8 +172,8 @@ def _volcano(view: View) -> None:
     height = min(rng.uniform(46, 60), base - 14)
     for k, (shift, size) in enumerate(rng.uniform(0, 1, (5, 2))):
         tone = 96 + 14 * k
-        c.ellipse(x + (shift - 0.4) * 10 + 3 * k, base - height - 4 - 5 * k, 7 + 2 * k + 3 * size, 5 + k + 2 * size,
-                  on((tone, tone - 6, tone - 4)))  # fmt: skip
+        puff_x, puff_y = x + (shift - 0.4) * 10 + 3 * k, base - height - 4 - 5 * k
+        c.ellipse(puff_x, puff_y, 7 + 2 * k + 3 * size, 5 + k + 2 * size, on((tone, tone - 6, tone - 4)))
     slope = ((-58, 0), (-12, 1), (12, 1), (58, 0))
     c.polygon([(x + dx, base - height * up) for dx, up in slope], on((122, 84, 76), 0.25))
     c.rectangle(0, base, SIZE, SIZE, on((104, 86, 82), 0.55))
@@ -181,7 +186,7 @@ def _volcano(view: View) -> None:
 
 
 def room_window(seed: int, horizon: float) -> tuple[int, int, int, int]:
-    """The opening of the room's window, (x0, y0, x1, y1) in whole pixels; beyond it lie the sky and its weather."""
+    """The opening of the room's window, (x0, y0, x1, y1) in whole pixels; beyond it lies the weather."""
     rng = stream(seed, "window")
     width = rng.uniform(84, 104)
     left = rng.uniform(6, SIZE - 6 - width)
@@ -198,9 +203,10 @@ def _room(view: View) -> None:
         c.rectangle(*edges, wall)
     frame = light.on((255, 252, 244))
     middle = (x0 + x1) / 2
-    for edges in ((x0 - 3, y0 - 3, x1 + 3, y0), (x0 - 5, y1, x1 + 5, y1 + 3), (x0 - 3, y0, x0, y1), (x1, y0, x1 + 3, y1),
-                  (middle - 1.5, y0, middle + 1.5, y1)):  # fmt: skip
-        c.rectangle(*edges, frame)
+    c.rectangle(x0 - 3, y0 - 3, x1 + 3, y0, frame)
+    c.rectangle(x0 - 5, y1, x1 + 5, y1 + 3, frame)
+    for left, right in ((x0 - 3, x0), (middle - 1.5, middle + 1.5), (x1, x1 + 3)):
+        c.rectangle(left, y0, right, y1, frame)
     boards = ((174, 116, 68), (146, 98, 66), (196, 146, 96))[rng.integers(3)]
     c.rectangle(0, floor, SIZE, SIZE, light.on(boards))
     c.rectangle(0, floor - 3, SIZE, floor, frame)
@@ -217,7 +223,8 @@ def _moon(view: View) -> None:
     deep = tuple(mix(colour, (10, 10, 38), depth) for colour in light.sky())
     c.gradient(0, h + 14, deep)
     for x, y, size in rng.uniform(0, 1, (26, 3)):
-        c.ellipse(x * SIZE, y * (h + 4), 0.7 + 0.6 * size, 0.7 + 0.6 * size, mix(deep[0], (250, 248, 236), 0.85))
+        radius = 0.7 + 0.6 * size
+        c.ellipse(x * SIZE, y * (h + 4), radius, radius, mix(deep[0], (250, 248, 236), 0.85))
     x, y, r = rng.uniform(0.12, 0.88) * SIZE, rng.uniform(0.2, 0.5) * h, rng.uniform(11, 15)
     c.ellipse(x, y, r, r, light.on((64, 132, 232)))
     for shift_x, shift_y, size in ((-0.35, -0.3, 0.42), (0.4, 0.3, 0.36), (-0.2, 0.55, 0.26)):

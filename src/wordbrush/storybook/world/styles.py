@@ -1,4 +1,4 @@
-"""The four drawing styles besides plain, as filters on a finished (128, 128, 3) picture with values in [0, 255]."""
+"""The four drawing styles besides plain: filters on a finished (128, 128, 3) picture, values in [0, 255]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from scipy import ndimage
 
 from wordbrush.storybook.world.layout import SIZE, stream
 
-_LUMINANCE = np.float32([0.299, 0.587, 0.114])
+_LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+_SHEET = np.array([252, 249, 240], np.float32)
+_GRAPHITE = np.array([3, 1, -6], np.float32)
+_RELIEF = np.array([14, 13, 11], np.float32)
 
 
 def apply_style(picture: np.ndarray, style: str, *, seed: int) -> np.ndarray:
@@ -21,7 +24,8 @@ def apply_style(picture: np.ndarray, style: str, *, seed: int) -> np.ndarray:
 
 def _field(seed: int, sigma: float | tuple[float, float]) -> np.ndarray:
     """A smooth periodic noise field of mean 0 and standard deviation 1."""
-    noise = ndimage.gaussian_filter(np.random.default_rng(seed).standard_normal((SIZE, SIZE)), sigma, mode="wrap")
+    noise = np.random.default_rng(seed).standard_normal((SIZE, SIZE))
+    noise = ndimage.gaussian_filter(noise, sigma, mode="wrap")
     return ((noise - noise.mean()) / noise.std()).astype(np.float32)
 
 
@@ -30,7 +34,7 @@ _WOBBLE = (_field(2, 4.0), _field(3, 4.0))
 _PAPER = _field(4, 2.0)
 _STROKES = _field(5, (1.5, 6.0))
 _ROWS, _COLUMNS = np.mgrid[0:SIZE, 0:SIZE]
-_BORDER = np.minimum(np.minimum(_ROWS, SIZE - 1 - _ROWS), np.minimum(_COLUMNS, SIZE - 1 - _COLUMNS)).astype(np.float32)
+_BORDER = np.minimum.reduce([_ROWS, SIZE - 1 - _ROWS, _COLUMNS, SIZE - 1 - _COLUMNS]).astype(np.float32)
 
 
 def _watercolor(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
@@ -40,14 +44,14 @@ def _watercolor(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     blots = np.roll(_BLOTS, shift, (0, 1))
     thin = 255 - (255 - tinted) * (0.70 + 0.07 * blots)[..., None]
     painted = np.clip((_BORDER + 2.2 * blots - 3.5) / 3.5, 0, 1)[..., None]
-    return thin * painted + np.float32([252, 249, 240]) * (1 - painted)
+    return thin * painted + _SHEET * (1 - painted)
 
 
 def _oil_painting(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     dabs = _dabs(_bend(picture, shift, 0.6), 3)
     rich = (_saturate(dabs, 1.45) - 120) * 1.1 + 120
     strokes = np.roll(_STROKES, shift, (0, 1))
-    return rich + strokes[..., None] * np.float32([14, 13, 11])
+    return rich + strokes[..., None] * _RELIEF
 
 
 def _pixel_art(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
@@ -63,7 +67,7 @@ def _pencil_sketch(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     around = ndimage.gaussian_filter(light, 2.6, mode="nearest", truncate=2.5)
     contour = np.clip((around - light - 3) * 2.4, 0, 95)
     graphite = 84 + 0.66 * light - contour + np.roll(_PAPER, shift, (0, 1)) * 2.5
-    return graphite[..., None] + 0.30 * (soft - light[..., None]) + np.float32([3, 1, -6])
+    return graphite[..., None] + 0.30 * (soft - light[..., None]) + _GRAPHITE
 
 
 def _bend(picture: np.ndarray, shift: tuple[int, int], pixels: float) -> np.ndarray:
@@ -77,11 +81,12 @@ def _bend(picture: np.ndarray, shift: tuple[int, int], pixels: float) -> np.ndar
 def _dabs(picture: np.ndarray, side: int) -> np.ndarray:
     """Flatten a picture into dabs about `side` pixels wide.
 
-    Kuwahara's filter with soft weights (Papari, Petkov and Campisi, 2007): the means of the four squares around a pixel,
-    the calm ones counting most, so that areas become flat and edges stay.
+    Kuwahara's filter with soft weights (Papari, Petkov and Campisi, 2007): the means of the four squares
+    around a pixel, the calm ones counting most, so that areas become flat and edges stay.
     """
     light = picture @ _LUMINANCE
-    mean = ndimage.uniform_filter(picture, (side, side, 1), mode="nearest")
+    mean = ndimage.uniform_filter1d(picture, side, axis=0, mode="nearest")
+    mean = ndimage.uniform_filter1d(mean, side, axis=1, mode="nearest")
     square = ndimage.uniform_filter(light * light, side, mode="nearest")
     spread = np.maximum(square - ndimage.uniform_filter(light, side, mode="nearest") ** 2, 0) + 4.0
     weight = (spread**-1.5)[..., None]
@@ -89,7 +94,7 @@ def _dabs(picture: np.ndarray, side: int) -> np.ndarray:
     reach = side // 2
     padded = np.pad(weighted, ((reach, reach), (reach, reach), (0, 0)), mode="edge")
     far = slice(2 * reach, None), slice(0, SIZE)
-    total = sum(padded[rows, columns] for rows in far for columns in far)
+    total = np.sum([padded[rows, columns] for rows in far for columns in far], axis=0)
     return total[..., :3] / total[..., 3:]
 
 
