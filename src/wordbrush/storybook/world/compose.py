@@ -12,7 +12,7 @@ from wordbrush.storybook.world.layout import SIZE, Layout, layout
 from wordbrush.storybook.world.light import RIMS, Light
 from wordbrush.storybook.world.places import draw_place, room_window
 from wordbrush.storybook.world.styles import apply_style
-from wordbrush.storybook.world.weather import draw_fog, falling
+from wordbrush.storybook.world.weather import AIR, draw_fog, falling
 
 _MARGIN = 3
 _LONGEST = 90.0
@@ -39,19 +39,19 @@ def render(scene: Scene, seed: int) -> np.ndarray:
     if scene.companion:
         figures.append(_companion(scene.companion, plan))
         _stand(picture, *figures[1], light=light, shadow=scene.companion not in _AIRBORNE)
-    air = falling(light, seed=seed, indoors=indoors)
-    if air is None:
-        return apply_style(np.array(picture), scene.style, seed=seed)
-    veil, colour = air
-    if indoors:
+    veil = falling(light, seed=seed, indoors=indoors)
+    if veil and indoors:
         veil = _outside(veil, room_window(seed, plan.horizon), figures)
-    if scene.style == "oil painting":
-        # Dabs would swallow flakes and drops together with what is behind them: they are painted last.
-        picture = Image.fromarray(apply_style(np.array(picture), scene.style, seed=seed))
-        picture.paste(colour, (0, 0), veil)
-        return np.array(picture)
-    picture.paste(colour, (0, 0), veil)
-    return apply_style(np.array(picture), scene.style, seed=seed)
+    # Oil's dabs would swallow flakes and drops together with what is behind them: there they are painted last.
+    air_last = scene.style == "oil painting"
+    if veil and not air_last:
+        picture.paste(AIR[scene.time], (0, 0), veil)
+    drawn = apply_style(np.array(picture), scene.style, seed=seed)
+    if veil and air_last:
+        picture = Image.fromarray(drawn)
+        picture.paste(AIR[scene.time], (0, 0), veil)
+        drawn = np.array(picture)
+    return drawn
 
 
 def _outside(

@@ -11,16 +11,18 @@ from wordbrush.storybook.world.layout import SIZE, stream
 from wordbrush.storybook.world.light import Light
 
 FOG: Colour = (216, 220, 223)
+AIR: dict[str, Colour] = {"rain": (206, 222, 244), "snow": (255, 255, 255)}
+"""The colour of what falls."""
 
 
-def falling(light: Light, *, seed: int, indoors: bool) -> tuple[Image.Image, Colour] | None:
-    """What falls through the air: its opacity, an "L" picture, and its colour; None if nothing falls."""
+def falling(light: Light, *, seed: int, indoors: bool) -> Image.Image | None:
+    """The opacity of what falls through the air, an "L" picture; None if nothing falls."""
     # A window shows only a part of it: more has to fall there to be seen.
     amount = 0.5 + 0.5 * light.amount if indoors else light.amount
     if light.time == "rain":
-        return _rain(seed, amount), (206, 222, 244)
+        return _rain(seed, amount)
     if light.time == "snow":
-        return _flakes(seed, amount), (255, 255, 255)
+        return _flakes(seed, amount)
     return None
 
 
