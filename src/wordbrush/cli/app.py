@@ -1,0 +1,42 @@
+"""The application: its commands and the options before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from wordbrush.cli import edit, figures, generate, maps, models, storybook
+from wordbrush.cli.console import Commands
+from wordbrush.version import __version__
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog='Start with: wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 3',
+)
+app.command()(edit.edit)
+app.command()(generate.generate)
+app.command()(maps.maps)
+app.command()(figures.figures)
+app.command()(models.models)
+app.add_typer(storybook.app, name="storybook")
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and stop."""
+    if wanted:
+        typer.echo(f"wordbrush {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Edit images by editing words."""

@@ -1,0 +1,69 @@
+"""What every command shares: progress on stderr, JSON on stdout, and how errors and Ctrl-C end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from wordbrush.errors import WordbrushError
+
+out = Console()
+err = Console(stderr=True)
+
+INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
+STOPPED = "Stopped; no file was left half-written."
+
+Report = Callable[[int, int], None]
+
+
+class Commands(TyperGroup):
+    """The root group: every error raised on purpose becomes one sentence on stderr and exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except WordbrushError as error:
+            typer.secho(f"wordbrush: {error}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo(f"\n{STOPPED}", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show that something of unknown length is under way; silent where stderr is not a terminal."""
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(what):
+        yield
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Report]:
+    """Show a bar on stderr that the yielded ``report(step, total)`` moves; silent where stderr is not a terminal.
+
+    ``report`` may be used for several runs one after the other: the bar starts again with each.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def report(step: int, total: int) -> None:
+            bar.update(task, completed=step, total=total)
+
+        yield report
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON, and nothing else, on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

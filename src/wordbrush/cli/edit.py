@@ -1,0 +1,190 @@
+"""``wordbrush edit``: a picture and what it becomes when words of its prompt change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wordbrush.cli import options
+from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.loading import load_model
+from wordbrush.cli.output import Destination, destination, with_versions
+from wordbrush.cli.parse import BadOption, parse_blend, parse_size, parse_until, parse_weights, slug
+from wordbrush.files import png, write_files
+
+if TYPE_CHECKING:
+    import wordbrush as wb
+    from wordbrush.edits.plan import Edit
+
+KEEP = "How much of the source is kept"
+
+
+def edit(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The prompt of the picture to start from.")],
+    to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--to", "-t", metavar="TARGET", help="The prompt to edit it to; repeat for several pictures."
+        ),
+    ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weight",
+            "-w",
+            metavar="WORD=X",
+            help="Turn a word up or down: snow=2. A list, snow=0,1,2, makes a picture for each. Repeatable.",
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--until",
+            metavar="[WORD=]X",
+            rich_help_panel=KEEP,
+            help="Part of the steps that keep the source's word maps: 0.8, 0.2:0.8, dog=0.4. Repeatable.",
+        ),
+    ] = None,
+    self_attention: Annotated[
+        float | None,
+        typer.Option(
+            "--self-attention",
+            min=0,
+            max=1,
+            metavar="X",
+            rich_help_panel=KEEP,
+            help="Part of the steps that keep the source's shapes.",
+        ),
+    ] = None,
+    blend: Annotated[
+        str | None,
+        typer.Option(
+            "--blend",
+            metavar="WORD:WORD",
+            rich_help_panel=KEEP,
+            help="Change only where these words are, source:target, as cat:dog.",
+        ),
+    ] = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    scheduler: options.Scheduler = None,
+    negative: options.Negative = "",
+    size: options.Size = None,
+    model: options.Model = "storybook",
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    output: options.Output = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", rich_help_panel=options.OUTPUT, help="Show what would be done, and stop."),
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Edit a picture by editing the words of its prompt."""
+    weights = parse_weights(weight or [])
+    windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
+    targets = fader_targets(source, to or [], weights)
+    place = destination(output, f"{slug(source)}-seed{seed}")
+    import wordbrush as wb
+
+    edits = chosen_edits(windows, weights, len(targets))
+    blended = wb.Blend(source=blending[0], target=blending[1]) if blending else None
+    loaded = load_model(model, dtype, device)
+    how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
+    if plan:
+        show_plan(planned(loaded, source, targets, how), json)
+        return
+    with progress("Editing") as report:
+        result = wb.edit(
+            loaded,
+            source,
+            to=targets,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            negative=negative,
+            size=pixels,
+            progress=report,
+            **how,
+        )
+    files = pictures(result, place, [source, *targets])
+    write_files(files)
+    if json:
+        print_json({"files": [str(path) for path in files], "settings": described(result)})
+    else:
+        out.print(f"{len(targets)} edit{'s' if len(targets) > 1 else ''} in {place.place}", soft_wrap=True)
+
+
+def fader_targets(source: str, to: list[str], weights: dict[Any, tuple[float, ...]]) -> list[str]:
+    """Return one target prompt per picture: those of --to, or the source itself where only words are weighted.
+
+    Weights with several strengths repeat the one target, once for each strength.
+    """
+    if not to and not weights:
+        raise BadOption(
+            "nothing to change: give a target with --to, or a word's strength with --weight, as snow=2"
+        )
+    targets = to or [source]
+    pictures = max((len(strengths) for strengths in weights.values()), default=1)
+    if pictures > 1 and len(targets) > 1:
+        raise BadOption(
+            f"--weight lists {pictures} strengths and --to {len(targets)} targets; use one list at a time"
+        )
+    return targets * pictures if pictures > 1 else targets
+
+
+def chosen_edits(
+    windows: Any, weights: dict[Any, tuple[float, ...]], targets: int
+) -> list[list[Edit]] | None:
+    """Return the edits of every target; None leaves them to be inferred from the words."""
+    import wordbrush as wb
+
+    if windows is None and not weights:
+        return None
+    transfer = [] if windows is None else [wb.Replace(until=windows)]
+    edits: list[list[Edit]] = []
+    for number in range(targets):
+        strengths = {word: values[number if len(values) > 1 else 0] for word, values in weights.items()}
+        edits.append([*transfer, *([wb.Reweight(strengths)] if strengths else [])])
+    return edits
+
+
+def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> dict[Path, bytes]:
+    """Return the files to write: the captioned picture alone, or it and every picture by itself."""
+    settings = described(result)
+    captioned = png(result.grid(caption=True), settings)
+    if place.file:
+        return {place.file: captioned}
+    assert place.folder is not None
+    files = {place.folder / "grid.png": captioned, place.folder / "source.png": png(result.source, settings)}
+    for number, (image, target) in enumerate(zip(result.images, prompts[1:], strict=True), start=1):
+        name = f"{number:02d}-{slug(target)}.png"
+        files[place.folder / name] = png(image, {**settings, "target": target, "row": number})
+    return files
+
+
+def described(result: wb.EditResult) -> dict[str, Any]:
+    """Return how the result was made: settings, plan and versions."""
+    return with_versions(result.settings, plan=result.plan.describe())
+
+
+def planned(model: wb.Model, source: str, targets: list[str], how: dict[str, Any]) -> wb.EditPlan:
+    """Return the plan that ``wordbrush.edit`` would carry out."""
+    from wordbrush.edits.plan import make_plan
+
+    read = model.backbone.read
+    if how["self_attention"] is None:
+        how = {**how, "self_attention": model.defaults.self_attention}
+    return make_plan(read(source), [read(target) for target in targets], **how)
+
+
+def show_plan(plan: wb.EditPlan, json: bool) -> None:
+    """Print what an edit would do."""
+    if json:
+        print_json({"plan": plan.describe()})
+    else:
+        typer.echo(plan.describe())

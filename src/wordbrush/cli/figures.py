@@ -1,0 +1,73 @@
+"""``wordbrush figures``: the figures of the paper, with any model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordbrush.cli import options
+from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.loading import load_model
+from wordbrush.cli.output import with_versions
+from wordbrush.figures import ALL, FIGURES, chosen
+from wordbrush.files import check_writable, write_files
+
+NAMES = "  ".join(FIGURES)
+
+
+def figures(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FIGURE...]", help=f"{NAMES}  {ALL}; without any, what each one shows."),
+    ] = None,
+    folder: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FOLDER", rich_help_panel=options.OUTPUT, help="Folder for PNG and PDF."
+        ),
+    ] = Path("out/figures"),
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", "-s", min=0, metavar="N", help="One seed for every row instead of the chosen ones."
+        ),
+    ] = None,
+    steps: options.Steps = None,
+    model: options.Model = "storybook",
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    json: options.Json = False,
+) -> None:
+    """Make the paper's figures, as PNG and PDF."""
+    if not names:
+        list_figures(json)
+        return
+    wanted = chosen(names)
+    check_writable(folder)
+    from wordbrush.figures import load
+    from wordbrush.figures.brush import Brush
+
+    loaded = load_model(model, dtype, device)
+    written: list[str] = []
+    for name in wanted:
+        with progress(name) as report:
+            page = load(name)(Brush(loaded, seed=seed, steps=steps, progress=report))
+        known = with_versions({"figure": name, "model": model, "seed": seed, "steps": steps})
+        files = {folder / f"{name}.{kind}": content for kind, content in page.render(known).items()}
+        write_files(files)
+        written += [str(path) for path in files]
+        if not json:
+            out.print(f"{name}: {' and '.join(map(str, files))}", soft_wrap=True, highlight=False)
+    if json:
+        print_json({"files": written})
+
+
+def list_figures(json: bool) -> None:
+    """Print what each figure shows."""
+    if json:
+        print_json({name: entry.shows for name, entry in FIGURES.items()})
+        return
+    for name, entry in FIGURES.items():
+        out.print(f"{name}  {entry.shows}", highlight=False)

@@ -1,0 +1,103 @@
+"""``wordbrush maps``: where in the picture each word of a prompt acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wordbrush.cli import options
+from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.loading import load_model
+from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.parse import parse_size, parse_word, slug
+from wordbrush.files import png, write_files
+
+
+def maps(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the picture shows.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--words", metavar="WORD", help="The words to show; repeat, or separate by commas. Default: all."
+        ),
+    ] = None,
+    moments: Annotated[
+        int,
+        typer.Option(
+            "--moments", min=0, metavar="N", help="Also show the maps at this many steps, from first to last."
+        ),
+    ] = 0,
+    seed: options.Seed = 0,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    scheduler: options.Scheduler = None,
+    negative: options.Negative = "",
+    size: options.Size = None,
+    model: options.Model = "storybook",
+    dtype: options.Dtype = None,
+    device: options.Device = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.png|FOLDER",
+            rich_help_panel=options.OUTPUT,
+            help="One sheet (.png), or a folder for it and every word's overlay. Default: out/maps-….png.",
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Show where in the picture each word acts: heat maps of the cross-attention."""
+    pixels = parse_size(size)
+    chosen = [parse_word(word) for text in words or [] for word in text.split(",")]
+    place = destination(output or Path("out") / f"maps-{slug(prompt)}-seed{seed}.png", "maps")
+    import wordbrush as wb
+    from wordbrush.figures.heat import over
+    from wordbrush.figures.maps_sheet import labels, maps_sheet
+
+    loaded = load_model(model, dtype, device)
+    with progress("Generating") as report:
+        result = wb.generate(
+            loaded,
+            prompt,
+            seed=seed,
+            negative=negative,
+            steps=steps,
+            guidance=guidance,
+            scheduler=scheduler,
+            size=pixels,
+            maps=True,
+            progress=report,
+        )
+    image = result.images[0]
+    labelled = {name(word): word for word in chosen} or labels(prompt)
+    sheet = maps_sheet(
+        image,
+        result.maps,
+        labelled,
+        followed=list(labelled) if moments else [],
+        moments=moments,
+        show=over(image),
+    )
+    settings = with_versions(result.settings, prompt=prompt, words=list(labelled))
+    files = {place.file or place.place / "maps.png": png(sheet.image(), settings)}
+    if place.folder:
+        files[place.folder / "image.png"] = png(image, settings)
+        for number, (label, word) in enumerate(labelled.items(), start=1):
+            overlay = over(image)(result.maps[word])
+            files[place.folder / f"{number:02d}-{slug(label)}.png"] = png(
+                overlay, {**settings, "word": label}
+            )
+    write_files(files)
+    if json:
+        print_json({"files": [str(path) for path in files], "settings": settings})
+    else:
+        out.print(f"Maps of {len(labelled)} words in {place.place}", soft_wrap=True)
+
+
+def name(word: str | tuple[str, int]) -> str:
+    """Return a chosen word as the sheet names it: ``dog``, or ``dog#1`` for an occurrence."""
+    return word if isinstance(word, str) else f"{word[0]}#{word[1]}"

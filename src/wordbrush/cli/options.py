@@ -1,0 +1,92 @@
+"""Options that several commands share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SAMPLING = "Sampling (what is not given comes with the model)"
+MODEL = "Model"
+OUTPUT = "Output"
+
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", "-s", min=0, metavar="N", help="The starting noise; the same seed, the same picture."
+    ),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE.png|FOLDER",
+        rich_help_panel=OUTPUT,
+        help="One captioned picture (.png), or a folder for every picture by itself. Default: a folder under out/.",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", rich_help_panel=OUTPUT, help="Print what was made as JSON, and nothing else."),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, metavar="N", rich_help_panel=SAMPLING, help="Denoising steps.")
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        metavar="X",
+        rich_help_panel=SAMPLING,
+        help="Strength of classifier-free guidance; 1 is none.",
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="NAME", rich_help_panel=SAMPLING, help="Sampler, for example ddim."),
+]
+Negative = Annotated[
+    str,
+    typer.Option(
+        "--negative",
+        metavar="PROMPT",
+        rich_help_panel=SAMPLING,
+        help="Prompt of what should not be in the picture.",
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size", metavar="HxW", rich_help_panel=SAMPLING, help="Height and width in pixels, as 96x128."
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|PATH",
+        rich_help_panel=MODEL,
+        help="storybook, a diffusers folder, a hub id, or a .safetensors file; see: wordbrush models.",
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="TYPE",
+        rich_help_panel=MODEL,
+        help="float32 (the default), bfloat16, float16 or float64.",
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        rich_help_panel=MODEL,
+        help="cpu, cuda or mps. Default: cuda if there is one.",
+    ),
+]

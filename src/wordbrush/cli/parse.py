@@ -1,0 +1,108 @@
+"""From the text of an option to values, with errors that show the expected form. Pure functions."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wordbrush.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from wordbrush.edits.prompt import WordLike
+
+Window = float | tuple[float, float]
+
+
+class BadOption(InvalidInput):
+    """The text of an option does not have the expected form."""
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """``"96x128"`` → (height, width) in pixels; ``"128"`` → a square; None stays None (the model's own size)."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip().lower())
+    if not match or not int(match[1]) or (match[2] and not int(match[2])):
+        raise BadOption(f"--size {text!r} is not a size; expected HEIGHTxWIDTH in pixels, such as 96x128")
+    height = int(match[1])
+    return height, int(match[2] or height)
+
+
+def parse_window(text: str) -> Window:
+    """``"0.8"`` → 0.8 (from the start up to 80 % of the steps); ``"0.2:0.8"`` → (0.2, 0.8)."""
+    try:
+        numbers = [float(part) for part in text.split(":")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2):
+        raise BadOption(
+            f"--until {text!r} is not a part of the steps; expected a fraction such as 0.8 or a range such as 0.2:0.8"
+        )
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def parse_word(text: str) -> str | tuple[str, int]:
+    """``"dog"`` → that word; ``"dog#1"`` → its second occurrence in the prompt, counted from 0."""
+    word, mark, occurrence = text.strip().rpartition("#")
+    return (word, int(occurrence)) if mark and word and occurrence.isdecimal() else text.strip()
+
+
+def parse_until(texts: Sequence[str]) -> Window | dict[WordLike, Window] | None:
+    """``["0.8"]`` → 0.8; ``["0.8", "lion=0.4"]`` → {"lion": 0.4, "default_": 0.8}; nothing → None (the default)."""
+    from wordbrush.edits.window import DEFAULT_WORD
+
+    rest: Window | None = None
+    words: dict[WordLike, Window] = {}
+    for text in texts:
+        word, equals, window = text.rpartition("=")
+        if equals:
+            if not word.strip():
+                raise BadOption(f"--until {text!r} names no word; expected WORD=FRACTION, such as lion=0.4")
+            words[parse_word(word)] = parse_window(window)
+        elif rest is not None:
+            raise BadOption(f"--until is given twice for all words; for a single word write WORD={text}")
+        else:
+            rest = parse_window(text)
+    if words and rest is not None:
+        words[DEFAULT_WORD] = rest
+    return words or rest
+
+
+def parse_weights(texts: Sequence[str]) -> dict[WordLike, tuple[float, ...]]:
+    """``["snow=2"]`` → {"snow": (2.0,)}; ``["snow=0,1,2"]`` → several strengths, one picture for each."""
+    weights: dict[WordLike, tuple[float, ...]] = {}
+    for text in texts:
+        word, equals, numbers = text.rpartition("=")
+        try:
+            strengths = tuple(float(number) for number in numbers.split(","))
+        except ValueError:
+            strengths = ()
+        if not equals or not word.strip() or not strengths:
+            raise BadOption(
+                f"--weight {text!r} is not a weight; expected WORD=STRENGTH, such as snow=2 or snow=0,1,2"
+            )
+        if parse_word(word) in weights:
+            raise BadOption(f"--weight is given twice for {word!r}; for several pictures write {word}=0,1,2")
+        weights[parse_word(word)] = strengths
+    counts = {len(strengths) for strengths in weights.values() if len(strengths) > 1}
+    if len(counts) > 1:
+        raise BadOption("--weight lists of different lengths; give every word one strength or equally many")
+    return weights
+
+
+def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | None:
+    """``"cat:dog"`` → (["cat"], ["dog"]); several words with commas; ``"cat"`` means the word of both prompts."""
+    if text is None:
+        return None
+    parts = [part.split(",") for part in text.split(":")]
+    if len(parts) not in (1, 2) or not all(word.strip() for part in parts for word in part):
+        raise BadOption(f"--blend {text!r} is not a pair of words; expected SOURCE:TARGET, such as cat:dog")
+    return [parse_word(word) for word in parts[0]], [parse_word(word) for word in parts[-1]]
+
+
+def slug(text: str, length: int = 60) -> str:
+    """Return ``text`` as a file name: lower case, letters and digits of any script, hyphens for the rest."""
+    plain = unicodedata.normalize("NFC", text).casefold()
+    return re.sub(r"[\W_]+", "-", plain).strip("-")[:length].rstrip("-") or "untitled"

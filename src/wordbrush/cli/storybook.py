@@ -1,0 +1,128 @@
+"""``wordbrush storybook``: the embedded world, its pictures and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from wordbrush.cli import options
+from wordbrush.cli.console import out, print_json, working
+from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.parse import slug
+from wordbrush.files import png, write_files
+
+app = typer.Typer(
+    no_args_is_help=True, help="The embedded picture-book world: render it, train on it, measure with it."
+)
+
+
+@app.command()
+def render(
+    caption: Annotated[
+        str | None, typer.Argument(help="A scene in words; without it, a contact sheet of random scenes.")
+    ] = None,
+    seed: options.Seed = 0,
+    count: Annotated[
+        int,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            metavar="N",
+            help="Number of pictures: seeds from --seed up, or random scenes.",
+        ),
+    ] = 0,
+    output: options.Output = None,
+    json: options.Json = False,
+) -> None:
+    """Render scenes of the storybook world (ground truth, no model)."""
+    pictures = count or (1 if caption else 24)
+    name = slug(caption) if caption else "scenes"
+    place = destination(output or Path("out") / f"storybook-{name}-seed{seed}.png", name)
+    import numpy as np
+    from PIL import Image
+
+    from wordbrush.figures.grid import contact_sheet
+    from wordbrush.storybook.scene import caption as describe
+    from wordbrush.storybook.scene import parse, random_scene
+    from wordbrush.storybook.world import render as draw
+
+    rng = np.random.default_rng(seed)
+    scenes = [parse(caption) if caption else random_scene(rng) for _ in range(pictures)]
+    with working("Rendering"):
+        images = [Image.fromarray(draw(scene, seed + number)) for number, scene in enumerate(scenes)]
+    settings = [
+        with_versions({}, prompt=describe(scene), seed=seed + number) for number, scene in enumerate(scenes)
+    ]
+    if place.folder:
+        files = {
+            place.folder / f"{number:03d}-{slug(known['prompt'])}.png": png(image, known)
+            for number, (image, known) in enumerate(zip(images, settings, strict=True), start=1)
+        }
+    elif pictures == 1:
+        files = {place.place: png(images[0], settings[0])}
+    else:
+        page = contact_sheet(images, [known["prompt"] for known in settings])
+        files = {place.place: png(page.image(), with_versions({}, seed=seed, count=pictures))}
+    write_files(files)
+    if json:
+        print_json({"images": [str(path) for path in files], "scenes": settings})
+    else:
+        out.print(f"{pictures} scene{'s' if pictures > 1 else ''} in {place.place}", soft_wrap=True)
+
+
+@app.command()
+def train(
+    stage: Annotated[str, typer.Option("--stage", help="What to train; an unknown name lists the stages.")],
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0, help="Stop after this time; the same command resumes.")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--output", "-o", help="Where checkpoints, samples and losses go.")
+    ] = Path("runs"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+    ] = False,
+    device: options.Device = None,
+) -> None:
+    """Train one of the storybook's models; exact resume after any stop."""
+    from wordbrush.storybook.recipe.cli import train as run
+
+    run(stage=stage, minutes=minutes, out=folder, resume=resume, device=device)
+
+
+@app.command()
+def evaluate(
+    model: options.Model = "storybook",
+    prompts: Annotated[
+        int, typer.Option("--prompts", "-n", min=1, help="Prompts, or edits of each kind, to judge.")
+    ] = 500,
+    p2p: Annotated[
+        bool, typer.Option("--p2p", help="Judge Prompt-to-Prompt edits against ground truth.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """Measure a model, or its edits, by classifiers that were trained on rendered scenes."""
+    from wordbrush.storybook.evaluate import evaluate as measure
+
+    measured = measure(model=model, prompts=prompts, p2p=p2p)
+    if json:
+        print_json(measured)
+        return
+    table = Table("measure", "value", box=None, pad_edge=False)
+    for name, value in flatten(measured):
+        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    out.print(table)
+
+
+def flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested values with their names joined by dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value

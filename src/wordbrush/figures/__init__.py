@@ -1,0 +1,53 @@
+"""The figures of the Prompt-to-Prompt paper (arXiv:2208.01626), made again with any model: one file per figure."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wordbrush.errors import InvalidInput, nearest
+
+if TYPE_CHECKING:
+    from wordbrush.figures.brush import Brush
+    from wordbrush.figures.layout import Page
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure: the module whose ``draw(brush) -> Page`` makes it, and what it shows."""
+
+    module: str
+    shows: str
+
+
+FIGURES: dict[str, Entry] = {
+    "p2p-1": Entry("p2p_1_teaser", "six edits: weaken, swap, add, strengthen, describe, restyle"),
+    "p2p-2": Entry(
+        "p2p_2_word_swap", "a word swapped, with attention injection and with the same noise only"
+    ),
+    "p2p-3": Entry("p2p_3_method", "the method as a diagram with real attention maps"),
+    "p2p-4": Entry("p2p_4_maps", "attention maps of every word, averaged and step by step"),
+    "p2p-5": Entry("p2p_5_one_word", "only one word's maps injected: the object stays, its context changes"),
+    "p2p-6": Entry("p2p_6_injection", "injection for none to all of the steps"),
+    "p2p-7": Entry("p2p_7_refinement", "words added: local and global descriptions"),
+    "p2p-8": Entry("p2p_8_styles", "styles added and removed"),
+    "p2p-9": Entry("p2p_9_fader", "one word turned down and up"),
+}
+ALL = "p2p-all"
+
+
+def chosen(names: list[str]) -> list[str]:
+    """Return the figures that ``names`` mean, ``p2p-all`` expanded; raises ``InvalidInput`` for an unknown one."""
+    for name in names:
+        if name != ALL and name not in FIGURES:
+            raise InvalidInput(
+                f"unknown figure {name!r}{nearest(name, [*FIGURES, ALL])}; figures are {', '.join(FIGURES)} and {ALL}"
+            )
+    return list(FIGURES) if ALL in names else list(dict.fromkeys(names))
+
+
+def load(name: str) -> Callable[[Brush], Page]:
+    """Return the function that draws a figure; imports matplotlib."""
+    return importlib.import_module(f"wordbrush.figures.{FIGURES[name].module}").draw

@@ -1,0 +1,111 @@
+"""Writing results: complete under their final name or not there at all, and pictures that know how they were made."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.errors import WordbrushError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission was refused",
+    errno.EPERM: "permission was refused",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+class CannotWrite(WordbrushError, OSError):
+    """A result could not be written; nothing was left half-written."""
+
+
+def write_files(files: Mapping[Path, bytes]) -> None:
+    """Write all files or none of them.
+
+    Every file goes to a temporary name beside its place; only when all are complete are they renamed, so a full disk,
+    an error or Ctrl-C leaves what was there before. Missing folders are made. Raises ``CannotWrite``.
+    """
+    temporary: dict[Path, Path] = {}
+    path = Path()
+    try:
+        for path, content in files.items():
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary[path] = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+            with temporary[path].open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, written in temporary.items():
+            written.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Raise ``CannotWrite`` now rather than after minutes of work if ``path`` can clearly not be written.
+
+    ``path`` is a file or folder that may not exist yet; nothing is created.
+    """
+    try:
+        place = path.absolute()
+        while not place.exists():
+            place = place.parent
+        if place != path.absolute() and not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        writable = os.access(place, os.W_OK)
+        read_only = bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if read_only or not writable:
+        number = errno.EROFS if read_only else errno.EACCES
+        raise cannot_write(path, OSError(number, os.strerror(number)))
+
+
+def cannot_write(path: Path, error: OSError) -> CannotWrite:
+    """Return the one-sentence error for ``path``."""
+    reason = REASONS.get(error.errno or 0) or (error.strerror or str(error)).lower()
+    return CannotWrite(f"cannot write {path}: {reason}")
+
+
+def png(image: Image, settings: Mapping[str, Any]) -> bytes:
+    """Return ``image`` as PNG with ``settings`` inside.
+
+    The text chunk ``wordbrush`` holds them as JSON; ``Description`` and ``Software`` serve other programs.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", f"wordbrush {settings.get('versions', {}).get('wordbrush', '')}".strip())
+    described = settings.get("target") or settings.get("source") or settings.get("prompt")
+    if described:
+        info.add_text("Description", str(described))
+    info.add_text("wordbrush", json.dumps(settings, ensure_ascii=False, default=str))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Return the settings that ``png`` put into the picture at ``path``; empty if there are none."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return json.loads(image.info.get("wordbrush", "{}"))
