@@ -1,0 +1,83 @@
+"""wordbrush: edit images by editing words.
+
+    import wordbrush as wb
+
+    model = wb.load("storybook")
+    result = wb.edit(model, "a cat on a beach at sunset", to="a dog on a beach at sunset", seed=3)
+    result.grid().save("cat-to-dog.png")
+
+Everything is imported when it is first used, so that ``import wordbrush`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.version import __version__
+
+if TYPE_CHECKING:
+    from wordbrush import parity
+    from wordbrush.edits import published
+    from wordbrush.edits.blend import Blend
+    from wordbrush.edits.plan import EditPlan, Recipe
+    from wordbrush.edits.prompt import Word
+    from wordbrush.edits.refine import Refine
+    from wordbrush.edits.replace import Replace
+    from wordbrush.edits.reweight import Reweight
+    from wordbrush.edits.self_attention import SelfAttention
+    from wordbrush.errors import (
+        AmbiguousWord,
+        ControlError,
+        EditNotApplied,
+        InvalidInput,
+        ModelError,
+        PromptTooLong,
+        UnknownWord,
+        WordbrushError,
+    )
+    from wordbrush.guidance import ClassifierFree, Unguided
+    from wordbrush.models import Model, load
+    from wordbrush.prompt_to_prompt import edit, generate
+    from wordbrush.results import EditResult, Generation
+
+_HOMES = {
+    "AmbiguousWord": "errors",
+    "Blend": "edits.blend",
+    "ClassifierFree": "guidance",
+    "ControlError": "errors",
+    "EditNotApplied": "errors",
+    "EditPlan": "edits.plan",
+    "EditResult": "results",
+    "Generation": "results",
+    "InvalidInput": "errors",
+    "Model": "models",
+    "ModelError": "errors",
+    "PromptTooLong": "errors",
+    "Recipe": "edits.plan",
+    "Refine": "edits.refine",
+    "Replace": "edits.replace",
+    "Reweight": "edits.reweight",
+    "SelfAttention": "edits.self_attention",
+    "Unguided": "guidance",
+    "UnknownWord": "errors",
+    "Word": "edits.prompt",
+    "WordbrushError": "errors",
+    "edit": "prompt_to_prompt",
+    "generate": "prompt_to_prompt",
+    "load": "models",
+}
+_MODULES = {"parity": "parity", "published": "edits.published"}
+__all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"wordbrush.{_MODULES[name]}")
+    if name in _HOMES:
+        return getattr(import_module(f"wordbrush.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'wordbrush' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

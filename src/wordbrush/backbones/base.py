@@ -1,0 +1,155 @@
+"""What control needs to know of a network, and the vocabulary for it: sites, layouts and attention calls.
+
+To add a family, write one file with a class that follows ``Backbone``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wordbrush.edits.prompt import Prompt
+
+# The text a network is asked under: keyword arguments of its forward, one row per sample on every first axis.
+Text = Mapping[str, Tensor]
+
+# Word maps are read where the native picture has at least this many attention pixels along each side.
+MAP_SIDE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """One attention layer.
+
+    Args:
+        index: position in the order of the forward pass.
+        name: dotted path of the module, for messages.
+        kind: what its keys are: the text or the image itself.
+        place: the part of the network it belongs to.
+        factor: latent pixels per attention pixel along each side, a power of two.
+        module: the layer.
+    """
+
+    index: int
+    name: str
+    kind: Literal["self", "cross"]
+    place: Literal["down", "mid", "up"]
+    factor: int
+    module: nn.Module
+
+    def grid(self, latent_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) of its queries for a latent of that (height, width)."""
+        height, width = latent_size
+        return -(-height // self.factor), -(-width // self.factor)
+
+
+class Backbone(Protocol):
+    """A denoising network with its text encoder."""
+
+    network: nn.Module
+    sites: tuple[Site, ...]
+    latent_channels: int
+    native_latent_size: tuple[int, int]
+
+    def read(self, text: str) -> Prompt:
+        """Tokenize a prompt; its token positions are those of the text among the keys of a cross site."""
+        ...
+
+    def encode(self, prompts: Sequence[Prompt]) -> Text:
+        """Encode prompts, one row each."""
+        ...
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the network's raw prediction for (rows, C, h, w) latents."""
+        ...
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which row of a network batch is what: for every branch of the guidance, the source and then the targets."""
+
+    branches: tuple[str, ...]
+    samples: int
+
+    @property
+    def rows(self) -> int:
+        """The rows of the whole batch."""
+        return len(self.branches) * self.samples
+
+    @property
+    def edited(self) -> slice:
+        """The rows, source first, of the branch whose attention is edited and read."""
+        start = self.branches.index("cond") * self.samples
+        return slice(start, start + self.samples)
+
+    @property
+    def source(self) -> int:
+        """The row of the source in that branch."""
+        return self.edited.start
+
+    @property
+    def targets(self) -> range:
+        """The rows of the targets in that branch."""
+        return range(self.edited.start + 1, self.edited.stop)
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionCall:
+    """One call of ``scaled_dot_product_attention``: (rows, heads, queries or keys, channels) tensors."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    mask: Tensor | None
+    options: Mapping[str, Any]
+
+    def __call__(self) -> Tensor:
+        """Compute it: (rows, heads, queries, channels)."""
+        return F.scaled_dot_product_attention(
+            self.query, self.key, self.value, attn_mask=self.mask, **self.options
+        )
+
+    def with_value(self, value: Tensor) -> AttentionCall:
+        """Return the same attention over other values."""
+        return replace(self, value=value)
+
+    def attending_as(self, rows: Tensor, value: Tensor) -> AttentionCall:
+        """Return a call over ``value`` in which row i attends as row ``rows[i]`` does here."""
+        return AttentionCall(
+            self.query.index_select(0, rows),
+            self.key.index_select(0, rows),
+            value,
+            self._masks(lambda mask: mask.index_select(0, rows)),
+            self.options,
+        )
+
+    def on(self, rows: slice, value: Tensor) -> AttentionCall:
+        """Return the call of some rows only, over ``value``."""
+        mask = self._masks(lambda mask: mask[rows])
+        return AttentionCall(self.query[rows], self.key[rows], value, mask, self.options)
+
+    def _masks(self, select: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """Select rows of the mask, unless all rows share one."""
+        per_row = self.mask is not None and self.mask.ndim == 4 and self.mask.shape[0] > 1
+        return select(self.mask) if per_row and self.mask is not None else self.mask
+
+
+def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> int:
+    """Return the coarsest factor whose native grid is at least 16 × 16, or the finest there is.
+
+    That is 16 × 16 for a 64 × 64 latent (Stable Diffusion 1 at 512 pixels), the published resolution of word maps;
+    at other sizes the factor stays and the grid follows the picture.
+    """
+    factors = sorted({site.factor for site in sites if site.kind == "cross" and site.place != "mid"})
+    fine = [factor for factor in factors if min(native_latent_size) >= MAP_SIDE * factor]
+    return max(fine) if fine else factors[0]
+
+
+def map_sites(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> tuple[Site, ...]:
+    """Return the cross-attention sites at which word maps are read."""
+    factor = map_factor(sites, native_latent_size)
+    return tuple(s for s in sites if s.kind == "cross" and s.factor == factor and s.place != "mid")

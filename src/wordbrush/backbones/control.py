@@ -1,0 +1,250 @@
+"""Attention control: the only code in the package that alters a model, and it undoes what it did.
+
+A public diffusers hook on each attention layer enters a ``TorchFunctionMode`` while the layer runs, which receives
+the layer's one call of ``scaled_dot_product_attention``: queries, keys and values after projections, norms and
+rotary embeddings. A layer with nothing to do at a step runs its own code, so its output is bit-equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.hooks.hooks import HookRegistry, ModelHook
+from diffusers.models.attention_dispatch import attention_backend
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Site, map_factor
+from wordbrush.backbones.maps import Probe
+from wordbrush.backbones.values import ValueMix
+from wordbrush.edits.plan import EditPlan
+from wordbrush.edits.window import Clock
+from wordbrush.errors import ControlError, EditNotApplied
+
+HOOK = "wordbrush"
+# Parts of the names of diffusers hooks that leave out or replace attention computations.
+SKIPPING_HOOKS = ("cache", "fbc_", "broadcast", "layer_skip", "smoothed_energy")
+
+Handler = Callable[[AttentionCall], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Action:
+    """What happens at one site in one step: the attention is mixed, read, or both."""
+
+    mix: ValueMix | None
+    probes: tuple[Probe, ...] = ()
+
+
+class AttentionControl:
+    """Carries out a plan while the network runs.
+
+        with AttentionControl(backbone, plan, layout=layout, clock=clock, latent_size=(h, w)) as control:
+            for step, timestep in enumerate(timesteps):
+                with control.at(step):
+                    backbone.predict(…)
+
+    Args:
+        plan: the edit, or None to only read maps.
+        layout: which row of the batch is what.
+        clock: the steps of the run.
+        latent_size: (height, width) of the latents.
+        probes: word maps to read at every step.
+
+    Raises:
+        ControlError: the model is already under control, or something in it would bypass the control.
+        EditNotApplied: at the end of a step in which an attention layer that should have been edited was not.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        plan: EditPlan | None,
+        *,
+        layout: Layout,
+        clock: Clock,
+        latent_size: tuple[int, int],
+        probes: Sequence[Probe] = (),
+    ) -> None:
+        self._backbone = backbone
+        self._layout = layout
+        self._probes = tuple(probes)
+        self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
+        self._self_sites, self._self_steps = _self_attention(backbone, plan, clock, latent_size)
+        self._prepared: dict[int, dict[int, Action]] = {}
+        self._actions: Mapping[int, Action] = {}
+        self._reached: set[int] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> AttentionControl:
+        self._stack.enter_context(attending(self._backbone, self._handler))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def at(self, step: int) -> Iterator[None]:
+        """Control the network call of one step, counted from 0."""
+        self._actions, self._reached = self._actions_at(step), set()
+        try:
+            yield
+        finally:
+            actions, self._actions = self._actions, {}
+        missed = [site for site in self._backbone.sites if site.index in actions.keys() - self._reached]
+        if missed:
+            raise EditNotApplied(
+                f"step {step}: {len(missed)} of {len(actions)} attention layers were not reached, first "
+                f"{missed[0].name} ({type(getattr(missed[0].module, 'processor', None)).__name__}): the layer must run "
+                "and call torch's scaled_dot_product_attention, as AttnProcessor2_0 does"
+            )
+
+    def _handler(self, site: Site) -> Handler | None:
+        """Return what handles the attention call of ``site`` in the current step, or None to leave it alone."""
+        action = self._actions.get(site.index)
+        if action is None:
+            return None
+
+        def handle(call: AttentionCall) -> Tensor:
+            if site.index in self._reached:
+                raise ControlError(f"{site.name} computes attention more than once per call; it cannot be edited")
+            self._reached.add(site.index)
+            for probe in action.probes:
+                probe.read(site, call, action.mix, self._layout.edited)
+            return action.mix(call) if action.mix else call()
+
+        return handle
+
+    def _actions_at(self, step: int) -> dict[int, Action]:
+        """Return the action of every site that does not simply run its own code; equal steps share them."""
+        mixes, injecting = self._mixes[step], step in self._self_steps
+        key = id(mixes) * 2 + injecting
+        if key not in self._prepared:
+            self._prepared[key] = dict(self._prepare(mixes, injecting))
+        return self._prepared[key]
+
+    def _prepare(self, mixes: Sequence[Any], injecting: bool) -> Iterator[tuple[int, Action]]:
+        parameter = next(self._backbone.network.parameters())
+        device, dtype = parameter.device, parameter.dtype
+        cross = ValueMix.of(mixes, self._layout, device=device, dtype=dtype) if mixes else ValueMix()
+        inject = ValueMix.injecting(self._layout, device) if injecting else ValueMix()
+        for site in self._backbone.sites:
+            probes = tuple(probe for probe in self._probes if site.index in probe.sites)
+            mix = cross if site.kind == "cross" else inject if site.index in self._self_sites else ValueMix()
+            if probes or not mix.is_identity:
+                yield site.index, Action(None if mix.is_identity else mix, probes)
+
+
+def _self_attention(
+    backbone: Backbone, plan: EditPlan | None, clock: Clock, latent_size: tuple[int, int]
+) -> tuple[frozenset[int], range]:
+    """Return the sites and the steps of the self-attention injection."""
+    if plan is None:
+        return frozenset(), range(0)
+    rule = plan.self_attention
+    steps = rule.window.steps(clock, rule.rounding)
+    layers = [site for site in backbone.sites if site.kind == "self"]
+    if rule.max_pixels is None:
+        factor = map_factor(backbone.sites, backbone.native_latent_size)
+        sites = [site for site in layers if site.factor >= factor]
+    else:
+        sites = [site for site in layers if _pixels(site, latent_size) <= rule.max_pixels]
+    if steps and not sites:
+        raise EditNotApplied(f"no self-attention layer has at most {rule.max_pixels} pixels, so none can be injected")
+    return frozenset(site.index for site in sites), steps
+
+
+def _pixels(site: Site, latent_size: tuple[int, int]) -> int:
+    height, width = site.grid(latent_size)
+    return height * width
+
+
+@contextmanager
+def attending(backbone: Backbone, handler: Callable[[Site], Handler | None]) -> Iterator[None]:
+    """Let ``handler`` choose, at every run of every site, who computes its attention; restore everything after.
+
+    Raises:
+        ControlError: the model is already under control, or something in it would bypass the control.
+    """
+    _refuse_bypasses(backbone)
+    with ExitStack() as undo:
+        undo.enter_context(attention_backend("native"))
+        for site in backbone.sites:
+            undo.callback(_restorer(site.module))
+            hook = _AttentionHook(site, handler)
+            HookRegistry.check_if_exists_or_initialize(site.module).register_hook(hook, HOOK)
+        yield
+
+
+def _refuse_bypasses(backbone: Backbone) -> None:
+    for name, module in backbone.network.named_modules():
+        registry = module.__dict__.get("_diffusers_hook")
+        for hook in registry.hooks if registry else ():
+            if hook == HOOK:
+                raise ControlError("this model is being edited already: finish that edit first, or load it twice")
+            if any(part in hook for part in SKIPPING_HOOKS):
+                raise ControlError(f"the hook {hook!r} on {name or 'the network'} skips attention: remove it to edit")
+    for site in backbone.sites:
+        backend = getattr(getattr(site.module, "processor", None), "_attention_backend", None)
+        if backend is not None and str(getattr(backend, "value", backend)) != "native":
+            raise ControlError(
+                f"{site.name} uses the attention backend {backend!s}: call reset_attention_backend() to edit"
+            )
+
+
+def _restorer(module: nn.Module) -> Callable[[], None]:
+    """Return what puts ``module`` back into its present state, attributes included."""
+    present = {name for name in ("forward", "_diffusers_hook") if name in module.__dict__}
+
+    def restore() -> None:
+        registry = module.__dict__.get("_diffusers_hook")
+        if registry is not None:
+            registry.remove_hook(HOOK, recurse=False)
+        for name in {"forward", "_diffusers_hook"} - present:
+            module.__dict__.pop(name, None)
+
+    return restore
+
+
+class _AttentionHook(ModelHook):
+    """Runs a layer, with its attention call handled by somebody else if there is somebody."""
+
+    def __init__(self, site: Site, handler: Callable[[Site], Handler | None]) -> None:
+        super().__init__()
+        self._site = site
+        self._handler = handler
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        handle = self._handler(self._site)
+        if handle is None:
+            return self.fn_ref.original_forward(*args, **kwargs)
+        with _Interception(handle):
+            return self.fn_ref.original_forward(*args, **kwargs)
+
+
+class _Interception(TorchFunctionMode):
+    """Hands every fused attention call to ``handle`` and leaves all other operations alone."""
+
+    def __init__(self, handle: Handler) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is F.scaled_dot_product_attention:
+            return self._handle(_attention_call(*args, **(kwargs or {})))
+        return func(*args, **(kwargs or {}))
+
+
+def _attention_call(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **options: Any
+) -> AttentionCall:
+    """Read the arguments of ``scaled_dot_product_attention``."""
+    options |= dict(zip(("dropout_p", "is_causal"), args, strict=False))
+    return AttentionCall(query, key, value, attn_mask, options)

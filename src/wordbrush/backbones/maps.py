@@ -1,0 +1,134 @@
+"""Word maps: how much every pixel attends to a word, read as one more value column of the fused attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wordbrush.backbones.base import AttentionCall, Site
+from wordbrush.backbones.values import ValueMix
+from wordbrush.edits.blend import BlendRule
+from wordbrush.edits.prompt import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """Reads the attention to some words at some sites.
+
+    Args:
+        columns: (samples, tokens, words), 1 at a word's tokens.
+        sites: indices of the cross-attention sites to read at.
+        collect: receives the site and (samples, pixels, words): attention averaged over heads, summed over tokens.
+        edited: read the edited attention instead of every sample's own.
+    """
+
+    columns: Tensor
+    sites: frozenset[int]
+    collect: Callable[[Site, Tensor], None]
+    edited: bool = False
+
+    def read(self, site: Site, call: AttentionCall, mix: ValueMix | None, rows: slice) -> None:
+        """Read the attention of ``rows`` of an attention call that is about to be made."""
+        width = call.query.shape[-1]
+        maps = [
+            self._read(part, call, mix if self.edited else None, rows) for part in self.columns.split(width, dim=-1)
+        ]
+        self.collect(site, torch.cat(maps, dim=-1))
+
+    def _read(self, columns: Tensor, call: AttentionCall, mix: ValueMix | None, rows: slice) -> Tensor:
+        # Fused kernels want as many value columns as query channels, hence the padding.
+        heads, width, words = call.query.shape[1], call.query.shape[-1], columns.shape[-1]
+        value = F.pad(columns.to(call.value), (0, width - words))[:, None].expand(-1, heads, -1, -1)
+        if mix is None:
+            attention = call.on(rows, value)()
+        else:
+            whole = value.new_zeros(call.query.shape[0], *value.shape[1:])
+            whole[rows] = value
+            attention = mix(call.with_value(whole))[rows]
+        return attention[..., :words].mean(dim=1)
+
+
+class LocalBlend:
+    """Holds the targets to the source outside the region of the blend's words, after every step.
+
+    Args:
+        rule: thresholds and schedule.
+        indicators: (samples, tokens, 1 or 2) from ``rule.indicators``.
+        sites: the cross-attention sites the maps are read at, all of one resolution.
+        steps: the steps after which to blend.
+    """
+
+    def __init__(
+        self,
+        rule: BlendRule,
+        indicators: Tensor,
+        sites: Sequence[Site],
+        *,
+        steps: range,
+    ) -> None:
+        self._rule = rule
+        self._steps = steps
+        self._site = sites[0]
+        self._sum: Tensor | None = None
+        self.probe = Probe(indicators, frozenset(s.index for s in sites), self._collect, edited=rule.edited_maps)
+
+    def __call__(self, step: int, latents: Tensor) -> Tensor:
+        """Return the (samples, C, h, w) latents after ``step``, source first, blended."""
+        if step not in self._steps or self._sum is None:
+            return latents
+        # Maps are summed over all steps so far and all layers: only their shape matters, not their scale.
+        size = (latents.shape[-2], latents.shape[-1])
+        chosen, *subtracted = self._sum.unflatten(1, self._site.grid(size)).unbind(-1)
+        mask = _region(chosen, pooled=self._rule.pooled, threshold=self._rule.threshold, size=size)
+        for maps in subtracted:
+            mask &= ~_region(maps, pooled=False, threshold=self._rule.subtract_threshold, size=size)
+        source = latents[:1]
+        return source + mask[:, None].to(latents) * (latents - source)
+
+    def _collect(self, site: Site, maps: Tensor) -> None:
+        self._sum = maps if self._sum is None else self._sum + maps
+
+
+def _region(maps: Tensor, *, pooled: bool, threshold: float, size: tuple[int, int]) -> Tensor:
+    """Return where (samples, h, w) maps, or the first one, are above the threshold, at latent resolution."""
+    if pooled:
+        maps = F.max_pool2d(maps, 3, stride=1, padding=1)
+    maps = F.interpolate(maps[:, None], size=size)[:, 0]
+    region = maps / maps.amax(dim=(1, 2), keepdim=True) > threshold
+    return region | region[:1]
+
+
+class MapHistory:
+    """The attention to every token, by step and layer, of the samples of one run.
+
+    Args:
+        prompts: the prompts of the samples.
+        sites: the cross-attention sites to read at, all of one resolution.
+        latent_size: (height, width) of the latents.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], sites: Sequence[Site], latent_size: tuple[int, int]) -> None:
+        tokens = max(len(prompt.tokens) for prompt in prompts)
+        columns = torch.eye(prompts[0].length)[:, :tokens].expand(len(prompts), -1, -1)
+        self.layers = tuple(site.name for site in sites)
+        self.grid = sites[0].grid(latent_size)
+        self.probe = Probe(columns, frozenset(site.index for site in sites), self._collect)
+        self._steps: list[Tensor] = []
+        self._now: list[Tensor] = []
+
+    @property
+    def maps(self) -> Tensor:
+        """(steps, layers, samples, h, w, tokens) in float32 on the CPU, heads averaged."""
+        return torch.stack(self._steps)
+
+    def end_step(self) -> None:
+        """File what was read since the last step under a new one."""
+        self._steps.append(torch.stack(self._now).unflatten(2, self.grid))
+        self._now = []
+
+    def _collect(self, site: Site, maps: Tensor) -> None:
+        self._now.append(maps.float().cpu())

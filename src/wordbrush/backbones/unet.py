@@ -1,0 +1,81 @@
+"""``UNet2DConditionModel`` networks with one text encoder: Stable Diffusion 1 and 2, LDM, storybook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from wordbrush.backbones.base import Site, Text
+from wordbrush.edits.prompt import Prompt, read_prompt
+from wordbrush.errors import ModelError
+
+Place = Literal["down", "mid", "up"]
+
+
+class UNetBackbone:
+    """A U-Net whose ``attn1`` layers attend to the image and whose ``attn2`` layers attend to the text.
+
+    All keys of a cross site are text tokens, in the order of the prompt's tokens.
+    """
+
+    def __init__(self, network: nn.Module, text_encoder: nn.Module, tokenizer: Any) -> None:
+        self.network = network
+        self.text_encoder = text_encoder
+        self.tokenizer = tokenizer
+        self._unet: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
+        self.latent_channels: int = self._unet.config.in_channels
+        size = self._unet.config.sample_size
+        self.native_latent_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        sites: list[Site] = []
+        for place, factor, prefix, block in self._blocks():
+            for name, module in block.named_modules():
+                if name.rsplit(".", 1)[-1] in ("attn1", "attn2"):
+                    kind = "cross" if getattr(module, "is_cross_attention", False) else "self"
+                    sites.append(Site(len(sites), f"{prefix}.{name}", kind, place, factor, module))
+        if not any(site.kind == "cross" for site in sites):
+            raise ModelError("this U-Net has no cross-attention layers that could be edited")
+        return tuple(sites)
+
+    @cached_property
+    def text_length(self) -> int:
+        """The number of tokens the text encoder reads, padding included."""
+        return min(self.tokenizer.model_max_length, self.text_encoder.config.max_position_embeddings)
+
+    def read(self, text: str) -> Prompt:
+        """Tokenize a prompt.
+
+        Raises:
+            PromptTooLong: it does not fit the text encoder.
+        """
+        return read_prompt(text, self.tokenizer, length=self.text_length)
+
+    def encode(self, prompts: Sequence[Prompt]) -> Text:
+        """Return ``encoder_hidden_states`` (prompts, tokens, channels): the encoder's last hidden state."""
+        padding = self.tokenizer.pad_token_id
+        rows = [[t.id for t in p.tokens] + [padding] * (p.length - len(p.tokens)) for p in prompts]
+        device = next(self.text_encoder.parameters()).device
+        return {"encoder_hidden_states": self.text_encoder(torch.tensor(rows, device=device))[0]}
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the network's raw prediction, (rows, C, h, w)."""
+        return self.network(latents, timestep, **text, return_dict=False)[0]
+
+    def _blocks(self) -> Iterator[tuple[Place, int, str, nn.Module]]:
+        """Walk the blocks with the factor by which each has reduced the latents."""
+        factor = 1
+        for index, block in enumerate(self._unet.down_blocks):
+            yield "down", factor, f"down_blocks.{index}", block
+            factor *= 2 if getattr(block, "downsamplers", None) else 1
+        if self._unet.mid_block is not None:
+            yield "mid", factor, "mid_block", self._unet.mid_block
+        for index, block in enumerate(self._unet.up_blocks):
+            yield "up", factor, f"up_blocks.{index}", block
+            factor //= 2 if getattr(block, "upsamplers", None) else 1

@@ -1,0 +1,141 @@
+"""Local blend: outside the region of some words the edited picture is held to the source (from the published code)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeGuard
+
+import numpy as np
+
+from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.window import Clock, Window
+from wordbrush.errors import InvalidInput, UnknownWord
+
+Words = WordLike | Sequence[WordLike]
+
+
+class BlendRule(Protocol):
+    """What the sampler needs to know of a blend."""
+
+    @property
+    def threshold(self) -> float:
+        """Where a word's map, scaled to a maximum of 1, counts as the word's region."""
+        ...
+
+    @property
+    def subtract_threshold(self) -> float:
+        """The same for the words whose region is taken out again."""
+        ...
+
+    @property
+    def pooled(self) -> bool:
+        """Whether each map is widened by a 3 × 3 maximum first."""
+        ...
+
+    @property
+    def edited_maps(self) -> bool:
+        """Whether targets are judged by their edited maps instead of their own."""
+        ...
+
+    def steps(self, clock: Clock) -> range:
+        """Return the steps after which the pictures are blended."""
+        ...
+
+    def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
+        """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1), or 2 columns with words to subtract."""
+        ...
+
+    def describe(self) -> str:
+        """Say in one line what it does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Let the picture change only where the source's or the target's words attend.
+
+    Args:
+        source: words of the source prompt.
+        target: words of the target prompts, each looked up in those that contain it; or one list per target.
+        threshold: in [0, 1], relative to the map's maximum; the region is where the map is above it.
+        start: the fraction of the run before which nothing is blended.
+        subtract: words, of any of the prompts, whose region must not change even so.
+        subtract_threshold: their threshold.
+    """
+
+    source: Words
+    target: Words | Sequence[Sequence[WordLike]]
+    threshold: float = 0.3
+    start: float = 0.2
+    subtract: Words = ()
+    subtract_threshold: float = 0.3
+    pooled = True
+    edited_maps = False
+
+    def __post_init__(self) -> None:
+        Window.of((self.start, 1.0))
+        for threshold in (self.threshold, self.subtract_threshold):
+            if not 0 <= threshold < 1:
+                raise InvalidInput(f"a blend threshold lies in [0, 1), not {threshold!r}")
+
+    def steps(self, clock: Clock) -> range:
+        """Return the steps after which the pictures are blended."""
+        return Window(self.start, 1.0).steps(clock)
+
+    def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
+        """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1), or 2 columns with words to subtract.
+
+        Raises:
+            UnknownWord: a word occurs in none of the prompts it is meant for, or a target has no word at all.
+        """
+        prompts = (source, *targets)
+        chosen = [[source.find(word) for word in _listed(self.source)], *self._in_targets(targets)]
+        for prompt, found in zip(prompts, chosen, strict=True):
+            if not found:
+                raise UnknownWord(f"the blend names no word of {prompt.text!r}")
+        columns = [_mark(prompts, chosen)]
+        if subtract := _listed(self.subtract):
+            columns.append(_mark(prompts, _where_found(subtract, prompts)))
+        return np.stack(columns, axis=-1)
+
+    def describe(self) -> str:
+        """Say in one line what it does."""
+        text = f"blend: may change where {self.source!r} or {self.target!r} attends above {self.threshold:g}"
+        text += f", except {self.subtract!r} above {self.subtract_threshold:g}" if _listed(self.subtract) else ""
+        return f"{text}, from {self.start:g} of the steps on"
+
+    def _in_targets(self, targets: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
+        if not _per_target(self.target):
+            return _where_found(_listed(self.target), targets)  # pyright: ignore[reportArgumentType]
+        if len(self.target) != len(targets):
+            raise InvalidInput(f"the blend lists words for {len(self.target)} targets but there are {len(targets)}")
+        return [[p.find(w) for w in words] for p, words in zip(targets, self.target, strict=True)]
+
+
+def _per_target(words: object) -> TypeGuard[Sequence[Sequence[WordLike]]]:
+    return isinstance(words, Sequence) and bool(words) and all(isinstance(word, list) for word in words)
+
+
+def _listed(words: Words) -> list[WordLike]:
+    return list(words) if isinstance(words, list | tuple) and not _is_occurrence(words) else [words]  # pyright: ignore
+
+
+def _is_occurrence(words: Sequence[object]) -> bool:
+    """Tell a single word given as (text, occurrence) from a list of words."""
+    return isinstance(words, tuple) and len(words) == 2 and isinstance(words[0], str) and isinstance(words[1], int)
+
+
+def _where_found(words: Sequence[WordLike], prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
+    for word in words:
+        if not any(prompt.has(word) for prompt in prompts):
+            prompts[0].find(word)  # raises, naming the tokens
+    return [[prompt.find(word) for word in words if prompt.has(word)] for prompt in prompts]
+
+
+def _mark(prompts: Sequence[Prompt], chosen: Sequence[Sequence[tuple[int, ...]]]) -> np.ndarray:
+    marks = np.zeros((len(prompts), prompts[0].length))
+    for row, found in enumerate(chosen):
+        for tokens in found:
+            marks[row, list(tokens)] = 1.0
+    return marks

@@ -1,0 +1,228 @@
+"""The plan of an edit: frozen data, made and read before any computing is spent.
+
+A plan needs the prompts as the model's tokenizer reads them, but no network, device or file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from wordbrush.edits.align import Match, Relation, align
+from wordbrush.edits.blend import BlendRule
+from wordbrush.edits.mix import TokenMix
+from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.refine import Refine
+from wordbrush.edits.replace import Replace
+from wordbrush.edits.reweight import Reweight
+from wordbrush.edits.self_attention import SelfAttention
+from wordbrush.edits.window import Clock, Fraction
+from wordbrush.errors import InvalidInput
+
+
+class Gated(Protocol):
+    """When an edit acts on each token of a target."""
+
+    def gates(self, target: Prompt, clock: Clock) -> np.ndarray:
+        """Return the gates in [0, 1], (evaluations, tokens)."""
+        ...
+
+
+class Edit(Protocol):
+    """One edit of the cross-attention. To add one, write a frozen dataclass with these four members."""
+
+    @property
+    def schedule(self) -> Gated:
+        """When the edit acts."""
+        ...
+
+    @property
+    def words(self) -> tuple[WordLike, ...]:
+        """The words it names; each must occur in at least one of its targets."""
+        ...
+
+    def fold(self, mix: TokenMix, gate: np.ndarray, *, source: Prompt, target: Prompt) -> TokenMix:
+        """Return ``mix`` with this edit applied on top, gate in [0, 1] per target token."""
+        ...
+
+    def describe(self) -> str:
+        """Say in one line what it does."""
+        ...
+
+
+Edits = Edit | Sequence[Edit] | Sequence[Sequence[Edit]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Edits, self-attention and blend that belong together, such as the published ones."""
+
+    edits: Edits
+    self_attention: SelfAttention
+    blend: BlendRule | None = None
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """Everything an edit will do.
+
+    Args:
+        source: the prompt whose picture is edited.
+        targets: the prompts of the edited pictures.
+        edits: one tuple per target, applied in order.
+        self_attention: when and where targets attend to themselves as the source does.
+        blend: where the pictures may change at all, or None for everywhere.
+
+    Raises:
+        UnknownWord: an edit or the blend names a word that none of its prompts contains.
+        AmbiguousWord: it names a word that occurs more than once.
+    """
+
+    source: Prompt
+    targets: tuple[Prompt, ...]
+    edits: tuple[tuple[Edit, ...], ...]
+    self_attention: SelfAttention
+    blend: BlendRule | None = None
+
+    def __post_init__(self) -> None:
+        for edit in _distinct(self.edits):
+            own = [t for t, edits in zip(self.targets, self.edits, strict=True) if any(e is edit for e in edits)]
+            for word in edit.words:
+                if not any([target.has(word) for target in own]):
+                    own[0].find(word)  # raises, naming the tokens and the nearest word
+        if self.blend is not None:
+            self.blend.indicators(self.source, self.targets)
+
+    def mixes(self, clock: Clock) -> tuple[tuple[TokenMix, ...], ...]:
+        """Return the mix of every target at every step; steps that do the same share one tuple."""
+        gates = [
+            [edit.schedule.gates(target, clock) for edit in edits]
+            for target, edits in zip(self.targets, self.edits, strict=True)
+        ]
+        distinct: dict[bytes, tuple[TokenMix, ...]] = {}
+        timeline = []
+        for step in range(clock.evaluations):
+            now = [[gate[step] for gate in per_target] for per_target in gates]
+            key = b"".join(gate.tobytes() for per_target in now for gate in per_target)
+            if key not in distinct:
+                distinct[key] = tuple(map(self._fold, self.targets, self.edits, now))
+            timeline.append(distinct[key])
+        return tuple(timeline)
+
+    def describe(self) -> str:
+        """Return the table to read before an edit is run."""
+        lines = [f"source: {self.source.text}"]
+        for number, (target, edits) in enumerate(zip(self.targets, self.edits, strict=True), 1):
+            lines += [f"target {number}: {target.text}", *_word_table(self.source, target)]
+            lines += [f"  {edit.describe()}" for edit in edits] or ["  no edit of the cross-attention"]
+        lines.append(self.self_attention.describe())
+        lines.append(self.blend.describe() if self.blend else "blend: none, the whole picture may change")
+        return "\n".join(lines)
+
+    def _fold(self, target: Prompt, edits: Sequence[Edit], gates: Sequence[np.ndarray]) -> TokenMix:
+        mix = TokenMix.identity(target.length)
+        for edit, gate in zip(edits, gates, strict=True):
+            mix = edit.fold(mix, gate, source=self.source, target=target)
+        return mix
+
+
+def make_plan(
+    source: Prompt,
+    targets: Sequence[Prompt],
+    *,
+    edits: Edits | Recipe | None,
+    self_attention: Fraction | SelfAttention,
+    blend: BlendRule | None,
+) -> EditPlan:
+    """Read what the caller of ``wordbrush.edit`` wrote into a plan.
+
+    Args:
+        edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
+            list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
+            edit of the cross-attention at all.
+        self_attention: ignored when ``edits`` is a ``Recipe``, which brings its own; so is ``blend``.
+
+    Raises:
+        InvalidInput: an empty prompt, or a target equal to the source with nothing else to change.
+    """
+    for prompt in (source, *targets):
+        if not prompt.text.strip():
+            raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
+    if not targets:
+        raise InvalidInput("there is no target prompt: say with to= what the picture should become")
+    if isinstance(edits, Recipe):
+        chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
+        return EditPlan(source, tuple(targets), chosen, edits.self_attention, edits.blend)
+    per_target = _per_target(edits, len(targets))
+    complete = tuple(_completed(source, t, own) for t, own in zip(targets, per_target, strict=True))
+    return EditPlan(source, tuple(targets), complete, SelfAttention.of(self_attention), blend)
+
+
+def infer(source: Prompt, target: Prompt) -> Edit:
+    """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
+    swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
+    return Replace() if swapped else Refine()
+
+
+def _per_target(edits: Edits | None, targets: int) -> list[list[Edit] | None]:
+    if edits is None:
+        return [None] * targets
+    if not isinstance(edits, list | tuple):
+        edits = [edits]  # pyright: ignore[reportAssignmentType]
+    nested = [isinstance(entry, list | tuple) for entry in edits]  # pyright: ignore
+    if any(nested):
+        if not all(nested) or len(nested) != targets:
+            raise InvalidInput(f"edits given per target must be one list of edits for each of the {targets} targets")
+        return [list(own) for own in edits]  # pyright: ignore
+    return [list(edits)] * targets  # pyright: ignore
+
+
+def _completed(source: Prompt, target: Prompt, edits: list[Edit] | None) -> tuple[Edit, ...]:
+    for edit in edits or ():
+        if not hasattr(edit, "fold"):
+            raise InvalidInput(f"an edit is Replace(…), Refine(…) or Reweight(…), not {edit!r}")
+    transfers_only = edits is None or (bool(edits) and all(isinstance(e, Replace | Refine) for e in edits))
+    if transfers_only and [t.id for t in source.tokens] == [t.id for t in target.tokens]:
+        raise InvalidInput(
+            f"the target prompt equals the source prompt {source.text!r}: change a word, "
+            "or turn one up or down with edits=[Reweight({word: strength})]"
+        )
+    if edits is None:
+        return (infer(source, target),)
+    if edits and all(isinstance(edit, Reweight) for edit in edits):
+        return (infer(source, target), *edits)
+    return tuple(edits)
+
+
+def _distinct(edits: Sequence[Sequence[Edit]]) -> list[Edit]:
+    return list({id(edit): edit for own in edits for edit in own}.values())
+
+
+def _word_table(source: Prompt, target: Prompt) -> list[str]:
+    """Return one line per target word (and deleted word): its tokens and the source words it corresponds to."""
+    rows = []
+    for match in align(source, target):
+        old, new = _named(source, match.source), _named(target, match.target)
+        if old or new:
+            rows.append((new or "-", ",".join(map(str, match.target)), _origin(match, old)))
+    width = max(len(row[0]) for row in rows)
+    return [f"  {word:<{width}}  {'token ' + tokens if tokens else '':<14} {origin}" for word, tokens, origin in rows]
+
+
+def _origin(match: Match, old: str) -> str:
+    return {
+        Relation.SAME: f"same as {old!r}",
+        Relation.SWAPPED: f"swapped for {old!r}",
+        Relation.ADDED: "added",
+        Relation.DELETED: f"{old!r} deleted",
+    }[match.relation]
+
+
+def _named(prompt: Prompt, tokens: tuple[int, ...]) -> str:
+    """Return the words that own ``tokens``; nothing for padding and the tokens added at the ends."""
+    words = [word.text for word in prompt.words if set(word.tokens) & set(tokens)]
+    marks = [prompt.tokens[i] for i in tokens if i < len(prompt.tokens)]
+    return " ".join(words) or "".join(token.text for token in marks if token.end > token.start)

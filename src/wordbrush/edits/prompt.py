@@ -1,0 +1,195 @@
+"""A prompt as the model reads it: its words, its tokens, and how a user's word finds both."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from wordbrush.errors import AmbiguousWord, InvalidInput, PromptTooLong, UnknownWord, nearest
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word or phrase of a prompt; ``occurrence`` (0 is the first, or ``"all"``) tells equal ones apart."""
+
+    text: str
+    occurrence: int | Literal["all"] | None = None
+
+
+# "cat" · the word at position 4 · ("cat", 1): the second "cat" · Word("cat", "all")
+WordLike = str | int | tuple[str, int] | Word
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token: its text decoded alone, its id, and the characters it covers (none for added tokens)."""
+
+    text: str
+    id: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Span:
+    """A run of characters that belongs together (a word, a punctuation mark) and the positions of its tokens."""
+
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A tokenized prompt.
+
+    Args:
+        text: what the user wrote.
+        tokens: the tokens without padding, those the tokenizer adds at the ends included.
+        length: tokens *with* padding, that is the width of a cross-attention map.
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+    length: int
+
+    @cached_property
+    def words(self) -> tuple[Span, ...]:
+        """The words in reading order: what stands between spaces, without the punctuation around it."""
+        return tuple(Span(self.text[a:b], self.covering(a, b)) for a, b in _word_bounds(self.text))
+
+    @cached_property
+    def units(self) -> tuple[Span, ...]:
+        """The same tokens as ``tokens``, grouped: a word is one unit, every other token is one by itself."""
+        word_of = {token: index for index, word in enumerate(self.words) for token in word.tokens}
+        groups: list[list[int]] = []
+        for token in range(len(self.tokens)):
+            same_word = token > 0 and token in word_of and word_of[token] == word_of.get(token - 1)
+            if same_word:
+                groups[-1].append(token)
+            else:
+                groups.append([token])
+        return tuple(Span("".join(self.tokens[i].text for i in group), tuple(group)) for group in groups)
+
+    def covering(self, start: int, end: int) -> tuple[int, ...]:
+        """Return the positions of the tokens that cover any character of ``text[start:end]``."""
+        return tuple(
+            position
+            for position, token in enumerate(self.tokens)
+            if max(token.start, start) < min(token.end, end)
+        )
+
+    def find(self, word: WordLike) -> tuple[int, ...]:
+        """Return the token positions of a word or phrase, compared without regard to case.
+
+        Raises:
+            UnknownWord: it does not occur; the message names the tokens and the nearest word.
+            AmbiguousWord: it occurs more than once and no occurrence was chosen.
+        """
+        if isinstance(word, int) and not isinstance(word, bool):
+            return self._word_at(word)
+        wanted = as_word(word)
+        matches = _pattern(wanted.text).finditer(self.text)
+        found = [tokens for match in matches if (tokens := self.covering(*match.span()))]
+        if not found:
+            raise UnknownWord(self._unknown(wanted.text))
+        if wanted.occurrence == "all":
+            return tuple(token for tokens in found for token in tokens)
+        if wanted.occurrence is None:
+            if len(found) > 1:
+                raise AmbiguousWord(
+                    f"the word {wanted.text!r} occurs {len(found)} times in {self.text!r}: choose one with "
+                    + " or ".join(f"({wanted.text!r}, {i})" for i in range(len(found)))
+                    + f", or all with Word({wanted.text!r}, 'all')"
+                )
+            return found[0]
+        if not 0 <= wanted.occurrence < len(found):
+            raise UnknownWord(
+                f"the word {wanted.text!r} occurs {len(found)} times in {self.text!r}, "
+                f"so its occurrence must be 0 to {len(found) - 1}, not {wanted.occurrence}"
+            )
+        return found[wanted.occurrence]
+
+    def has(self, word: WordLike) -> bool:
+        """Tell whether ``find`` would succeed; an ambiguous word still raises."""
+        try:
+            return bool(self.find(word))
+        except UnknownWord:
+            return False
+
+    def _word_at(self, position: int) -> tuple[int, ...]:
+        if not 0 <= position < len(self.words):
+            raise UnknownWord(
+                f"there is no word at position {position} in {self.text!r}: "
+                + ", ".join(f"{i} {word.text!r}" for i, word in enumerate(self.words))
+            )
+        return self.words[position].tokens
+
+    def _unknown(self, text: str) -> str:
+        tokens = " | ".join(token.text for token in self.tokens if token.end > token.start)
+        near = nearest(text, [word.text for word in self.words])
+        return f"the word {text!r} is not in the prompt {self.text!r} (tokens: {tokens}){near}"
+
+
+def as_word(word: WordLike) -> Word:
+    """Return ``word``, given by text, as a ``Word``."""
+    match word:
+        case Word(text=str(text)) if text.strip():
+            return word
+        case str(text) if text.strip():
+            return Word(text)
+        case (str(text), int(occurrence)) if text.strip():
+            return Word(text, occurrence)
+    raise InvalidInput(f"a word is given by its text, its position or (text, occurrence), not {word!r}")
+
+
+def read_prompt(text: str, tokenizer: Callable[..., Any], *, length: int) -> Prompt:
+    """Tokenize ``text`` for an encoder that reads ``length`` tokens (77 for CLIP).
+
+    Raises:
+        PromptTooLong: it has more tokens than that; nothing is ever cut off silently.
+        InvalidInput: the tokenizer cannot say which characters a token covers.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput(f"a prompt is a piece of text, not {text!r}")
+    if not getattr(tokenizer, "is_fast", False):
+        raise InvalidInput(
+            f"{type(tokenizer).__name__} cannot map tokens to characters: load the 'fast' tokenizer instead"
+        )
+    encoding = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    ids: Sequence[int] = encoding["input_ids"]
+    offsets: Sequence[tuple[int, int]] = encoding["offset_mapping"]
+    if len(ids) > length:
+        raise PromptTooLong(
+            f"the prompt has {len(ids)} tokens but the text encoder reads {length}: shorten {text[:60]!r}…"
+        )
+    decode = tokenizer.decode  # pyright: ignore[reportFunctionMemberAccess]
+    tokens = tuple(Token(decode([i]), i, start, end) for i, (start, end) in zip(ids, offsets, strict=True))
+    return Prompt(text, tokens, length)
+
+
+def _word_bounds(text: str) -> list[tuple[int, int]]:
+    bounds = []
+    for chunk in re.finditer(r"\S+", text):
+        start, end = chunk.span()
+        while start < end and _is_punctuation(text[start]):
+            start += 1
+        while start < end and _is_punctuation(text[end - 1]):
+            end -= 1
+        bounds.append((start, end) if start < end else chunk.span())
+    return bounds
+
+
+def _is_punctuation(character: str) -> bool:
+    return unicodedata.category(character).startswith("P")
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Match ``text`` where it does not continue on either side (accents written apart continue a word)."""
+    letter = r"[\w\u0300-\u036f]"
+    before = rf"(?<!{letter})" if re.match(letter, text.strip()) else ""
+    after = rf"(?!{letter})" if re.search(rf"{letter}$", text.strip()) else ""
+    return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after, re.IGNORECASE)

@@ -1,0 +1,48 @@
+"""Self-attention injection: targets attend to themselves as the source does, which keeps layout and shapes.
+
+Not in the paper's text but part of the published method: with the source's self-attention in the first steps a
+swapped word keeps the pose and outline of what it replaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wordbrush.edits.window import Fraction, Rounding, Window
+from wordbrush.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class SelfAttention:
+    """When and where the source's self-attention is injected.
+
+    Args:
+        until: a fraction of the run or a pair (start, stop).
+        max_pixels: the largest attention grid it acts on, in pixels of that grid; 256 (16²) and 1024 (32²) are the
+            published values. None means the resolution word maps are read at (16² for a 64² latent) and coarser.
+        rounding: how fractions become steps.
+    """
+
+    until: Fraction | Window = 0.4
+    max_pixels: int | None = None
+    rounding: Rounding = Rounding.EXACT
+
+    def __post_init__(self) -> None:
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise InvalidInput(f"max_pixels must be at least 1, not {self.max_pixels!r}")
+        _ = self.window
+
+    @property
+    def window(self) -> Window:
+        """The part of the run in which it acts."""
+        return Window.of(self.until)
+
+    @classmethod
+    def of(cls, value: Fraction | SelfAttention) -> SelfAttention:
+        """Read a fraction, a pair (start, stop), or a ``SelfAttention``."""
+        return value if isinstance(value, SelfAttention) else cls(value)
+
+    def describe(self) -> str:
+        """Say in one line what it does."""
+        where = "map resolution and coarser" if self.max_pixels is None else f"grids up to {self.max_pixels} pixels"
+        return f"self-attention of the source: steps {self.window}, {where}"

@@ -1,0 +1,117 @@
+"""When an edit acts: windows of steps, and the only place where a fraction becomes a step number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from numbers import Real
+
+import numpy as np
+
+from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.errors import InvalidInput
+
+DEFAULT_WORD = "default_"
+Fraction = float | tuple[float, float]
+Until = Fraction | Mapping[WordLike, Fraction]
+
+
+class Rounding(Enum):
+    """How a fraction of the run becomes step numbers."""
+
+    EXACT = "step i of n is inside if start <= i/n < stop"
+    PUBLISHED_CROSS = "int(f·(n + 1)), n the nominal number of steps"
+    PUBLISHED_SELF = "int(f·n), n the nominal number of steps"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The steps of one run: ``nominal`` as asked for, ``evaluations`` as the scheduler makes them.
+
+    They differ for schedulers that evaluate the network more than once in some steps: 50 nominal steps of PNDM
+    are 51 evaluations. A step in this package is one evaluation.
+    """
+
+    nominal: int
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of the run, as fractions of it in [0, 1]: from ``start`` up to but not including ``stop``."""
+
+    start: float = 0.0
+    stop: float = 1.0
+
+    @classmethod
+    def of(cls, value: Fraction | Window) -> Window:
+        """Read ``0.8`` (from the beginning until 0.8) or ``(0.2, 0.8)``.
+
+        Raises:
+            InvalidInput: a number outside [0, 1], or a stop before the start.
+        """
+        if isinstance(value, Window):
+            return value
+        pair = value if isinstance(value, tuple | list) else (0.0, value)
+        numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in pair)
+        if len(pair) != 2 or not numbers or not 0.0 <= pair[0] <= pair[1] <= 1.0:
+            raise InvalidInput(
+                f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {value!r}"
+            )
+        return cls(float(pair[0]), float(pair[1]))
+
+    def steps(self, clock: Clock, rounding: Rounding = Rounding.EXACT) -> range:
+        """Return the steps (network evaluations, counted from 0) inside the window."""
+        if rounding is Rounding.EXACT:
+            # The tolerance makes 0.1 + 0.2 mean 0.3.
+            first, end = (math.ceil(f * clock.evaluations - 1e-9) for f in (self.start, self.stop))
+        else:
+            n = clock.nominal + (rounding is Rounding.PUBLISHED_CROSS)
+            first, end = int(self.start * n), int(self.stop * n)
+        return range(min(first, clock.evaluations), min(end, clock.evaluations))
+
+    def __str__(self) -> str:
+        return f"{self.start:g} to {self.stop:g}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A window for every target token: one for all of them, and others for some words."""
+
+    default: Window
+    words: tuple[tuple[WordLike, Window], ...] = ()
+
+    @classmethod
+    def of(cls, until: Until | Schedule) -> Schedule:
+        """Read a fraction, a pair, or a mapping word → either; words not in a mapping follow its ``"default_"``.
+
+        A mapping without ``"default_"`` leaves the other words active all the time, as published.
+        """
+        if isinstance(until, Schedule):
+            return until
+        if not isinstance(until, Mapping):
+            return cls(Window.of(until))
+        words = tuple((word, Window.of(value)) for word, value in until.items() if word != DEFAULT_WORD)
+        return cls(Window.of(until.get(DEFAULT_WORD, 1.0)), words)
+
+    @property
+    def named(self) -> tuple[WordLike, ...]:
+        """The words that have a window of their own."""
+        return tuple(word for word, _ in self.words)
+
+    def gates(self, target: Prompt, clock: Clock) -> np.ndarray:
+        """Return 1 where an edit acts and 0 elsewhere, shape (evaluations, tokens); absent words are skipped."""
+        gates = np.zeros((clock.evaluations, target.length))
+        gates[list(self.default.steps(clock))] = 1.0
+        for word, window in self.words:
+            if target.has(word):
+                columns = list(target.find(word))
+                gates[:, columns] = 0.0
+                gates[np.ix_(list(window.steps(clock)), columns)] = 1.0
+        return gates
+
+    def __str__(self) -> str:
+        words = "".join(f", {word}: {window}" for word, window in self.words)
+        return f"{self.default}{words}"

@@ -1,0 +1,44 @@
+"""The exceptions that wordbrush raises on purpose: every one carries a single sentence a user can act on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class WordbrushError(Exception):
+    """Base class of all errors raised on purpose; the command line prints its message and exits with status 2."""
+
+
+class InvalidInput(WordbrushError, ValueError):
+    """A prompt, word, number, size or tensor that cannot be used as given."""
+
+
+class UnknownWord(InvalidInput):
+    """A word that does not occur in the prompt it was looked up in."""
+
+
+class AmbiguousWord(InvalidInput):
+    """A word that occurs more than once where exactly one occurrence is meant."""
+
+
+class PromptTooLong(InvalidInput):
+    """A prompt with more tokens than the text encoder reads."""
+
+
+class ModelError(WordbrushError):
+    """A model that is missing, unreadable, incomplete or of a class that cannot be edited."""
+
+
+class ControlError(WordbrushError, RuntimeError):
+    """A model whose attention cannot be controlled now: nested control, caching hooks, a foreign backend."""
+
+
+class EditNotApplied(WordbrushError, RuntimeError):
+    """A planned edit did not reach every attention layer it was meant for."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known word closest to ``word``, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

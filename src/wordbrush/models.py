@@ -1,0 +1,246 @@
+"""Models: the parts of a text-to-image pipeline, and loading them from where people have them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from wordbrush.backbones.base import Backbone
+from wordbrush.backbones.unet import UNetBackbone
+from wordbrush.errors import ModelError, nearest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EMBEDDED = {"storybook": Path(__file__).parent / "storybook" / "weights" / "text_to_image"}
+DEFAULTS_FILE = "wordbrush.json"
+
+# Pipelines that can be edited, and the names of our parts in theirs.
+PIPELINES: dict[str, dict[str, str]] = {
+    "StableDiffusionPipeline": {},
+    "StableDiffusionImg2ImgPipeline": {},
+    "LDMTextToImagePipeline": {"vae": "vqvae", "text_encoder": "bert"},
+}
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What ``None`` means in ``generate`` and ``edit``; a ``wordbrush.json`` beside ``model_index.json`` overrides it."""
+
+    steps: int = 50
+    guidance: float = 7.5
+    scheduler: str = "ddim"
+    self_attention: float = 0.4
+
+    @classmethod
+    def read(cls, folder: Path) -> Defaults:
+        """Read the defaults of a model directory."""
+        path = folder / DEFAULTS_FILE
+        if not path.exists():
+            return cls()
+        given = _read_json(path)
+        known = {field.name for field in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise ModelError(f"{path} sets {name!r}, which is not a setting{nearest(name, known)}")
+        return cls(**given)
+
+
+@dataclass(eq=False)
+class Model:
+    """The parts of a text-to-image pipeline, on one device and in one dtype, ready for inference.
+
+    Args:
+        name: what it was loaded as.
+        unet: the denoising network, a ``UNet2DConditionModel``.
+        vae: the autoencoder.
+        text_encoder: the text network.
+        tokenizer: its tokenizer, one that knows character offsets.
+        scheduler: the model's own scheduler; named schedulers take its noise schedule over.
+        defaults: the settings used where a caller gives None.
+    """
+
+    name: str
+    unet: nn.Module
+    vae: Any
+    text_encoder: nn.Module
+    tokenizer: Any
+    scheduler: Any
+    defaults: Defaults = Defaults()
+
+    @cached_property
+    def factor(self) -> int:
+        """Pixels per latent pixel along each side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network as attention control sees it."""
+        return UNetBackbone(self.unet, self.text_encoder, self.tokenizer)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """The (height, width) of the pictures the model was trained for."""
+        height, width = self.backbone.native_latent_size
+        return height * self.factor, width * self.factor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.unet.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(self.unet.parameters()).dtype
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> list[Image]:
+        """Turn clean (n, C, h, w) latents into pictures."""
+        from PIL import Image
+
+        images = [self.vae.decode(one[None] / self.vae.config.scaling_factor).sample[0] for one in latents]
+        levels = [((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8) for image in images]
+        return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
+
+
+def load(
+    name: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    config: str | Path | None = None,
+) -> Model:
+    """Load a model for editing.
+
+    Args:
+        name: ``"storybook"``; a diffusers directory; a single ``.safetensors`` file; or the id of a model on the
+            Hugging Face hub, the only case in which anything is downloaded.
+        dtype: float32 unless given.
+        device: a GPU if there is one unless given.
+        config: for a single file, the diffusers directory or hub id of a model of the same family, which has the
+            tokenizer and the layout that such files lack.
+
+    Raises:
+        ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
+    """
+    dtype = dtype or torch.float32
+    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    path = EMBEDDED.get(str(name), Path(name))
+    if path.suffix == ".safetensors":
+        from wordbrush.single_file import load_single_file
+
+        parts, defaults = load_single_file(path, config=config), Defaults()
+    else:
+        folder = path if path.is_dir() else _download(str(name))
+        parts, defaults = _load_folder(folder), Defaults.read(folder)
+    for part in ("unet", "vae", "text_encoder"):
+        parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+    model = Model(str(name), **parts, defaults=defaults)
+    _check(model)
+    return model
+
+
+def _load_folder(folder: Path) -> dict[str, Any]:
+    index_path = folder / "model_index.json"
+    if not index_path.exists():
+        raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
+    index = _read_json(index_path)
+    kind = index.get("_class_name", "")
+    if kind not in PIPELINES:
+        raise ModelError(
+            f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model such as a "
+            "StableDiffusionPipeline"
+        )
+    return {part: _load_part(folder, PIPELINES[kind].get(part, part), index) for part in PARTS}
+
+
+def _load_part(folder: Path, part: str, index: Mapping[str, Any]) -> Any:
+    library, kind = index.get(part) or (None, None)
+    if kind is None or not (folder / part).is_dir():
+        raise ModelError(f"{folder} is incomplete: it has no {part}")
+    try:
+        return _from_pretrained(_class(library, kind), folder / part)
+    except ModelError:
+        raise
+    except Exception as error:  # the libraries raise almost anything for an unreadable file
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"the {part} of {folder} cannot be read: {reason}") from error
+
+
+def _class(library: str, kind: str) -> Any:
+    import diffusers
+    import transformers
+
+    if kind == "LDMBertModel":
+        from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
+
+        return LDMBertModel
+    return getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
+
+
+def _from_pretrained(kind: Any, folder: Path) -> Any:
+    """Read one part; weights only from safetensors, and all of them."""
+    if not issubclass(kind, nn.Module):
+        return kind.from_pretrained(folder)
+    if not any(folder.glob("*.safetensors")):
+        others = sorted(path.name for path in folder.glob("*.bin"))
+        raise ModelError(
+            f"{folder} has no safetensors weights" + (f", only {others[0]}, which may run code" if others else "")
+        )
+    part, info = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
+    return part
+
+
+def _download(name: str) -> Path:
+    """Fetch a model of the hub, or return its cached copy."""
+    if name in EMBEDDED:
+        raise ModelError(f"the weights of {name!r} are missing from this installation ({EMBEDDED[name]}): reinstall")
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(
+            f"there is no model at {name!r}: give a diffusers directory, a .safetensors file, a hub id such as "
+            f"'owner/model', or one of {', '.join(EMBEDDED)}{nearest(name, EMBEDDED)}"
+        )
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "*.model", *(f"{part}/*.safetensors" for part in _weighted_parts())]
+    unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
+    except Exception as error:  # network, authentication and cache errors share no base class
+        raise ModelError(
+            f"{name!r} is not a local directory and could not be fetched from the hub ({type(error).__name__}): "
+            "check the spelling and the network"
+        ) from error
+
+
+def _weighted_parts() -> Sequence[str]:
+    renamed = (name for names in PIPELINES.values() for name in names.values())
+    return ("unet", "vae", "text_encoder", *renamed)
+
+
+def _check(model: Model) -> None:
+    """Refuse networks that are not text-to-image."""
+    taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
+    if taken != made:
+        raise ModelError(
+            f"{model.name} has a network of {taken} input channels where its autoencoder makes {made}: it is an "
+            "inpainting or instruction editor, not a text-to-image model"
+        )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error

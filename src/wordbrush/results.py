@@ -1,0 +1,165 @@
+"""What ``generate`` and ``edit`` return: latents, pictures, word maps and a contact sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from wordbrush.backbones.maps import MapHistory
+from wordbrush.contact import contact_sheet, overlay
+from wordbrush.edits.plan import EditPlan
+from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.errors import InvalidInput, UnknownWord
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from wordbrush.models import Model
+
+
+class WordMaps:
+    """Where every word attends: ``maps["dog"]`` is an (h, w) array in [0, 1], at attention resolution.
+
+    A map is the attention of a picture's own queries to the word's tokens, averaged over heads, layers and steps, and
+    divided by its maximum. ``image`` chooses the picture, 0 being the first (for an edit, the source); by default it
+    is the first one whose prompt has the word (for an edit, the targets come before the source).
+
+    Args:
+        history: what was read.
+        prompts: one per picture.
+        images: makes the pictures, for ``overlay``.
+        order: the pictures in the order in which a word is looked for.
+    """
+
+    def __init__(
+        self,
+        history: MapHistory,
+        prompts: Sequence[Prompt],
+        *,
+        images: Callable[[], Sequence[Image]],
+        order: Sequence[int],
+    ) -> None:
+        self._probabilities = history.maps.numpy()
+        self._prompts = tuple(prompts)
+        self._images = images
+        self._order = tuple(order)
+        self.layers = history.layers
+
+    def __getitem__(self, word: WordLike) -> np.ndarray:
+        return self.of(word)
+
+    def of(self, word: WordLike, *, image: int | None = None) -> np.ndarray:
+        """Return the word's map, (h, w)."""
+        return _scaled(self.raw(word, image=image).mean(axis=(0, 1)))
+
+    def steps(self, word: WordLike, *, image: int | None = None) -> np.ndarray:
+        """Return the word's map at every step, (steps, h, w); the greatest value of all is 1."""
+        return _scaled(self.raw(word, image=image).mean(axis=1))
+
+    def by_layer(self, word: WordLike, *, image: int | None = None) -> np.ndarray:
+        """Return the word's map in every one of ``layers``, (layers, h, w); the greatest value of all is 1."""
+        return _scaled(self.raw(word, image=image).mean(axis=0))
+
+    def raw(self, word: WordLike, *, image: int | None = None) -> np.ndarray:
+        """Return the attention probabilities themselves, (steps, layers, h, w)."""
+        sample = self._find(word) if image is None else image
+        if not 0 <= sample < len(self._prompts):
+            raise InvalidInput(f"there is no image {image}: there are {len(self._prompts)}, counted from 0")
+        tokens = list(self._prompts[sample].find(word))
+        return self._probabilities[:, :, sample][..., tokens].sum(axis=-1)
+
+    def overlay(self, word: WordLike, *, image: int | None = None) -> Image:
+        """Return the picture with the word's map drawn over it."""
+        sample = self._find(word) if image is None else image
+        return overlay(self._images()[sample], self.of(word, image=sample))
+
+    def _find(self, word: WordLike) -> int:
+        for sample in self._order:
+            if self._prompts[sample].has(word):
+                return sample
+        texts = " nor in ".join(repr(prompt.text) for prompt in self._prompts)
+        raise UnknownWord(f"the word {word!r} is not in {texts}")
+
+
+class Generation:
+    """Pictures from prompts.
+
+    Args:
+        latents: (n, C, h, w), as the autoencoder's are scaled for the network.
+        prompts: one per picture.
+        settings: what it takes to make the same pictures again.
+        model: decodes the latents.
+        read_maps: repeats the run to read word maps, or returns those already read.
+    """
+
+    def __init__(
+        self,
+        latents: Tensor,
+        prompts: Sequence[Prompt],
+        *,
+        settings: dict[str, Any],
+        model: Model,
+        read_maps: Callable[[], MapHistory],
+    ) -> None:
+        self.latents = latents
+        self.prompts = tuple(prompts)
+        self.settings = settings
+        self._model = model
+        self._read_maps = read_maps
+
+    @cached_property
+    def _pictures(self) -> list[Image]:
+        return self._model.decode(self.latents)
+
+    @property
+    def images(self) -> list[Image]:
+        """The pictures, one per prompt."""
+        return self._pictures
+
+    @cached_property
+    def maps(self) -> WordMaps:
+        """Where the words attend. Repeats the run exactly unless the maps were asked for at first."""
+        return self._word_maps(range(len(self.prompts)))
+
+    def grid(self, caption: bool = True) -> Image:
+        """Return all pictures side by side, each with its prompt under it."""
+        return contact_sheet(self._pictures, [prompt.text for prompt in self.prompts] if caption else None)
+
+    def _word_maps(self, order: Sequence[int]) -> WordMaps:
+        return WordMaps(self._read_maps(), self.prompts, images=lambda: self._pictures, order=order)
+
+
+class EditResult(Generation):
+    """A source picture and its edits; ``latents`` and ``prompts`` have the source first.
+
+    Args:
+        plan: what was done.
+    """
+
+    def __init__(self, latents: Tensor, prompts: Sequence[Prompt], *, plan: EditPlan, **rest: Any) -> None:
+        super().__init__(latents, prompts, **rest)
+        self.plan = plan
+
+    @property
+    def source(self) -> Image:
+        """The picture that was edited: exactly what ``generate`` makes of the source prompt in the same batch."""
+        return self._pictures[0]
+
+    @property
+    def images(self) -> list[Image]:
+        """The edited pictures, one per target."""
+        return self._pictures[1:]
+
+    @cached_property
+    def maps(self) -> WordMaps:
+        """Where the words attend. Repeats the run exactly unless the maps were asked for at first."""
+        return self._word_maps([*range(1, len(self.prompts)), 0])
+
+
+def _scaled(maps: np.ndarray) -> np.ndarray:
+    """Divide by the maximum, so that the values fill [0, 1]."""
+    return maps / max(float(maps.max()), np.finfo(np.float32).tiny)
