@@ -49,7 +49,11 @@ def build(folder: Path) -> Path:
             ),
             tokenizer=letters(),
             scheduler=DDIMScheduler(
-                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+                beta_start=0.00085,
+                beta_end=0.012,
+                beta_schedule="scaled_linear",
+                clip_sample=False,
+                steps_offset=1,
             ),
             safety_checker=None,
             feature_extractor=None,

@@ -114,7 +114,9 @@ def edit(
     files = pictures(result, place, [source, *targets])
     write_files(files)
     if json:
-        print_json({"files": [str(path) for path in files], "settings": described(result)})
+        print_json(
+            {"files": [str(path) for path in files], "settings": described(result, [source, *targets])}
+        )
     else:
         out.print(f"{len(targets)} edit{'s' if len(targets) > 1 else ''} in {place.place}", soft_wrap=True)
 
@@ -155,7 +157,7 @@ def chosen_edits(
 
 def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> dict[Path, bytes]:
     """Return the files to write: the captioned picture alone, or it and every picture by itself."""
-    settings = described(result)
+    settings = described(result, prompts)
     captioned = png(result.grid(caption=True), settings)
     if place.file:
         return {place.file: captioned}
@@ -167,9 +169,10 @@ def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> d
     return files
 
 
-def described(result: wb.EditResult) -> dict[str, Any]:
-    """Return how the result was made: settings, plan and versions."""
-    return with_versions(result.settings, plan=result.plan.describe())
+def described(result: wb.EditResult, prompts: list[str]) -> dict[str, Any]:
+    """Return how the result was made: prompts, settings, plan and versions."""
+    made = with_versions(result.settings, plan=result.plan.describe())
+    return {"source": prompts[0], "targets": prompts[1:], **made}
 
 
 def planned(model: wb.Model, source: str, targets: list[str], how: dict[str, Any]) -> wb.EditPlan:

@@ -39,7 +39,7 @@ def generate(
     many = len(prompts) * count > 1
     place = destination(output, f"{slug(prompts[0])}-seed{seed}")
     import wordbrush as wb
-    from wordbrush.figures.grid import contact_sheet
+    from wordbrush.figures.grid import sheet
 
     loaded = load_model(model, dtype, device)
     seeds = range(seed, seed + count)
@@ -71,12 +71,12 @@ def generate(
             for number, (image, settings) in enumerate(made, start=1)
         }
     elif place.file and many:
-        sheet = contact_sheet([image for image, _ in made], [settings["prompt"] for _, settings in made])
-        files = {place.file: png(sheet, with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}
+        page = sheet([image for image, _ in made], [settings["prompt"] for _, settings in made])
+        files = {place.file: png(page.image(), with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}
     else:
         files = {place.place: png(*made[0])}
     write_files(files)
     if json:
-        print_json({"images": [str(path) for path in files], "settings": [settings for _, settings in made]})
+        print_json({"files": [str(path) for path in files], "settings": [settings for _, settings in made]})
     else:
         out.print(f"{len(made)} picture{'s' if len(made) > 1 else ''} in {place.place}", soft_wrap=True)

@@ -23,4 +23,15 @@ def load_model(name: str, dtype: str | None, device: str | None) -> wb.Model:
 
         import wordbrush as wb
 
+        hush()
         return wb.load(name, dtype=getattr(torch, dtype) if dtype else None, device=device)
+
+
+def hush() -> None:
+    """Keep the notices and bars of the model libraries off the terminal; downloads still show theirs."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.set_verbosity_error()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

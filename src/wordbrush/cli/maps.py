@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -55,7 +56,7 @@ def maps(
     chosen = [parse_word(word) for text in words or [] for word in text.split(",")]
     place = destination(output or Path("out") / f"maps-{slug(prompt)}-seed{seed}.png", "maps")
     import wordbrush as wb
-    from wordbrush.figures.heat import over
+    from wordbrush.contact import overlay
     from wordbrush.figures.maps_sheet import labels, maps_sheet
 
     loaded = load_model(model, dtype, device)
@@ -80,14 +81,14 @@ def maps(
         labelled,
         followed=list(labelled) if moments else [],
         moments=moments,
-        show=over(image),
+        show=partial(overlay, image),
     )
     settings = with_versions(result.settings, prompt=prompt, words=list(labelled))
     files = {place.file or place.place / "maps.png": png(sheet.image(), settings)}
     if place.folder:
         files[place.folder / "image.png"] = png(image, settings)
         for number, (label, word) in enumerate(labelled.items(), start=1):
-            overlay = over(image)(result.maps[word])
+            overlay = result.maps.overlay(word)
             files[place.folder / f"{number:02d}-{slug(label)}.png"] = png(
                 overlay, {**settings, "word": label}
             )

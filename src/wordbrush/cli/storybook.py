@@ -27,7 +27,7 @@ def render(
     ] = None,
     seed: options.Seed = 0,
     count: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--count",
             "-n",
@@ -35,7 +35,7 @@ def render(
             metavar="N",
             help="Number of pictures: seeds from --seed up, or random scenes.",
         ),
-    ] = 0,
+    ] = None,
     output: options.Output = None,
     json: options.Json = False,
 ) -> None:
@@ -46,7 +46,7 @@ def render(
     import numpy as np
     from PIL import Image
 
-    from wordbrush.figures.grid import contact_sheet
+    from wordbrush.figures.grid import sheet
     from wordbrush.storybook.scene import caption as describe
     from wordbrush.storybook.scene import parse, random_scene
     from wordbrush.storybook.world import render as draw
@@ -66,11 +66,11 @@ def render(
     elif pictures == 1:
         files = {place.place: png(images[0], settings[0])}
     else:
-        page = contact_sheet(images, [known["prompt"] for known in settings])
+        page = sheet(images, [known["prompt"] for known in settings])
         files = {place.place: png(page.image(), with_versions({}, seed=seed, count=pictures))}
     write_files(files)
     if json:
-        print_json({"images": [str(path) for path in files], "scenes": settings})
+        print_json({"files": [str(path) for path in files], "scenes": settings})
     else:
         out.print(f"{pictures} scene{'s' if pictures > 1 else ''} in {place.place}", soft_wrap=True)
 

@@ -59,7 +59,7 @@ def row(
     return top + max(text_height(caption, size, cell) for _, caption in captions)
 
 
-def contact_sheet(
+def sheet(
     images: Sequence[Image.Image],
     captions: Sequence[Text | None],
     *,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import matplotlib
@@ -29,24 +28,6 @@ def heat(weights: np.ndarray, size: int = 256, *, top: float | None = None) -> I
         (width, height), Image.Resampling.BICUBIC
     )
     return Image.fromarray(_table()[np.asarray(smooth)])
-
-
-def over(image: Image.Image) -> Callable[[np.ndarray], Image.Image]:
-    """Return the function that shows a map over ``image``: the brighter the attention, the less of the picture dims."""
-    base = np.asarray(image.convert("RGB"), dtype=np.float64)
-    grey = base.mean(axis=2, keepdims=True) * 0.45
-
-    def show(weights: np.ndarray) -> Image.Image:
-        top = float(weights.max()) or 1.0
-        levels = Image.fromarray((np.clip(weights / top, 0, 1) * 255).astype(np.uint8))
-        amount = (
-            np.asarray(levels.resize(image.size, Image.Resampling.BICUBIC), dtype=np.float64)[..., None] / 255
-        )
-        coloured = _table()[(amount[..., 0] * 255).astype(np.uint8)]
-        mixed = (1 - amount) * grey + amount * (0.45 * base + 0.55 * coloured)
-        return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
-
-    return show
 
 
 def evenly(count: int, moments: int) -> list[int]:

@@ -1,0 +1,87 @@
+"""Results are complete under their names or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from wordbrush import files
+from wordbrush.files import CannotWrite, check_writable, png, read_settings, write_files
+
+
+def test_files_are_written_and_nothing_else(tmp_path: Path):
+    write_files({tmp_path / "new" / "a.txt": b"a", tmp_path / "b.txt": b"b"})
+    assert (tmp_path / "new" / "a.txt").read_bytes() == b"a"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "b.txt", "new"]
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EIO, "input/output")],
+)
+def test_a_failing_disk_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, reason: str
+):
+    first, second = tmp_path / "first.txt", tmp_path / "second.txt"
+    first.write_bytes(b"old")
+    written = []
+
+    def fail_at_the_second(descriptor: int) -> None:
+        written.append(descriptor)
+        if len(written) == 2:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "fsync", fail_at_the_second)
+    with pytest.raises(CannotWrite, match=reason) as caught:
+        write_files({first: b"new", second: b"new"})
+    assert "second.txt" in str(caught.value)
+    assert len(written) == 2
+    assert first.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["first.txt"]
+
+
+def test_ctrl_c_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_files({tmp_path / "a.txt": b"a"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_not_overwritten(tmp_path: Path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(CannotWrite, match="folder"):
+        write_files({tmp_path / "b.png": b"b", tmp_path / "a.png": b"a"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new" / "folder")
+    with pytest.raises(CannotWrite, match="not a folder"):
+        check_writable(tmp_path / "file" / "folder")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    with pytest.raises(CannotWrite, match="permission"):
+        check_writable(tmp_path / "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_pictures_carry_their_settings(tmp_path: Path):
+    settings = {
+        "source": "ein Käfer",
+        "target": '猫 with "quotes"',
+        "seed": 3,
+        "versions": {"wordbrush": "0"},
+    }
+    image = Image.new("RGB", (4, 4), "red")
+    write_files({tmp_path / "a.png": png(image, settings)})
+    assert read_settings(tmp_path / "a.png") == settings
+    with Image.open(tmp_path / "a.png") as written:
+        assert written.tobytes() == image.tobytes()
+        assert written.info["Description"] == settings["target"]

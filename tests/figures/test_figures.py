@@ -1,0 +1,86 @@
+"""Every figure, drawn with a random-weight model at two steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import wordbrush as wb
+from wordbrush.errors import InvalidInput
+from wordbrush.figures import FIGURES, chosen, layout, load
+from wordbrush.figures.brush import Brush
+from wordbrush.files import write_files
+from wordbrush.storybook.scene import parse
+
+# Prompts of these figures are storybook's; all of them must be sentences that it knows.
+assert len(FIGURES) == 9
+
+
+@pytest.fixture(scope="module")
+def model(tiny_folder: Path) -> wb.Model:
+    return wb.load(tiny_folder)
+
+
+class Recorder(Brush):
+    """A brush that notes the prompts it was given."""
+
+    prompts: list[str] = []  # noqa: RUF012 - one list for the test that clears it
+
+    def edit(self, source: str, to: Any, *, seed: int, **settings: Any) -> wb.EditResult:
+        self.prompts.extend([source, *to])
+        return super().edit(source, to, seed=seed, **settings)
+
+    def generate(self, prompts: Any, *, seed: int, maps: bool = False) -> wb.Generation:
+        self.prompts.extend(prompts)
+        return super().generate(prompts, seed=seed, maps=maps)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure(name: str, model: wb.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(layout, "DPI", 100)
+    Recorder.prompts.clear()
+    steps: list[tuple[int, int]] = []
+    page = load(name)(Recorder(model, steps=2, progress=lambda step, total: steps.append((step, total))))
+    files = page.render({"figure": name})
+    write_files({tmp_path / f"{name}.{kind}": content for kind, content in files.items()})
+
+    assert (2, 2) in steps
+    assert Recorder.prompts
+    for prompt in Recorder.prompts:
+        parse(prompt)
+    assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF-")
+    with Image.open(tmp_path / f"{name}.png") as image:
+        assert image.info["wordbrush"] == f'{{"figure": "{name}"}}'
+        pixels = np.asarray(image.convert("RGB"))
+    assert np.allclose(pixels.shape[1::-1], np.multiply(page.size, 100), atol=1)
+    assert_equal_margins(pixels, round(layout.MARGIN * 100))
+
+
+def assert_equal_margins(pixels: np.ndarray, margin: int) -> None:
+    """Nothing is drawn in the margin, and something close to it on every side (a line of text has air of its own)."""
+    drawn = (pixels < 250).any(axis=2)
+    rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
+    height, width = drawn.shape
+    around = (rows[0], columns[0], height - 1 - rows[-1], width - 1 - columns[-1])
+    assert min(around) >= margin - 2
+    assert max(around) <= margin + 8
+
+
+def test_all_and_none():
+    assert chosen(["p2p-all"]) == list(FIGURES)
+    assert chosen(["p2p-9", "p2p-1", "p2p-9"]) == ["p2p-9", "p2p-1"]
+    with pytest.raises(InvalidInput, match="'p2p-10'.*did you mean 'p2p-1'"):
+        chosen(["p2p-10"])
+
+
+def test_the_user_s_seed_is_used_for_every_row(model: wb.Model):
+    own = Brush(model, steps=1).same_noise(["a cat"], seed=3)[0]
+    chosen_for_all = Brush(model, seed=4, steps=1)
+    assert chosen_for_all.same_noise(["a cat"], seed=3)[0].tobytes() != own.tobytes()
+    assert chosen_for_all.same_noise(["a cat"], seed=9)[0].tobytes() == (
+        Brush(model, steps=1).same_noise(["a cat"], seed=4)[0].tobytes()
+    )
