@@ -68,7 +68,36 @@ _HOMES = {
     "load": "models",
 }
 _MODULES = {"parity": "parity", "published": "edits.published"}
-__all__ = ["__version__", *sorted([*_HOMES, *_MODULES])]  # pyright: ignore[reportUnsupportedDunderAll]
+
+__all__ = [
+    "AmbiguousWord",
+    "Blend",
+    "ClassifierFree",
+    "ControlError",
+    "EditNotApplied",
+    "EditPlan",
+    "EditResult",
+    "Generation",
+    "InvalidInput",
+    "Model",
+    "ModelError",
+    "PromptTooLong",
+    "Recipe",
+    "Refine",
+    "Replace",
+    "Reweight",
+    "SelfAttention",
+    "Unguided",
+    "UnknownWord",
+    "Word",
+    "WordbrushError",
+    "__version__",
+    "edit",
+    "generate",
+    "load",
+    "parity",
+    "published",
+]
 
 
 def __getattr__(name: str) -> Any:

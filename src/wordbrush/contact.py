@@ -13,7 +13,9 @@ TEXT = 13
 INK, PAPER = "#222222", "#ffffff"
 
 # From cold to hot, evenly spaced: dark violet, purple, coral, light yellow.
-HEAT = np.array([(16, 9, 48), (96, 24, 120), (186, 54, 100), (247, 130, 70), (252, 253, 191)], dtype=np.float64)
+HEAT = np.array(
+    [(16, 9, 48), (96, 24, 120), (186, 54, 100), (247, 130, 70), (252, 253, 191)], dtype=np.float64
+)
 
 
 def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str] | None = None) -> Image.Image:

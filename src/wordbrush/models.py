@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +34,7 @@ PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 @dataclass(frozen=True)
 class Defaults:
-    """What ``None`` means in ``generate`` and ``edit``; a ``wordbrush.json`` beside ``model_index.json`` overrides it."""
+    """What None means in ``generate`` and ``edit``; ``wordbrush.json`` beside ``model_index.json`` overrides it."""
 
     steps: int = 50
     guidance: float = 7.5
@@ -138,18 +139,18 @@ def load(
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
 
-        parts, defaults = load_single_file(path, config=config), Defaults()
+        parts, defaults = load_single_file(path, dtype=dtype, config=config), Defaults()
     else:
         folder = path if path.is_dir() else _download(str(name))
-        parts, defaults = _load_folder(folder), Defaults.read(folder)
+        parts, defaults = _load_folder(folder, dtype), Defaults.read(folder)
     for part in ("unet", "vae", "text_encoder"):
-        parts[part].to(device=device, dtype=dtype).eval().requires_grad_(False)
+        parts[part].to(device=device).eval().requires_grad_(False)
     model = Model(str(name), **parts, defaults=defaults)
     _check(model)
     return model
 
 
-def _load_folder(folder: Path) -> dict[str, Any]:
+def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     index_path = folder / "model_index.json"
     if not index_path.exists():
         raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
@@ -160,15 +161,15 @@ def _load_folder(folder: Path) -> dict[str, Any]:
             f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model such as a "
             "StableDiffusionPipeline"
         )
-    return {part: _load_part(folder, PIPELINES[kind].get(part, part), index) for part in PARTS}
+    return {part: _load_part(folder, PIPELINES[kind].get(part, part), index, dtype) for part in PARTS}
 
 
-def _load_part(folder: Path, part: str, index: Mapping[str, Any]) -> Any:
-    library, kind = index.get(part) or (None, None)
-    if kind is None or not (folder / part).is_dir():
+def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    library, kind = index.get(part) or ("", "")
+    if not kind or not (folder / part).is_dir():
         raise ModelError(f"{folder} is incomplete: it has no {part}")
     try:
-        return _from_pretrained(_class(library, kind), folder / part)
+        return _from_pretrained(_class(library, kind), folder / part, dtype)
     except ModelError:
         raise
     except Exception as error:  # the libraries raise almost anything for an unreadable file
@@ -187,25 +188,50 @@ def _class(library: str, kind: str) -> Any:
     return getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
 
 
-def _from_pretrained(kind: Any, folder: Path) -> Any:
+def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     """Read one part; weights only from safetensors, and all of them."""
-    if not issubclass(kind, nn.Module):
+    weighty = issubclass(kind, nn.Module)
+    if not weighty:
         return kind.from_pretrained(folder)
     if not any(folder.glob("*.safetensors")):
         others = sorted(path.name for path in folder.glob("*.bin"))
         raise ModelError(
-            f"{folder} has no safetensors weights" + (f", only {others[0]}, which may run code" if others else "")
+            f"{folder} has no safetensors weights"
+            + (f", only {others[0]}, which may run code" if others else "")
         )
-    part, info = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+    from transformers.modeling_utils import PreTrainedModel
+
+    precision: dict[str, Any] = {"dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype": dtype}
+    with _quiet():
+        part, info = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **precision)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
     return part
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show no progress bars of the libraries: their models are read in a second or two."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    libraries = (diffusers.utils.logging, transformers.utils.logging)
+    shown = [library for library in libraries if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
 def _download(name: str) -> Path:
     """Fetch a model of the hub, or return its cached copy."""
     if name in EMBEDDED:
-        raise ModelError(f"the weights of {name!r} are missing from this installation ({EMBEDDED[name]}): reinstall")
+        raise ModelError(
+            f"the weights of {name!r} are missing from this installation ({EMBEDDED[name]}): reinstall"
+        )
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
             f"there is no model at {name!r}: give a diffusers directory, a .safetensors file, a hub id such as "

@@ -20,8 +20,10 @@ from wordbrush.edits.plan import Recipe
 from wordbrush.edits.published import CrossSchedule, Equalizer, LocalBlend, Transfer
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock, Rounding
+from wordbrush.inversion.null_text import invert_null_text
+from wordbrush.inversion.start import Start
 from wordbrush.models import Model, load
-from wordbrush.prompt_to_prompt import edit, generate
+from wordbrush.prompt_to_prompt import edit
 
 Case = Mapping[str, Any]
 
@@ -46,25 +48,78 @@ def run_case(case: Case, pipelines_dir: str | Path) -> np.ndarray:
         case: with ``init`` (1, 4, h, w), the latent that all rows start from.
         pipelines_dir: the folder that has the directory ``case["pipeline"]``.
     """
-    model = _model(str(Path(pipelines_dir) / case["pipeline"]), "float64" if "float64" in case["dtypes"] else "float32")
+    precision = "float64" if "float64" in case["dtypes"] else "float32"
+    model = _model(str(Path(pipelines_dir) / case["pipeline"]), precision)
     source, *targets = case["prompts"]
-    settings = {
-        "latents": torch.as_tensor(np.asarray(case["init"])),
-        "steps": case["num_steps"],
-        "guidance": case["guidance"],
-        "scheduler": _scheduler(case, model),
-    }
-    recipe = _recipe(case, model)
-    if recipe is None:
-        return generate(model, case["prompts"], seed=0, **settings).latents.numpy()
-    return edit(model, source, to=targets, edits=recipe, **settings).latents.numpy()
+    result = edit(
+        model,
+        _start(case, model),
+        to=targets or source,
+        edits=_recipe(case, model),
+        latents=None if "null_text" in case else torch.as_tensor(np.asarray(case["init"])),
+        steps=case["num_steps"],
+        guidance=case["guidance"],
+        scheduler=_scheduler(case, model),
+    )
+    return result.latents[: len(case["prompts"])].numpy()
 
 
-def _recipe(case: Case, model: Model) -> Recipe | None:
+def token_tables(case: Case, pipelines_dir: str | Path) -> dict[str, Any]:
+    """Return what the published rules say about the tokens of a case.
+
+    Returns:
+        ``word_indices``: per prompt, word → token positions; where the case has them, ``cross_alphas`` (steps + 1,
+        targets, tokens), ``equalizer`` (rows, tokens), and for the kind of edit ``replace_mapper`` (tokens, tokens) or
+        ``refine_mapper`` and ``refine_alphas`` (tokens,), with a first axis for targets if there are several.
+    """
+    model = _model(str(Path(pipelines_dir) / case["pipeline"]), "float32")
+    source, *targets = prompts = [model.backbone.read(text) for text in case["prompts"]]
+    controller = case["controller"]
+    words = [{word: list(published.find(p, word)) for word in p.text.split(" ")} for p in prompts]
+    tables: dict[str, Any] = {"word_indices": words}
+    first, _, chained = controller["type"].partition("+")
+    if "cross_replace_steps" in controller:
+        schedule = CrossSchedule(_steps(controller["cross_replace_steps"]))
+        clock = Clock(case["num_steps"], case["num_steps"] + 1)
+        tables["cross_alphas"] = np.stack([schedule.gates(target, clock) for target in targets], axis=1)
+        if "reweight" in (first, chained):
+            equalizers = _equalizers(case, model, schedule)
+            tables["equalizer"] = np.stack([equalizer.factors(targets[0]) for equalizer in equalizers])
+    if first == "replace":
+        tables["replace_mapper"] = _squeezed([published.replace_matrix(source, t) for t in targets])
+    if first == "refine":
+        pairs = [published.refine_mapper(source, t) for t in targets]
+        tables["refine_mapper"] = _squeezed([mapper for mapper, _ in pairs])
+        tables["refine_alphas"] = _squeezed([aligned for _, aligned in pairs])
+    return tables
+
+
+def _squeezed(per_target: Sequence[np.ndarray]) -> np.ndarray:
+    return per_target[0] if len(per_target) == 1 else np.stack(per_target)
+
+
+def _start(case: Case, model: Model) -> str | Start:
+    """Return the source prompt, or the inverted picture of a case with null-text inversion."""
+    if "null_text" not in case:
+        return case["prompts"][0]
+    settings = case["null_text"]
+    return invert_null_text(
+        model,
+        torch.as_tensor(np.asarray(case["null_z0"])),
+        case["prompts"][0],
+        steps=case["num_steps"],
+        guidance=case["guidance"],
+        scheduler=_scheduler(case, model),
+        inner_steps=settings["num_inner_steps"],
+        epsilon=settings["epsilon"],
+    )
+
+
+def _recipe(case: Case, model: Model) -> Recipe:
     controller = case["controller"]
     first, _, chained = controller["type"].partition("+")
     if first in ("empty", "store"):
-        return None
+        return Recipe((), SelfAttention(0.0))
     schedule = CrossSchedule(_steps(controller["cross_replace_steps"]))
     transfer = Transfer(first, schedule)
     weights = _equalizers(case, model, schedule) if "reweight" in (first, chained) else [None]
@@ -87,11 +142,13 @@ def _equalizers(case: Case, model: Model, schedule: CrossSchedule) -> list[Equal
     """
     given = case["controller"]["equalizer"]
     words, values, variant = given["words"], given["values"], case["variant"]
-    words = [words] if isinstance(words, str | int) else words
+    words = [words] if isinstance(words, str) else words
     prompt = model.backbone.read(case["prompts"][given.get("prompt", 0 if variant == "ldm" else 1)])
     if variant == "nulltext":
-        return [Equalizer(dict(zip(words, values, strict=False)), schedule, prompt)]
-    return [Equalizer(dict.fromkeys(words, value), schedule, prompt) for value in values]
+        per_row: list[dict[str, float]] = [dict(zip(words, values, strict=False))]
+    else:
+        per_row = [dict.fromkeys(words, value) for value in values]
+    return [Equalizer(strengths, schedule, prompt) for strengths in per_row]
 
 
 def _blend(case: Case) -> LocalBlend | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -17,31 +17,21 @@ from wordbrush.guidance import Guidance
 
 Progress = Callable[[int, int], None]
 
-# Schedulers without randomness between the steps, by the short names they can be asked for.
+# Schedulers without randomness between the steps: the short name, and module and class in diffusers.schedulers.
 SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "pndm": "PNDMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "heun": "HeunDiscreteScheduler",
-    "lms": "LMSDiscreteScheduler",
-    "dpm2": "KDPM2DiscreteScheduler",
-    "dpm++": "DPMSolverMultistepScheduler",
-    "dpm++singlestep": "DPMSolverSinglestepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-    "deis": "DEISMultistepScheduler",
+    "ddim": "scheduling_ddim.DDIMScheduler",
+    "pndm": "scheduling_pndm.PNDMScheduler",
+    "euler": "scheduling_euler_discrete.EulerDiscreteScheduler",
+    "heun": "scheduling_heun_discrete.HeunDiscreteScheduler",
+    "lms": "scheduling_lms_discrete.LMSDiscreteScheduler",
+    "dpm2": "scheduling_k_dpm_2_discrete.KDPM2DiscreteScheduler",
+    "dpm++": "scheduling_dpmsolver_multistep.DPMSolverMultistepScheduler",
+    "dpm++singlestep": "scheduling_dpmsolver_singlestep.DPMSolverSinglestepScheduler",
+    "unipc": "scheduling_unipc_multistep.UniPCMultistepScheduler",
+    "deis": "scheduling_deis_multistep.DEISMultistepScheduler",
 }
-_MODULES = {
-    "DDIMScheduler": "ddim",
-    "PNDMScheduler": "pndm",
-    "EulerDiscreteScheduler": "euler_discrete",
-    "HeunDiscreteScheduler": "heun_discrete",
-    "LMSDiscreteScheduler": "lms_discrete",
-    "KDPM2DiscreteScheduler": "k_dpm_2_discrete",
-    "DPMSolverMultistepScheduler": "dpmsolver_multistep",
-    "DPMSolverSinglestepScheduler": "dpmsolver_singlestep",
-    "UniPCMultistepScheduler": "unipc_multistep",
-    "DEISMultistepScheduler": "deis_multistep",
-}
+# What latent diffusion models were trained for, where the settings of another scheduler do not say.
+LATENT_DDIM = {"clip_sample": False, "set_alpha_to_one": False}
 
 
 def make_scheduler(choice: object, trained: Any) -> Any:
@@ -54,21 +44,23 @@ def make_scheduler(choice: object, trained: Any) -> Any:
     Raises:
         InvalidInput: an unknown or stochastic scheduler; the message lists those that can be used.
     """
+    classes = {home.rpartition(".")[2]: name for name, home in SCHEDULERS.items()}
     usable = f"use one of {', '.join(SCHEDULERS)}, or an instance of one of these diffusers classes"
     if isinstance(choice, str):
-        name = SCHEDULERS.get(choice.lower(), choice)
-        if name not in _MODULES:
+        name = classes.get(choice, choice.lower())
+        if name not in SCHEDULERS:
             raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), SCHEDULERS)}; {usable}")
-        module = importlib.import_module(f"diffusers.schedulers.scheduling_{_MODULES[name]}")
-        # What latent diffusion models were trained for, where another scheduler's settings do not say.
-        missing = {"clip_sample": False, "set_alpha_to_one": False} if name == "DDIMScheduler" else {}
-        scheduler = getattr(module, name).from_config({**missing, **trained.config})
-    elif type(choice).__name__ in _MODULES and hasattr(choice, "config"):
-        scheduler = type(choice).from_config(choice.config)  # pyright: ignore
+        module, kind = SCHEDULERS[name].split(".")
+        settings = {**(LATENT_DDIM if name == "ddim" else {}), **trained.config}
+        scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), kind).from_config(settings)
+    elif type(choice).__name__ in classes:
+        scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]
     else:
-        raise InvalidInput(f"a scheduler {type(choice).__name__} cannot be used here; {usable}")
+        raise InvalidInput(f"the scheduler {type(choice).__name__} cannot be used here; {usable}")
     if str(scheduler.config.get("algorithm_type", "")).startswith("sde"):
-        raise InvalidInput(f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}")
+        raise InvalidInput(
+            f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}"
+        )
     return scheduler
 
 
@@ -112,7 +104,9 @@ def sample(
     for step, timestep in enumerate(timesteps):
         inputs = scheduler.scale_model_input(latents, timestep)
         with control.at(step) if control else nullcontext():
-            predictions = backbone.predict(inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step))
+            predictions = backbone.predict(
+                inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step)
+            )
         combined = guidance.combine(predictions.chunk(len(guidance.branches)))
         latents = scheduler.step(combined, timestep, latents, return_dict=False)[0]
         if after_step is not None:

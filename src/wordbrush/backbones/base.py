@@ -51,9 +51,13 @@ class Backbone(Protocol):
     """A denoising network with its text encoder."""
 
     network: nn.Module
-    sites: tuple[Site, ...]
     latent_channels: int
     native_latent_size: tuple[int, int]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        ...
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt; its token positions are those of the text among the keys of a cross site."""

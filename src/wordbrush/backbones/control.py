@@ -12,7 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from diffusers.hooks.hooks import HookRegistry, ModelHook
 from diffusers.models.attention_dispatch import attention_backend
@@ -112,7 +111,9 @@ class AttentionControl:
 
         def handle(call: AttentionCall) -> Tensor:
             if site.index in self._reached:
-                raise ControlError(f"{site.name} computes attention more than once per call; it cannot be edited")
+                raise ControlError(
+                    f"{site.name} computes attention more than once per call; it cannot be edited"
+                )
             self._reached.add(site.index)
             for probe in action.probes:
                 probe.read(site, call, action.mix, self._layout.edited)
@@ -155,7 +156,9 @@ def _self_attention(
     else:
         sites = [site for site in layers if _pixels(site, latent_size) <= rule.max_pixels]
     if steps and not sites:
-        raise EditNotApplied(f"no self-attention layer has at most {rule.max_pixels} pixels, so none can be injected")
+        raise EditNotApplied(
+            f"no self-attention layer has at most {rule.max_pixels} pixels, so none can be injected"
+        )
     return frozenset(site.index for site in sites), steps
 
 
@@ -186,9 +189,13 @@ def _refuse_bypasses(backbone: Backbone) -> None:
         registry = module.__dict__.get("_diffusers_hook")
         for hook in registry.hooks if registry else ():
             if hook == HOOK:
-                raise ControlError("this model is being edited already: finish that edit first, or load it twice")
+                raise ControlError(
+                    "this model is being edited already: finish that edit first, or load it twice"
+                )
             if any(part in hook for part in SKIPPING_HOOKS):
-                raise ControlError(f"the hook {hook!r} on {name or 'the network'} skips attention: remove it to edit")
+                raise ControlError(
+                    f"the hook {hook!r} on {name or 'the network'} skips attention: remove it to edit"
+                )
     for site in backbone.sites:
         backend = getattr(getattr(site.module, "processor", None), "_attention_backend", None)
         if backend is not None and str(getattr(backend, "value", backend)) != "native":
@@ -221,10 +228,11 @@ class _AttentionHook(ModelHook):
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         handle = self._handler(self._site)
+        forward: Any = self.fn_ref.original_forward
         if handle is None:
-            return self.fn_ref.original_forward(*args, **kwargs)
+            return forward(*args, **kwargs)
         with _Interception(handle):
-            return self.fn_ref.original_forward(*args, **kwargs)
+            return forward(*args, **kwargs)
 
 
 class _Interception(TorchFunctionMode):
@@ -235,7 +243,11 @@ class _Interception(TorchFunctionMode):
         self._handle = handle
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if func is F.scaled_dot_product_attention:
             return self._handle(_attention_call(*args, **(kwargs or {})))

@@ -35,7 +35,8 @@ class Probe:
         """Read the attention of ``rows`` of an attention call that is about to be made."""
         width = call.query.shape[-1]
         maps = [
-            self._read(part, call, mix if self.edited else None, rows) for part in self.columns.split(width, dim=-1)
+            self._read(part, call, mix if self.edited else None, rows)
+            for part in self.columns.split(width, dim=-1)
         ]
         self.collect(site, torch.cat(maps, dim=-1))
 
@@ -74,7 +75,9 @@ class LocalBlend:
         self._steps = steps
         self._site = sites[0]
         self._sum: Tensor | None = None
-        self.probe = Probe(indicators, frozenset(s.index for s in sites), self._collect, edited=rule.edited_maps)
+        self.probe = Probe(
+            indicators, frozenset(s.index for s in sites), self._collect, edited=rule.edited_maps
+        )
 
     def __call__(self, step: int, latents: Tensor) -> Tensor:
         """Return the (samples, C, h, w) latents after ``step``, source first, blended."""
@@ -111,7 +114,9 @@ class MapHistory:
         latent_size: (height, width) of the latents.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], sites: Sequence[Site], latent_size: tuple[int, int]) -> None:
+    def __init__(
+        self, prompts: Sequence[Prompt], sites: Sequence[Site], latent_size: tuple[int, int]
+    ) -> None:
         tokens = max(len(prompt.tokens) for prompt in prompts)
         columns = torch.eye(prompts[0].length)[:, :tokens].expand(len(prompts), -1, -1)
         self.layers = tuple(site.name for site in sites)

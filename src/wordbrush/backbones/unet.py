@@ -24,7 +24,7 @@ class UNetBackbone:
 
     def __init__(self, network: nn.Module, text_encoder: nn.Module, tokenizer: Any) -> None:
         self.network = network
-        self.text_encoder = text_encoder
+        self.text_encoder: Any = text_encoder
         self.tokenizer = tokenizer
         self._unet: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
         self.latent_channels: int = self._unet.config.in_channels

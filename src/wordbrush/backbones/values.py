@@ -54,7 +54,9 @@ class ValueMix:
         return cls(lenders=_lenders(layout, layout.targets).to(device))
 
     @classmethod
-    def of(cls, mixes: Sequence[TokenMix], layout: Layout, *, device: torch.device, dtype: torch.dtype) -> ValueMix:
+    def of(
+        cls, mixes: Sequence[TokenMix], layout: Layout, *, device: torch.device, dtype: torch.dtype
+    ) -> ValueMix:
         """Prepare one step's mixes, one per target."""
         borrowed = [bool(mix.from_source.any()) for mix in mixes]
         owned = [bool(mix.own.any()) for mix in mixes]
@@ -69,7 +71,9 @@ class ValueMix:
             if not of_rows:
                 return None
             stack = np.stack([by_row[row].from_source for row in of_rows])[:, None]
-            return RowMatrices(torch.tensor(of_rows, device=device), torch.tensor(stack, device=device, dtype=dtype))
+            return RowMatrices(
+                torch.tensor(of_rows, device=device), torch.tensor(stack, device=device, dtype=dtype)
+            )
 
         scale = np.ones((layout.rows, len(mixes[0].own)))
         for row in set(rows) - set(lending):
@@ -98,7 +102,9 @@ class ValueMix:
         first = call.attending_as(self.lenders, value) if self.lenders is not None else call.with_value(value)
         if self.second is None or self.source is None:
             return first()
-        return first().index_add(0, self.second.rows, call.attending_as(self.source, self.second.of(call.value))())
+        return first().index_add(
+            0, self.second.rows, call.attending_as(self.source, self.second.of(call.value))()
+        )
 
 
 def _lenders(layout: Layout, borrowing: Sequence[int]) -> Tensor:

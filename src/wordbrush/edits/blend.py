@@ -102,14 +102,18 @@ class Blend:
     def describe(self) -> str:
         """Say in one line what it does."""
         text = f"blend: may change where {self.source!r} or {self.target!r} attends above {self.threshold:g}"
-        text += f", except {self.subtract!r} above {self.subtract_threshold:g}" if _listed(self.subtract) else ""
+        text += (
+            f", except {self.subtract!r} above {self.subtract_threshold:g}" if _listed(self.subtract) else ""
+        )
         return f"{text}, from {self.start:g} of the steps on"
 
     def _in_targets(self, targets: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
         if not _per_target(self.target):
             return _where_found(_listed(self.target), targets)  # pyright: ignore[reportArgumentType]
         if len(self.target) != len(targets):
-            raise InvalidInput(f"the blend lists words for {len(self.target)} targets but there are {len(targets)}")
+            raise InvalidInput(
+                f"the blend lists words for {len(self.target)} targets but there are {len(targets)}"
+            )
         return [[p.find(w) for w in words] for p, words in zip(targets, self.target, strict=True)]
 
 
@@ -123,7 +127,12 @@ def _listed(words: Words) -> list[WordLike]:
 
 def _is_occurrence(words: Sequence[object]) -> bool:
     """Tell a single word given as (text, occurrence) from a list of words."""
-    return isinstance(words, tuple) and len(words) == 2 and isinstance(words[0], str) and isinstance(words[1], int)
+    return (
+        isinstance(words, tuple)
+        and len(words) == 2
+        and isinstance(words[0], str)
+        and isinstance(words[1], int)
+    )
 
 
 def _where_found(words: Sequence[WordLike], prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:

@@ -88,11 +88,9 @@ class EditPlan:
     blend: BlendRule | None = None
 
     def __post_init__(self) -> None:
-        for edit in _distinct(self.edits):
-            own = [t for t, edits in zip(self.targets, self.edits, strict=True) if any(e is edit for e in edits)]
-            for word in edit.words:
-                if not any([target.has(word) for target in own]):
-                    own[0].find(word)  # raises, naming the tokens and the nearest word
+        pairs = [(edit, t) for t, own in zip(self.targets, self.edits, strict=True) for edit in own]
+        for edit in {id(edit): edit for edit, _ in pairs}.values():
+            _check_words(edit, [target for other, target in pairs if other is edit])
         if self.blend is not None:
             self.blend.indicators(self.source, self.targets)
 
@@ -167,20 +165,20 @@ def infer(source: Prompt, target: Prompt) -> Edit:
     return Replace() if swapped else Refine()
 
 
-def _per_target(edits: Edits | None, targets: int) -> list[list[Edit] | None]:
+def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | None]:
     if edits is None:
         return [None] * targets
-    if not isinstance(edits, list | tuple):
-        edits = [edits]  # pyright: ignore[reportAssignmentType]
-    nested = [isinstance(entry, list | tuple) for entry in edits]  # pyright: ignore
-    if any(nested):
-        if not all(nested) or len(nested) != targets:
-            raise InvalidInput(f"edits given per target must be one list of edits for each of the {targets} targets")
-        return [list(own) for own in edits]  # pyright: ignore
-    return [list(edits)] * targets  # pyright: ignore
+    listed = list(edits) if isinstance(edits, Sequence) else [edits]
+    nested = [tuple(own) for own in listed if isinstance(own, Sequence)]
+    if not nested:
+        return [tuple(edit for edit in listed if not isinstance(edit, Sequence))] * targets
+    if len(nested) != len(listed) or len(nested) != targets:
+        raise InvalidInput(f"edits per target must be {targets} lists of edits, one for each of the targets")
+    return list(nested)
 
 
-def _completed(source: Prompt, target: Prompt, edits: list[Edit] | None) -> tuple[Edit, ...]:
+def _completed(source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None) -> tuple[Edit, ...]:
+    """Return the edits of one target, with the inferred one where the caller left it to us."""
     for edit in edits or ():
         if not hasattr(edit, "fold"):
             raise InvalidInput(f"an edit is Replace(…), Refine(…) or Reweight(…), not {edit!r}")
@@ -194,11 +192,14 @@ def _completed(source: Prompt, target: Prompt, edits: list[Edit] | None) -> tupl
         return (infer(source, target),)
     if edits and all(isinstance(edit, Reweight) for edit in edits):
         return (infer(source, target), *edits)
-    return tuple(edits)
+    return edits
 
 
-def _distinct(edits: Sequence[Sequence[Edit]]) -> list[Edit]:
-    return list({id(edit): edit for own in edits for edit in own}.values())
+def _check_words(edit: Edit, targets: Sequence[Prompt]) -> None:
+    for word in edit.words:
+        found = [target.has(word) for target in targets]
+        if not any(found):
+            targets[0].find(word)  # raises, naming the tokens and the nearest word
 
 
 def _word_table(source: Prompt, target: Prompt) -> list[str]:
@@ -209,7 +210,10 @@ def _word_table(source: Prompt, target: Prompt) -> list[str]:
         if old or new:
             rows.append((new or "-", ",".join(map(str, match.target)), _origin(match, old)))
     width = max(len(row[0]) for row in rows)
-    return [f"  {word:<{width}}  {'token ' + tokens if tokens else '':<14} {origin}" for word, tokens, origin in rows]
+    return [
+        f"  {word:<{width}}  {'token ' + tokens if tokens else '':<14} {origin}"
+        for word, tokens, origin in rows
+    ]
 
 
 def _origin(match: Match, old: str) -> str:

@@ -1,8 +1,9 @@
 """The published Prompt-to-Prompt, quirk by quirk, for comparison; ``docs/differences.md`` lists where ours differs.
 
-    wb.edit(model, source, to=target, edits=wb.published.stable("replace", cross_replace_steps=0.8, self_replace_steps=0.4))
+    recipe = wb.published.stable("replace", cross_replace_steps=0.8, self_replace_steps=0.4)
+    wb.edit(model, source, to=target, edits=recipe, seed=3)
 
-Three notebooks were published, with different rules: ``stable`` (Stable Diffusion), ``ldm`` (latent diffusion, 256²) and
+Three notebooks were published, with different rules: ``stable`` (Stable Diffusion), ``ldm`` (latent diffusion) and
 ``nulltext`` (inverted pictures). Words are compared as they stand between single spaces, punctuation and case included;
 every occurrence counts, and words that do not occur are ignored. Token positions are those of the padded 77.
 """
@@ -255,7 +256,7 @@ def nulltext(
     equalizer: Mapping[str, float] | None = None,
     local_blend: LocalBlend | None = None,
 ) -> Recipe:
-    """The null-text notebook: self-attention up to 32², blend after a fifth of the steps (``LocalBlend(start=0.2)``)."""
+    """The null-text notebook: self-attention up to 32², blend after a fifth of the run, ``LocalBlend(start=0.2)``."""
     edits = _edits(kind, cross_replace_steps, [equalizer])[0]
     return Recipe(edits, _self_attention(self_replace_steps, 32), local_blend)
 
@@ -270,7 +271,9 @@ def _edits(
         raise InvalidInput(f"there is no published edit {kind!r}; there are {', '.join(Kind.__args__)}")
     weighted = "reweight" in (first, chained)
     if weighted != all(equalizers):
-        raise InvalidInput(f"{kind!r} {'needs' if weighted else 'does not take'} an equalizer: {{word: factor}}")
+        raise InvalidInput(
+            f"{kind!r} {'needs' if weighted else 'does not take'} an equalizer: {{word: factor}}"
+        )
     transfer = Transfer(first, schedule)  # pyright: ignore[reportArgumentType]
     return tuple((transfer, *((Equalizer(e, schedule),) if e else ())) for e in equalizers)
 

@@ -31,7 +31,9 @@ class Reweight:
     def __post_init__(self) -> None:
         Schedule.of(self.until)
         if not isinstance(self.strengths, Mapping) or not self.strengths:
-            raise InvalidInput(f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}')
+            raise InvalidInput(
+                f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}'
+            )
         for word, strength in self.strengths.items():
             if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
                 raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")

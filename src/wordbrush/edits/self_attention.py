@@ -44,5 +44,9 @@ class SelfAttention:
 
     def describe(self) -> str:
         """Say in one line what it does."""
-        where = "map resolution and coarser" if self.max_pixels is None else f"grids up to {self.max_pixels} pixels"
+        where = (
+            "map resolution and coarser"
+            if self.max_pixels is None
+            else f"grids up to {self.max_pixels} pixels"
+        )
         return f"self-attention of the source: steps {self.window}, {where}"
