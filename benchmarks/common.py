@@ -1,0 +1,59 @@
+"""What the benchmarks share: the machine they ran on, and how results are shown and kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wordbrush.files import write_files
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    return {
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in ("torch", "diffusers", "transformers")},
+    }
+
+
+def processor() -> str:
+    """Return the name of the processor, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def ratio(times: list[float], reference: list[float]) -> float:
+    """Return the ratio of the medians of two lists of interleaved measurements."""
+    return median(times) / median(reference)
+
+
+def show(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    """Print a table."""
+    table = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table, "")
+
+
+def keep(name: str, results: dict[str, Any]) -> Path:
+    """Write results as ``benchmarks/results/<name>.json`` and return the path."""
+    path = RESULTS / f"{name}.json"
+    content = json.dumps({"machine": machine(), **results}, indent=2) + "\n"
+    write_files({path: content.encode()})
+    return path

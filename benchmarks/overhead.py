@@ -1,0 +1,175 @@
+"""What control costs: an edit under control in all steps, against plainly generating the same two pictures.
+
+    python benchmarks/overhead.py                 storybook, and Stable Diffusion 1.5's layout with random weights
+    python benchmarks/overhead.py --tiny          a quick check that the benchmark works
+
+Denoising is timed, text encoding included and decoding not, in rounds that run every way once, in changing order; a
+ratio is one of medians. Peak memory is that of a process which runs one way once, after the model is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated, Any
+
+import torch
+import typer
+
+import subjects
+import wordbrush as wb
+from common import keep, ratio, show
+from published_control import published_control
+from subjects import SOURCE, TARGET, Subject
+from wordbrush.edits.align import transfer
+from wordbrush.sampling import make_scheduler, sample, start_noise
+
+SEED = 3
+GUIDANCE = 7.5
+
+
+def plain(model: wb.Model, steps: int) -> torch.Tensor:
+    """Generate the two pictures with nothing of wordbrush's control in the way."""
+    backbone = model.backbone
+    scheduler = make_scheduler("ddim", model.scheduler)
+    scheduler.set_timesteps(steps, device=model.device)
+    height, width = backbone.native_latent_size
+    noise = start_noise([SEED, SEED], (backbone.latent_channels, height, width)).to(model.device, model.dtype)
+    text = backbone.encode([backbone.read(words) for words in ("", "", SOURCE, TARGET)])
+    return sample(backbone, scheduler, noise, text=lambda _: text, guidance=wb.ClassifierFree(GUIDANCE))
+
+
+def controlled(model: wb.Model, steps: int, edits: Any) -> torch.Tensor:
+    """Edit with wordbrush, all steps under control."""
+    return wb.edit(
+        model, SOURCE, to=TARGET, edits=edits, self_attention=1.0, seed=SEED, steps=steps, guidance=GUIDANCE,
+        scheduler="ddim",
+    ).latents  # fmt: skip
+
+
+def published(model: wb.Model, steps: int) -> torch.Tensor:
+    """Edit with every map in the open."""
+    read = model.backbone.read
+    mapper, _ = transfer(read(SOURCE), read(TARGET), swaps=True)
+    with published_control(model.unet, torch.tensor(mapper)):
+        return plain(model, steps)
+
+
+WAYS: dict[str, Callable[[wb.Model, int], torch.Tensor]] = {
+    "plain": plain,
+    "replace": lambda model, steps: controlled(model, steps, [wb.Replace(until=1.0)]),
+    "refine + re-weight": lambda model, steps: controlled(
+        model, steps, [wb.Refine(until=1.0), wb.Reweight({"beach": 2.0})]
+    ),
+    "published replace": published,
+}
+
+
+def main(
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(subjects.SUBJECTS)}; repeatable.")
+    ] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Rounds; None: as the subject needs.")] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    tiny: Annotated[
+        bool, typer.Option("--tiny", help="Random weights of a small model, to check the benchmark.")
+    ] = False,
+    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Measure and write benchmarks/results/overhead.json."""
+    names = only or (["tiny"] if tiny else ["storybook", "sd15"])
+    if memory_of:
+        print(json.dumps(peak_memory(subjects.SUBJECTS[names[0]], memory_of, device)))
+        return
+    results = {name: measure(name, subjects.SUBJECTS[name], repeats, device) for name in names}
+    if names != ["tiny"]:
+        print(keep("overhead", {"device": device, "subjects": results}))
+
+
+def measure(name: str, subject: Subject, repeats: int | None, device: str) -> dict[str, Any]:
+    """Measure one subject in all ways and print its table."""
+    memory = {way: memory_in_a_process(name, way, device) for way in WAYS}
+    model = subject.load(device)
+    latents = {way: run(model, subject.steps) for way, run in WAYS.items()}  # warms up, too
+    own, explicit = latents["replace"], latents["published replace"]
+    moved = float((own[1] - latents["plain"][1]).norm() / own[1].norm())
+    differ = float((own - explicit).norm() / explicit.norm())
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(repeats or subject.repeats):
+        for way in list(WAYS)[:: 1 if number % 2 else -1]:
+            seconds[way].append(timed(WAYS[way], model, subject.steps, device))
+    rows = {
+        way: {
+            "seconds": median(seconds[way]),
+            "time_ratio": ratio(seconds[way], seconds["plain"]),
+            "time_ratio_of_rounds": sorted(
+                a / b for a, b in zip(seconds[way], seconds["plain"], strict=True)
+            ),
+            "peak_mb": memory[way],
+            "memory_ratio": memory[way] / memory["plain"],
+        }
+        for way in WAYS
+    }
+    show(
+        f"{name}: {subject.about}, {subject.steps} steps, median of {len(seconds['plain'])} rounds",
+        ["", "seconds", "time ratio", "peak MB", "memory ratio"],
+        [
+            [
+                way,
+                f"{row['seconds']:.3f}",
+                f"{row['time_ratio']:.3f}",
+                f"{row['peak_mb']:.0f}",
+                f"{row['memory_ratio']:.3f}",
+            ]
+            for way, row in rows.items()
+        ],
+    )
+    print(
+        f"the edit moves the picture by {moved:.2g}; replace and published replace differ by {differ:.1e}\n"
+    )
+    return {
+        "steps": subject.steps,
+        "ways": rows,
+        "edit_moves": moved,
+        "replace_differs_from_published": differ,
+    }
+
+
+def timed(run: Callable[[wb.Model, int], torch.Tensor], model: wb.Model, steps: int, device: str) -> float:
+    """Return the seconds of one run."""
+    began = time.perf_counter()
+    run(model, steps)
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def memory_in_a_process(name: str, way: str, device: str) -> float:
+    """Return the peak of one way in megabytes, measured in a process of its own."""
+    command = [sys.executable, __file__, "--only", name, "--device", device, "--memory-of", way]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def peak_memory(subject: Subject, way: str, device: str) -> float:
+    """Run one way once and return the greatest memory of the process, or of the GPU, in megabytes."""
+    model = subject.load(device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        WAYS[way](model, subject.steps)
+        return torch.cuda.max_memory_allocated() / 1e6
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of loading
+    WAYS[way](model, subject.steps)
+    (peak,) = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    ]
+    return int(peak.split()[1]) * 1024 / 1e6
+
+
+if __name__ == "__main__":
+    typer.run(main)
