@@ -1,0 +1,147 @@
+"""One entry point for every stage: what ``wordbrush storybook train`` calls."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from wordbrush.errors import WordbrushError, nearest
+from wordbrush.storybook.recipe.files import write_json
+
+STAGES = (
+    "renders",
+    "tokenizer",
+    "autoencoder",
+    "latents",
+    "text_to_image",
+    "judge_shape",
+    "judge_look",
+    "judge_outline",
+    "contrastive",
+    "export",
+)
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "renders": {"train": 30_000, "judge": 12_000, "workers": os.cpu_count() or 1},
+    "tokenizer": {},
+    "autoencoder": {"total": 400_000, "batch": 8},
+    "latents": {},
+    "text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
+    "judge_shape": {"total": 100_000},
+    "judge_look": {"total": 60_000},
+    "judge_outline": {"total": 60_000},
+    "contrastive": {"total": 120_000},
+    "export": {"destination": None},
+}
+"""Settings of each stage; change one with ``--set key=value``. Counts are pictures seen."""
+
+
+def train(
+    stage: str,
+    *,
+    minutes: float,
+    out: Path,
+    resume: bool = False,
+    device: str | None = None,
+    settings: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Run one stage of the recipe for at most ``minutes`` and return what was done.
+
+    Args:
+        stage: one of ``STAGES``; the stages find each other's results under ``out``.
+        minutes: wall-clock limit of this call; the schedule itself is counted in samples.
+        out: folder of the whole recipe; each stage has a folder of its name in it.
+        resume: continue a run that has a saved state; without it such a run is refused.
+        device: torch device; None takes a GPU when there is one.
+        settings: overrides of ``DEFAULTS[stage]`` as text.
+
+    Raises:
+        WordbrushError: unknown stage or setting, a stage before this one is missing, or a saved state and no
+            ``resume``.
+    """
+    if stage not in STAGES:
+        raise WordbrushError(
+            f"unknown stage {stage!r}{nearest(stage, STAGES)}; stages are {', '.join(STAGES)}"
+        )
+    chosen = _resolve(stage, settings or {})
+    folder = out / stage
+    if (folder / "state.safetensors").exists() and not resume:
+        raise WordbrushError(
+            f"{folder} holds a saved run: add --resume to continue it, or choose another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "settings.json", chosen)
+    done = _run(stage, out, minutes, device, chosen)
+    return {"stage": stage, "out": str(folder), "finished": done, **_last_log_line(folder)}
+
+
+def _resolve(stage: str, settings: dict[str, str]) -> dict[str, Any]:
+    chosen = dict(DEFAULTS[stage])
+    for key, text in settings.items():
+        if key not in chosen:
+            raise WordbrushError(
+                f"stage {stage} has no setting {key!r}{nearest(key, chosen)}; it has {', '.join(chosen) or 'none'}"
+            )
+        try:
+            chosen[key] = type(chosen[key])(text) if chosen[key] is not None else text
+        except ValueError as error:
+            raise WordbrushError(f"setting {key} of stage {stage} must be a number, not {text!r}") from error
+    return chosen
+
+
+def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict[str, Any]) -> bool:
+    renders = out / "renders"
+    if stage == "renders":
+        from wordbrush.storybook.recipe.renders import make_renders
+
+        make_renders(renders, "train", chosen["train"], workers=chosen["workers"])
+        make_renders(renders, "judge", chosen["judge"], workers=chosen["workers"])
+        return True
+    if stage == "tokenizer":
+        from wordbrush.storybook.recipe import vocabulary
+
+        vocabulary.train(out / "tokenizer")
+        return True
+    import torch
+
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if target.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+    if stage == "export":
+        from wordbrush.storybook.recipe.export import export
+
+        export(out, Path(chosen["destination"]) if chosen["destination"] else None)
+        return True
+    if stage == "autoencoder":
+        from wordbrush.storybook.recipe import autoencoder
+
+        return autoencoder.train(renders, out / stage, device=target, minutes=minutes, **chosen)
+    if stage == "latents":
+        from wordbrush.storybook.recipe import latents
+
+        latents.encode(renders, out / "autoencoder", out / "latents", device=target)
+        return True
+    if stage == "text_to_image":
+        from wordbrush.storybook.recipe import text_to_image
+
+        parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer")
+        return text_to_image.train(parts, out / stage, device=target, minutes=minutes, **chosen)
+    if stage == "contrastive":
+        from wordbrush.storybook.recipe import contrastive
+
+        return contrastive.train(
+            renders, out / "tokenizer", out / stage, device=target, minutes=minutes, **chosen
+        )
+    from wordbrush.storybook.recipe import judge
+
+    return judge.train(
+        renders, out / stage, stage.removeprefix("judge_"), device=target, minutes=minutes, **chosen
+    )
+
+
+def _last_log_line(folder: Path) -> dict[str, Any]:
+    log = folder / "log.jsonl"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    return json.loads(lines[-1]) if lines else {}

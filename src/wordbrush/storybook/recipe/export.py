@@ -1,0 +1,138 @@
+"""Stage ``export``: the averaged weights as the float16 directories that the package ships and plain diffusers loads.
+
+    text_to_image/   a StableDiffusionPipeline (autoencoder, text encoder, tokenizer, U-Net, DDIM scheduler)
+    contrastive/     a CLIPModel with its tokenizer and image processor
+    judge/           the attribute classifiers
+
+Each directory gets a model card with the recipe, the samples seen and what was measured. Stages that have not been run
+are left as they are at the destination.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordbrush.errors import WordbrushError
+from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary
+from wordbrush.storybook.recipe.files import write_json
+from wordbrush.storybook.recipe.loop import Run, Schedule
+
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+CPU = torch.device("cpu")
+FROZEN = Schedule(batch=1, peak=0.0, total=0, decay=0)
+
+
+def export(out: Path, destination: Path | None = None) -> list[str]:
+    """Write every trained stage under ``out`` to ``destination`` (the package's own weights by default).
+
+    Returns:
+        The names of the directories written.
+    """
+    target = destination or WEIGHTS
+    written = []
+    for name, stages, write in (
+        ("text_to_image", ("text_to_image", "autoencoder", "tokenizer"), _text_to_image),
+        ("contrastive", ("contrastive", "tokenizer"), _contrastive),
+        ("judge", tuple(f"judge_{kind}" for kind in judge.KINDS), _judge),
+    ):
+        if not all(any((out / stage).glob("*.safetensors")) or stage == "tokenizer" for stage in stages):
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target) as temporary:
+            fresh = Path(temporary) / name
+            write(out, fresh)
+            shutil.rmtree(target / name, ignore_errors=True)
+            fresh.rename(target / name)
+        written.append(name)
+    if not written:
+        raise WordbrushError(f"nothing to export under {out}: no stage has a saved state there")
+    return written
+
+
+def _text_to_image(out: Path, fresh: Path) -> None:
+    from diffusers import DDIMScheduler, StableDiffusionPipeline
+
+    size = json.loads((out / "text_to_image" / "settings.json").read_text(encoding="utf-8"))["size"]
+    tokenizer = vocabulary.load(out / "tokenizer")
+    run = Run(text_to_image.TextToImage(size, len(tokenizer)), FROZEN, out / "text_to_image")
+    run.load()
+    model = text_to_image.averaged_model(run, size, CPU)
+    vae = autoencoder.load_averaged(out / "autoencoder", CPU)
+    vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
+    pipeline = StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=model.text,
+        tokenizer=tokenizer,
+        unet=model.unet,
+        scheduler=DDIMScheduler(**text_to_image.SCHEDULER),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    _prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
+    shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
+    shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
+    defaults = {"guidance": 4.0, "steps": 30, "scheduler": "ddim", "self_attention": 0.4}
+    write_json(fresh / "wordbrush.json", defaults)
+    write_json(fresh / "training.json", _seen(out, "text_to_image", "autoencoder"))
+
+
+def _prefix_text_keys(path: Path) -> None:
+    """Name the weights ``text_model.…``, as every published checkpoint does; transformers 5 reads both forms."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path)
+    renamed = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in weights.items()}
+    save_file(renamed, path, {"format": "pt"})
+
+
+def _contrastive(out: Path, fresh: Path) -> None:
+    from transformers import CLIPImageProcessor
+
+    tokenizer = vocabulary.load(out / "tokenizer")
+    model = contrastive.build(len(tokenizer))
+    run = Run(model, FROZEN, out / "contrastive")
+    run.load()
+    model.load_state_dict(run.average)
+    model.half().save_pretrained(fresh, safe_serialization=True)
+    tokenizer.save_pretrained(fresh)
+    mean, std = [contrastive.MEAN] * 3, [contrastive.STD] * 3
+    size = {"height": 128, "width": 128}
+    CLIPImageProcessor(size=size, crop_size=size, image_mean=mean, image_std=std).save_pretrained(fresh)
+    write_json(fresh / "training.json", _seen(out, "contrastive"))
+
+
+def _judge(out: Path, fresh: Path) -> None:
+    from safetensors.torch import save_file
+
+    fresh.mkdir(parents=True)
+    record = _seen(out, *(f"judge_{kind}" for kind in judge.KINDS))
+    for kind in judge.KINDS:
+        model = judge.build(kind)
+        run = Run(model, FROZEN, out / f"judge_{kind}")
+        run.load()
+        model.load_state_dict(run.average)
+        save_file(
+            {k: v.half().contiguous() for k, v in model.state_dict().items()}, fresh / f"{kind}.safetensors"
+        )
+        record[f"accuracy_{kind}"] = judge.accuracy(model.eval(), out / "renders", CPU)
+    write_json(fresh / "training.json", record)
+
+
+def _seen(out: Path, *stages: str) -> dict[str, Any]:
+    """Samples each stage has seen, from its saved state."""
+    from safetensors import safe_open
+
+    seen = {}
+    for stage in stages:
+        with safe_open(out / stage / "state.safetensors", "pt") as state:
+            seen[stage] = int(state.metadata()["samples"])
+    return {"samples_seen": seen}

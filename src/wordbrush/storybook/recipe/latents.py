@@ -1,0 +1,61 @@
+"""Stage ``latents``: every training picture encoded once by the trained autoencoder, as float16 shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wordbrush.errors import WordbrushError
+from wordbrush.storybook.recipe import autoencoder
+from wordbrush.storybook.recipe.files import write_array, write_json
+from wordbrush.storybook.recipe.renders import SHARD, Renders
+
+CHUNK = 50
+
+
+@torch.no_grad()
+def encode(renders: Path, weights: Path, out: Path, *, device: torch.device) -> None:
+    """Encode the posterior means of all shards of the training split; shards that exist are kept.
+
+    ``statistics.json`` gets the mean and standard deviation of each latent channel and of all together.
+    """
+    data = Renders(renders, "train")
+    model = autoencoder.load_averaged(weights, device)
+    for shard in range(len(data) // SHARD):
+        path = out / f"{shard:05d}.npy"
+        if path.exists():
+            continue
+        parts = []
+        for start in range(shard * SHARD, (shard + 1) * SHARD, CHUNK):
+            pixels = autoencoder.to_unit(data.images(range(start, start + CHUNK)), device)
+            parts.append(model.encode(pixels).latent_dist.mean.half().cpu().numpy())
+        write_array(path, np.concatenate(parts))
+    first = np.load(out / "00000.npy").astype(np.float64)
+    statistics = {
+        "std": float(first.std()),
+        "mean": first.mean((0, 2, 3)).tolist(),
+        "stds": first.std((0, 2, 3)).tolist(),
+    }
+    write_json(out / "statistics.json", statistics)
+
+
+class Latents:
+    """Encoded training pictures: ``latents.batch(indices)`` is float32 (n, 8, 16, 16), not yet scaled."""
+
+    def __init__(self, root: Path) -> None:
+        paths = sorted(root.glob("*.npy"))
+        if not paths:
+            raise WordbrushError(
+                f"no latents under {root}: run `wordbrush storybook train --stage latents` first"
+            )
+        self._shards = [np.load(path, mmap_mode="r") for path in paths]
+
+    def __len__(self) -> int:
+        return SHARD * len(self._shards)
+
+    def batch(self, indices: np.ndarray) -> torch.Tensor:
+        """Return the latents with these indices."""
+        rows = np.stack([self._shards[int(i) // SHARD][int(i) % SHARD] for i in indices])
+        return torch.from_numpy(rows).float()

@@ -1,0 +1,168 @@
+"""The recipe's promises: exact resume, pure schedules, an honest vocabulary, judges that see what they should."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from wordbrush.errors import WordbrushError
+from wordbrush.storybook.recipe import cli, judge, vocabulary
+from wordbrush.storybook.recipe.loop import Run, Schedule, indices_at
+from wordbrush.storybook.recipe.renders import is_held_out, scene_at
+from wordbrush.storybook.scene import PLACES, SUBJECTS, Scene, caption, random_scene
+
+SCHEDULE = Schedule(batch=4, peak=1e-2, total=480, decay=240, warmup=40, ema=60)
+
+
+def fit(out: Path, stop_after: int | None = None) -> Run:
+    """Fit a line; ``stop_after`` ends the run after so many steps, as an interruption would."""
+    torch.manual_seed(0)
+    run = Run(nn.Linear(3, 2), SCHEDULE, out, seed=5)
+    if run.checkpoint.exists():
+        run.load()
+
+    def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        if stop_after is not None and step >= stop_after:
+            raise KeyboardInterrupt
+        x = torch.randn(4, 3, generator=generator) + torch.tensor(indices / 100.0).float()[:, None]
+        return (run.module(x) - x[:, :2]).square().mean(), {}
+
+    try:
+        run.fit(loss, 50, minutes=1)
+    except KeyboardInterrupt:
+        run.save()
+    return run
+
+
+def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole")
+    interrupted = fit(tmp_path / "parts", stop_after=37)
+    assert interrupted.step == 37
+    resumed = fit(tmp_path / "parts")
+    torch.manual_seed(0)
+    start = nn.Linear(3, 2)
+    assert not torch.equal(whole.module.weight, start.weight)  # type: ignore[attr-defined]
+    assert resumed.step == whole.step == 120
+    one, other = load_file(whole.checkpoint), load_file(resumed.checkpoint)
+    assert len(one) == 10  # weight, average and three optimizer values of two parameters
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path, stop_after=1)
+    other = Run(nn.Linear(4, 2), SCHEDULE, tmp_path)
+    with pytest.raises(WordbrushError, match=r"holds no weight 'weight' of shape \(2, 4\)"):
+        other.load()
+
+
+def test_schedule_warms_up_holds_and_decays_to_zero() -> None:
+    rates = [SCHEDULE.rate(seen) for seen in range(0, 481, 4)]
+    assert rates[0] == pytest.approx(1e-3)
+    assert max(rates) == rates[20] == pytest.approx(1e-2)
+    assert rates[-1] == 0.0
+    assert all(a >= b for a, b in zip(rates[60:], rates[61:], strict=False))
+    assert SCHEDULE.ema_keep(0) < SCHEDULE.ema_keep(400) < SCHEDULE.ema_keep(4000) == 0.5 ** (4 / 60)
+
+
+def test_every_epoch_is_a_permutation_of_its_own() -> None:
+    batches = [indices_at(step, 6, 30, seed=1) for step in range(10)]
+    first, second = np.concatenate(batches[:5]), np.concatenate(batches[5:])
+    assert sorted(first) == sorted(second) == list(range(30))
+    assert list(first) != list(second)
+
+
+def test_splits_keep_the_held_out_combinations_apart() -> None:
+    train = [scene_at("train", index)[0] for index in range(300)]
+    heldout = [scene_at("heldout", index)[0] for index in range(300)]
+    assert not any(is_held_out(scene) for scene in train)
+    assert all(is_held_out(scene) for scene in heldout)
+    assert scene_at("train", 7) == scene_at("train", 7) != scene_at("train", 8)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> CLIPTokenizer:
+    return vocabulary.train(tmp_path_factory.mktemp("tokenizer"), captions=4000)
+
+
+def test_words_are_one_token_and_compounds_two(tokenizer: CLIPTokenizer) -> None:
+    compounds = {compound.replace("|", "") for compound in vocabulary.COMPOUNDS}
+    assert len(compounds) == 8
+    for word in (*SUBJECTS, *PLACES):
+        assert len(tokenizer.tokenize(word)) == (2 if word in compounds else 1), word
+
+
+def test_any_text_survives_the_tokenizer(tokenizer: CLIPTokenizer) -> None:
+    for text in ("émile’s 🙂 cat", "xyzzy", "a cat on a beach at sunset"):
+        ids = tokenizer(text).input_ids[1:-1]
+        assert tokenizer.unk_token_id not in ids
+        assert tokenizer.decode(ids).replace(" ", "") == text.replace(" ", "")
+
+
+def test_no_caption_is_longer_than_the_encoder(tokenizer: CLIPTokenizer) -> None:
+    rng = np.random.default_rng(0)
+    lengths = [len(tokenizer(caption(random_scene(rng), k)).input_ids) for k in range(2000)]
+    assert max(lengths) <= vocabulary.MAX_TOKENS
+
+
+def test_shape_judge_is_blind_to_colour_balance_and_look_judge_is_not() -> None:
+    torch.manual_seed(0)
+    pixels = torch.rand(2, 3, 128, 128) * 1.2 - 0.6
+    grey = (
+        (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1))
+        .sum(1, keepdim=True)
+        .expand(-1, 3, -1, -1)
+    )
+    shape, look = judge.Judge("shape").eval(), judge.Judge("look").eval()
+    with torch.no_grad():
+        for name, logits in shape(pixels).items():
+            torch.testing.assert_close(logits, shape(grey)[name], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(look(pixels)["colour"], look(grey)["colour"], atol=1e-3)
+
+
+def test_turning_the_hue_keeps_grey_and_comes_round() -> None:
+    pixels = torch.rand(3, 3, 4, 4) * 0.8 - 0.4
+    turned = judge.turn_hue(pixels, torch.full((3,), 2.0))
+    assert not torch.allclose(turned, pixels, atol=0.05)
+    torch.testing.assert_close(
+        judge.turn_hue(pixels, torch.full((3,), 2 * torch.pi)), pixels, atol=1e-5, rtol=0
+    )
+    grey = pixels[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(judge.turn_hue(grey, torch.full((3,), 1.0)), grey, atol=1e-5, rtol=0)
+
+
+def test_overlap_of_masks() -> None:
+    a = torch.zeros(3, 4, 4, dtype=torch.bool)
+    b = a.clone()
+    a[0, :2], b[0, 1:3] = True, True
+    a[1, 0] = True
+    assert judge.overlap(a, b).tolist() == pytest.approx([1 / 3, 0.0, 1.0])
+
+
+def test_strengths_are_zero_for_what_is_not_there() -> None:
+    pytest.importorskip("scipy")
+    rows = judge.strengths([Scene("cat", "beach", "snow"), Scene("cat", "beach", "noon")], [3, 3])
+    assert rows.shape == (2, 5)
+    assert 0.5 <= rows[0, judge.STRENGTHS.index("snow")] <= 1.0
+    assert rows[0].sum() == rows[0].max()
+    assert rows[1].sum() == 0
+
+
+def test_bad_stages_and_settings_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WordbrushError, match="unknown stage 'autoencodr'; did you mean 'autoencoder'"):
+        cli.train("autoencodr", minutes=1, out=tmp_path)
+    with pytest.raises(WordbrushError, match="no setting 'totl'; did you mean 'total'"):
+        cli.train("autoencoder", minutes=1, out=tmp_path, settings={"totl": "3"})
+    with pytest.raises(WordbrushError, match="no rendered pictures"):
+        cli.train("autoencoder", minutes=1, out=tmp_path)
+    (tmp_path / "tokenizer").mkdir(exist_ok=True)
+    (tmp_path / "tokenizer" / "state.safetensors").write_bytes(b"")
+    with pytest.raises(WordbrushError, match="holds a saved run: add --resume"):
+        cli.train("tokenizer", minutes=1, out=tmp_path)
+    assert json.loads((tmp_path / "autoencoder" / "settings.json").read_text())["batch"] == 8
