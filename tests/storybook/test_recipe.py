@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_schedule_warms_up_holds_and_decays_to_zero() -> None:
     assert rates[0] == pytest.approx(1e-3)
     assert max(rates) == rates[20] == pytest.approx(1e-2)
     assert rates[-1] == 0.0
-    assert all(a >= b for a, b in zip(rates[60:], rates[61:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(rates[60:]))
     assert SCHEDULE.ema_keep(0) < SCHEDULE.ema_keep(400) < SCHEDULE.ema_keep(4000) == 0.5 ** (4 / 60)
 
 

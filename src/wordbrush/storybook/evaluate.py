@@ -1,4 +1,4 @@
-"""Measuring a text-to-image model and its edits against a world whose truth is known: ``wordbrush storybook evaluate``."""
+"""Measuring a model and its edits against a world whose truth is known: ``wordbrush storybook evaluate``."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Prompt-to-Prompt on storybook, measured: does the edit appear, and does the rest stay?
 
-Every source scene gets one edit of each kind, made in several ways from the same noise: with no injection, as published,
-and as ``wb.edit`` does by default. *Success*: the judges read the changed attribute as the target prompt says. *Kept*:
-they read all others as they read them in the source picture. *PSNR*: over the pixels outside the subject's silhouettes in
-source and target, for swaps of the subject. *IoU*: of the silhouettes, for edits that leave the subject alone.
+Every source scene gets one edit of each kind, made in several ways from the same noise: with no injection, as
+published, and as ``wb.edit`` does by default. *Success*: the judges read the changed attribute as the target prompt
+says. *Kept*: they read all others as they read them in the source picture. *PSNR*: over the pixels outside the
+subject's silhouettes in source and target, for swaps of the subject. *IoU*: of the silhouettes, for edits that leave
+the subject alone.
 """
 
 from __future__ import annotations
