@@ -20,6 +20,7 @@ import torch
 
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary
+from wordbrush.storybook.recipe.cards import card
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import Run, Schedule
 
@@ -82,7 +83,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
     defaults = {"guidance": 4.0, "steps": 30, "scheduler": "ddim", "self_attention": 0.4}
     write_json(fresh / "wordbrush.json", defaults)
-    write_json(fresh / "training.json", _seen(out, "text_to_image", "autoencoder"))
+    _describe(fresh, out, _seen(out, "text_to_image", "autoencoder"))
 
 
 def _prefix_text_keys(path: Path) -> None:
@@ -107,7 +108,7 @@ def _contrastive(out: Path, fresh: Path) -> None:
     mean, std = [contrastive.MEAN] * 3, [contrastive.STD] * 3
     size = {"height": 128, "width": 128}
     CLIPImageProcessor(size=size, crop_size=size, image_mean=mean, image_std=std).save_pretrained(fresh)
-    write_json(fresh / "training.json", _seen(out, "contrastive"))
+    _describe(fresh, out, _seen(out, "contrastive"))
 
 
 def _judge(out: Path, fresh: Path) -> None:
@@ -124,7 +125,14 @@ def _judge(out: Path, fresh: Path) -> None:
             {k: v.half().contiguous() for k, v in model.state_dict().items()}, fresh / f"{kind}.safetensors"
         )
         record[f"accuracy_{kind}"] = judge.accuracy(model.eval(), out / "renders", CPU)
-    write_json(fresh / "training.json", record)
+    _describe(fresh, out, record)
+
+
+def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:
+    """Write the record of the training and the card, with what ``out/measured/NAME.json`` says of the quality."""
+    write_json(fresh / "training.json", training)
+    text = card(fresh.name, training, out / "measured" / f"{fresh.name}.json")
+    (fresh / "README.md").write_text(text, encoding="utf-8")
 
 
 def _seen(out: Path, *stages: str) -> dict[str, Any]:

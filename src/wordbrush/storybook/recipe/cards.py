@@ -1,0 +1,95 @@
+"""Model cards: what a directory of weights is, what it was trained on and how, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wordbrush.storybook.scene import COLOURS, COMPANIONS, PLACES, STYLES, SUBJECTS, TIMES
+
+DATA = f"""Pictures of 128 × 128 pixels rendered by `wordbrush.storybook.world` from scenes drawn at random:
+{len(SUBJECTS)} subjects, {len(PLACES)} places, {len(TIMES)} times and weathers, {len(STYLES)} styles,
+{len(COMPANIONS)} companions and {len(COLOURS)} colours, with captions in varied wordings. A tenth of all combinations of subject, place, time and style is held out of all training.
+Subjects are glyphs of the font Noto Color Emoji (SIL Open Font License 1.1); everything else is drawn by the renderer.
+No picture of the real world, no person and nothing from the internet is in the data."""
+
+LICENCE = "Apache-2.0, as the package, which can make every picture of the data again."
+
+ABOUT = {
+    "text_to_image": (
+        "Storybook text-to-image",
+        "StableDiffusionPipeline.from_pretrained",
+        "A small latent diffusion model in Stable Diffusion's classes: autoencoder (f = 8, 8 channels), a text encoder "
+        "without transformer layers (token and position embeddings, so that no word leaks into another), a U-Net with "
+        "cross-attention at 16 × 16 and 8 × 8; v-prediction with zero terminal signal-to-noise ratio, trailing steps.",
+    ),
+    "contrastive": (
+        "Storybook contrastive model",
+        "CLIPModel.from_pretrained",
+        "A small CLIP: a vision transformer on patches of 16 pixels and a text transformer of three layers.",
+    ),
+    "judge": (
+        "Storybook judges",
+        "wordbrush.storybook.judges.Judges",
+        "Classifiers that read attributes and the subject's silhouette. They were trained on renders of their own, with "
+        "hue and greyscale augmentation, and were used to train or filter nothing.",
+    ),
+}
+
+
+def card(name: str, training: dict[str, Any], measured: Path) -> str:
+    """Return the card of one directory as Markdown; ``measured`` is a JSON file of results, left out if absent."""
+    title, loader, about = ABOUT[name]
+    lines = [
+        "---",
+        "license: apache-2.0",
+        "---",
+        "",
+        f"# {title}",
+        "",
+        about,
+        "",
+        f"Loads with `{loader}`.",
+        "",
+    ]
+    lines += ["## Data", "", DATA, "", "## Recipe", ""]
+    lines += [
+        f"`wordbrush storybook train --stage {stage}`: {seen:,} samples seen."
+        for stage, seen in training["samples_seen"].items()
+    ]
+    lines += [""]
+    accuracy = {key: value for key, value in training.items() if key.startswith("accuracy_")}
+    if measured.exists():
+        accuracy |= json.loads(measured.read_text(encoding="utf-8"))
+    lines += ["## Measured", ""]
+    lines += (
+        ["| measure | value |", "|---|---|", *_rows(accuracy)]
+        if accuracy
+        else ["Nothing has been measured yet."]
+    )
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "It knows the words of its world and no others, at 128 × 128 pixels.",
+        "",
+        "## Licence",
+        "",
+        LICENCE,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(values: dict[str, Any], above: str = "") -> list[str]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict) and "share" in value:
+            spread = f"{value['low']:.1%} to {value['high']:.1%}, n = {value['of']}"
+            rows.append(f"| {above}{key} | {value['share']:.1%} ({spread}) |")
+        elif isinstance(value, dict):
+            rows += _rows(value, f"{above}{key} ")
+        else:
+            rows.append(f"| {above}{key} | {f'{value:.3f}' if isinstance(value, float) else value} |")
+    return rows
