@@ -10,9 +10,10 @@ from wordbrush.storybook.scene import COLOURS, COMPANIONS, PLACES, STYLES, SUBJE
 
 DATA = f"""Pictures of 128 × 128 pixels rendered by `wordbrush.storybook.world` from scenes drawn at random:
 {len(SUBJECTS)} subjects, {len(PLACES)} places, {len(TIMES)} times and weathers, {len(STYLES)} styles,
-{len(COMPANIONS)} companions and {len(COLOURS)} colours, with captions in varied wordings. A tenth of all combinations of subject, place, time and style is held out of all training.
-Subjects are glyphs of the font Noto Color Emoji (SIL Open Font License 1.1); everything else is drawn by the renderer.
-No picture of the real world, no person and nothing from the internet is in the data."""
+{len(COMPANIONS)} companions and {len(COLOURS)} colours, with captions in varied wordings. A tenth of all
+combinations of subject, place, time and style is held out of all training. Subjects are glyphs of the font
+Noto Color Emoji (SIL Open Font License 1.1); everything else is drawn by the renderer. No picture of the real
+world, no person and nothing from the internet is in the data."""
 
 LICENCE = "Apache-2.0, as the package, which can make every picture of the data again."
 
@@ -32,8 +33,8 @@ ABOUT = {
     "judge": (
         "Storybook judges",
         "wordbrush.storybook.judges.Judges",
-        "Classifiers that read attributes and the subject's silhouette. They were trained on renders of their own, with "
-        "hue and greyscale augmentation, and were used to train or filter nothing.",
+        "Classifiers that read attributes and the subject's silhouette. They were trained on renders of their own, "
+        "with hue and greyscale augmentation, and were used to train or filter nothing.",
     ),
 }
 

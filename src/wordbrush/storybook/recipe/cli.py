@@ -11,6 +11,7 @@ from wordbrush.errors import WordbrushError, nearest
 from wordbrush.storybook.recipe.files import write_json
 
 STAGES = (
+    "adopt",
     "renders",
     "tokenizer",
     "autoencoder",
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "judge_outline": {"total": 60_000},
     "contrastive": {"total": 120_000},
     "export": {"destination": None},
+    "adopt": {},
 }
 """Settings of each stage; change one with ``--set key=value``. Counts are pictures seen."""
 
@@ -113,6 +115,11 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
         from wordbrush.storybook.recipe.export import export
 
         export(out, Path(chosen["destination"]) if chosen["destination"] else None)
+        return True
+    if stage == "adopt":
+        from wordbrush.storybook.recipe.adopt import adopt
+
+        adopt(out)
         return True
     if stage == "autoencoder":
         from wordbrush.storybook.recipe import autoencoder

@@ -69,12 +69,13 @@ def indices_at(step: int, batch: int, count: int, seed: int) -> np.ndarray:
 class Run:
     """One stage's weights, averaged weights, optimizer and position, saved in a single safetensors file.
 
-    The modules have no persistent buffers, so ``average`` is a complete state dict.
+    The modules have no persistent buffers, so ``average`` is a complete state dict. ``before`` counts the samples that
+    the weights had seen when this run began, if it did not begin from nothing.
     """
 
     def __init__(self, module: nn.Module, schedule: Schedule, out: Path, *, seed: int = 0) -> None:
         self.module, self.schedule, self.out, self.seed = module, schedule, out, seed
-        self.step = 0
+        self.step = self.before = 0
         self.average = {name: p.detach().clone() for name, p in module.named_parameters()}
         decayed = [p for p in module.parameters() if p.ndim >= 2]
         plain = [p for p in module.parameters() if p.ndim < 2]
@@ -102,7 +103,11 @@ class Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer/{key}/{name}"] = torch.as_tensor(value)
         tensors = {key: value.contiguous().cpu().clone() for key, value in tensors.items()}
-        position = {"step": str(self.step), "samples": str(self.seen)}
+        position = {
+            "step": str(self.step),
+            "samples": str(self.before + self.seen),
+            "before": str(self.before),
+        }
         write_files({self.checkpoint: save(tensors, position)})
 
     def load(self) -> None:
@@ -132,7 +137,8 @@ class Run:
                     for key in (f"optimizer/{kind}/{name}" for kind in ("step", "exp_avg", "exp_avg_sq"))
                     if key in names
                 }
-            self.step = int(state.metadata()["step"])
+            position = state.metadata()
+            self.step, self.before = int(position["step"]), int(position["before"])
 
     def fit(
         self,

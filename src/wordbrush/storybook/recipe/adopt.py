@@ -1,0 +1,66 @@
+"""Stage ``adopt``: begin from the shipped weights, for training on where no saved run is at hand.
+
+The optimizer starts anew after its warm-up; the samples the weights had seen are counted on.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from wordbrush.errors import WordbrushError
+from wordbrush.storybook.recipe import autoencoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe.export import FROZEN, WEIGHTS
+from wordbrush.storybook.recipe.files import write_json
+from wordbrush.storybook.recipe.loop import Run
+
+
+def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
+    """Write saved states of ``autoencoder`` and ``text_to_image`` under ``out`` with the weights in ``source``.
+
+    Raises:
+        WordbrushError: there are no weights in ``source``, or ``out`` has a saved run already.
+    """
+    from safetensors.torch import load_file
+
+    if not (source / "model_index.json").exists():
+        raise WordbrushError(
+            f"there are no weights to begin from in {source}: train the stages in order instead"
+        )
+    for stage in ("autoencoder", "text_to_image"):
+        if (out / stage / "state.safetensors").exists():
+            raise WordbrushError(
+                f"{out / stage} holds a saved run already: continue that, or choose another --output"
+            )
+    shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
+    seen = json.loads((source / "training.json").read_text(encoding="utf-8"))["samples_seen"]
+
+    weights = load_file(source / "vae" / "diffusion_pytorch_model.safetensors")
+    _begin(autoencoder.build(), weights, out / "autoencoder", seen["autoencoder"], {})
+
+    unet = load_file(source / "unet" / "diffusion_pytorch_model.safetensors")
+    text = load_file(source / "text_encoder" / "model.safetensors")
+    weights = {f"unet.{name}": value for name, value in unet.items()}
+    weights |= {f"text.{name.removeprefix('text_model.')}": value for name, value in text.items()}
+    config = json.loads((source / "unet" / "config.json").read_text(encoding="utf-8"))
+    sizes = text_to_image.SIZES
+    size = next(name for name in sizes if list(sizes[name]["channels"]) == config["block_out_channels"])
+    model = text_to_image.TextToImage(size, len(vocabulary.load(out / "tokenizer")))
+    _begin(model, weights, out / "text_to_image", seen["text_to_image"], {"size": size})
+    return ["autoencoder", "text_to_image"]
+
+
+def _begin(
+    model: nn.Module, weights: dict[str, torch.Tensor], folder: Path, seen: int, settings: dict[str, Any]
+) -> None:
+    model.load_state_dict({name: value.float() for name, value in weights.items()})
+    run = Run(model, FROZEN, folder)
+    run.before = seen
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "settings.json", settings)
+    run.save()
