@@ -1,7 +1,8 @@
 """Stage ``text_to_image``: a small latent diffusion model in Stable Diffusion's form, text encoder and U-Net together.
 
-v-prediction on a schedule with zero terminal signal-to-noise ratio (arXiv:2305.08891), stratified uniform timesteps,
-and weights that fall where the noise is low (min-SNR, arXiv:2303.09556, in the form that keeps the terminal step).
+v-prediction on a schedule with zero terminal signal-to-noise ratio (arXiv:2305.08891). Low noise counts less (min-SNR,
+arXiv:2303.09556, in the form that keeps the terminal step): rather than weighting the loss, such timesteps are drawn
+that much more rarely, stratified over the batch.
 
 The text encoder is a ``CLIPTextModel`` without transformer layers: token and position embeddings and a final norm. A
 causal encoder lets every later token carry the words before it, and then turning a word down leaves the word at work in
@@ -120,7 +121,7 @@ def train(
     if run.checkpoint.exists():
         run.load()
     signal = alphas_cumprod().to(device)
-    weight = loss_weights(signal)
+    cumulative = loss_weights(signal).cumsum(0)
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         clean = (data.batch(indices) * scale).to(device)
@@ -129,15 +130,14 @@ def train(
         uniform = (
             torch.rand(1, generator=generator, device=device) + torch.arange(n, device=device) / n
         ) % 1.0
-        timesteps = (uniform * len(signal)).long().clamp(max=len(signal) - 1)
+        timesteps = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp(max=len(signal) - 1)
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
         sigma = (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
         with autocast:
             output = model(alpha * clean + sigma * noise, timesteps, tokens)
-        error = (output.float() - (alpha * noise - sigma * clean)).square().mean((1, 2, 3))
-        return (weight[timesteps] * error).mean(), {"v_error": error.mean().item()}
+        return (output.float() - (alpha * noise - sigma * clean)).square().mean(), {}
 
     def preview(seen: int) -> None:
         write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
