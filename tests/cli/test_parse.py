@@ -69,6 +69,14 @@ def test_bad_blends(text: str):
         parse.parse_blend(text)
 
 
+def test_settings():
+    assert parse.parse_settings([]) == {}
+    assert parse.parse_settings(["batch = 32", "note=a=b"]) == {"batch": "32", "note": "a=b"}
+    for bad in ("batch", "=32"):
+        with pytest.raises(BadOption, match="NAME=VALUE"):
+            parse.parse_settings([bad])
+
+
 @given(st.text())
 def test_any_text_is_understood_or_refused(text: str):
     for read in (

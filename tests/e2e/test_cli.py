@@ -275,7 +275,7 @@ def test_ctrl_c_ends_a_running_command():
     """A real signal to a real process, sent when the command is at work."""
     program = (
         "import sys, time, wordbrush.cli.generate as g\n"
-        "g.load_model = lambda *a: (print('ready', flush=True), time.sleep(60))\n"
+        "g.load_model = lambda *a, **k: (print('ready', flush=True), time.sleep(60))\n"
         "from wordbrush.cli import main\n"
         "sys.argv = ['wordbrush', 'generate', 'a cat', '-o', 'out']\n"
         "main()"

@@ -74,6 +74,7 @@ def edit(
     negative: options.Negative = "",
     size: options.Size = None,
     model: options.Model = "storybook",
+    config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     output: options.Output = None,
@@ -92,7 +93,7 @@ def edit(
 
     edits = chosen_edits(windows, weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if blending else None
-    loaded = load_model(model, dtype, device)
+    loaded = load_model(model, dtype=dtype, device=device, config=config)
     how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
     if plan:
         show_plan(planned(loaded, source, targets, how), json)

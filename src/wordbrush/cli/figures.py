@@ -36,6 +36,7 @@ def figures(
     ] = None,
     steps: options.Steps = None,
     model: options.Model = "storybook",
+    config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     json: options.Json = False,
@@ -49,7 +50,7 @@ def figures(
     from wordbrush.figures import load
     from wordbrush.figures.brush import Brush
 
-    loaded = load_model(model, dtype, device)
+    loaded = load_model(model, dtype=dtype, device=device, config=config)
     written: list[str] = []
     for name in wanted:
         with progress(name) as report:

@@ -29,6 +29,7 @@ def generate(
     negative: options.Negative = "",
     size: options.Size = None,
     model: options.Model = "storybook",
+    config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     output: options.Output = None,
@@ -41,7 +42,7 @@ def generate(
     import wordbrush as wb
     from wordbrush.figures.grid import sheet
 
-    loaded = load_model(model, dtype, device)
+    loaded = load_model(model, dtype=dtype, device=device, config=config)
     seeds = range(seed, seed + count)
     with progress("Generating") as report:
         runs = [

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
-def load_model(name: str, dtype: str | None, device: str | None) -> wb.Model:
-    """Load ``--model`` with ``--dtype`` and ``--device``, showing that it takes a while."""
+def load_model(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Model:
+    """Load ``--model`` with ``--dtype``, ``--device`` and ``--config``, showing that it takes a while."""
     if dtype is not None and dtype not in DTYPES:
         raise BadOption(f"--dtype {dtype!r} is not one of {', '.join(DTYPES)}{nearest(dtype, DTYPES)}")
     with working(f"Loading {name}"):
@@ -24,7 +24,7 @@ def load_model(name: str, dtype: str | None, device: str | None) -> wb.Model:
         import wordbrush as wb
 
         hush()
-        return wb.load(name, dtype=getattr(torch, dtype) if dtype else None, device=device)
+        return wb.load(name, dtype=getattr(torch, dtype) if dtype else None, device=device, config=config)
 
 
 def hush() -> None:

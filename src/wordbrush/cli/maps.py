@@ -37,6 +37,7 @@ def maps(
     negative: options.Negative = "",
     size: options.Size = None,
     model: options.Model = "storybook",
+    config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
     output: Annotated[
@@ -59,7 +60,7 @@ def maps(
     from wordbrush.contact import overlay
     from wordbrush.figures.maps_sheet import labels, maps_sheet
 
-    loaded = load_model(model, dtype, device)
+    loaded = load_model(model, dtype=dtype, device=device, config=config)
     with progress("Generating") as report:
         result = wb.generate(
             loaded,

@@ -72,6 +72,15 @@ Model = Annotated[
         help="storybook, a diffusers folder, a hub id, or a .safetensors file; see: wordbrush models.",
     ),
 ]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        metavar="PATH",
+        rich_help_panel=MODEL,
+        help="For a .safetensors file: a diffusers folder or hub id of the same family.",
+    ),
+]
 Dtype = Annotated[
     str | None,
     typer.Option(

@@ -102,6 +102,15 @@ def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | Non
     return [parse_word(word) for word in parts[0]], [parse_word(word) for word in parts[-1]]
 
 
+def parse_settings(texts: Sequence[str]) -> dict[str, str]:
+    """``["batch=32"]`` → {"batch": "32"}; what a setting may be is known where it is used."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (name, equals, _) in zip(texts, pairs, strict=True):
+        if not equals or not name.strip():
+            raise BadOption(f"--set {text!r} is not a setting; expected NAME=VALUE")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def slug(text: str, length: int = 60) -> str:
     """Return ``text`` as a file name: lower case, letters and digits of any script, hyphens for the rest."""
     plain = unicodedata.normalize("NFC", text).casefold()

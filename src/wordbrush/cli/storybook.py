@@ -10,9 +10,9 @@ import typer
 from rich.table import Table
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, working
+from wordbrush.cli.console import out, print_json, progress, working
 from wordbrush.cli.output import destination, with_versions
-from wordbrush.cli.parse import slug
+from wordbrush.cli.parse import parse_settings, slug
 from wordbrush.files import png, write_files
 
 app = typer.Typer(
@@ -77,44 +77,67 @@ def render(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Option("--stage", help="What to train; an unknown name lists the stages.")],
+    stage: Annotated[
+        str, typer.Option("--stage", metavar="NAME", help="What to train; an unknown name lists the stages.")
+    ],
     minutes: Annotated[
-        float, typer.Option("--minutes", min=0, help="Stop after this time; the same command resumes.")
+        float,
+        typer.Option("--minutes", min=0, metavar="N", help="Stop after this time; --resume goes on later."),
     ],
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="Where checkpoints, samples and losses go.")
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where checkpoints, samples and losses go."),
     ] = Path("runs"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint in the folder.")
+        bool, typer.Option("--resume", help="Go on from the saved state in the folder.")
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Override one setting of the stage. Repeatable."),
+    ] = None,
     device: options.Device = None,
+    json: options.Json = False,
 ) -> None:
     """Train one of the storybook's models; exact resume after any stop."""
+    chosen = parse_settings(settings or [])
     from wordbrush.storybook.recipe.cli import train as run
 
-    run(stage=stage, minutes=minutes, out=folder, resume=resume, device=device)
+    done = run(stage, minutes=minutes, out=folder, resume=resume, device=device, settings=chosen)
+    report(done, json)
 
 
 @app.command()
 def evaluate(
     model: options.Model = "storybook",
     prompts: Annotated[
-        int, typer.Option("--prompts", "-n", min=1, help="Prompts, or edits of each kind, to judge.")
-    ] = 500,
+        int | None,
+        typer.Option(
+            "--prompts", "-n", min=1, metavar="N", help="Prompts to judge (500), or with --p2p sources (200)."
+        ),
+    ] = None,
     p2p: Annotated[
         bool, typer.Option("--p2p", help="Judge Prompt-to-Prompt edits against ground truth.")
     ] = False,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
     json: options.Json = False,
 ) -> None:
     """Measure a model, or its edits, by classifiers that were trained on rendered scenes."""
     from wordbrush.storybook.evaluate import evaluate as measure
 
-    measured = measure(model=model, prompts=prompts, p2p=p2p)
+    count = prompts or (200 if p2p else 500)
+    with progress("Measuring") as shown:
+        measured = measure(model, prompts=count, p2p=p2p, steps=steps, guidance=guidance, progress=shown)
+    report(measured, json)
+
+
+def report(values: Mapping[str, Any], json: bool) -> None:
+    """Print measures as JSON or as a table."""
     if json:
-        print_json(measured)
+        print_json(values)
         return
     table = Table("measure", "value", box=None, pad_edge=False)
-    for name, value in flatten(measured):
+    for name, value in flatten(values):
         table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
     out.print(table)
 

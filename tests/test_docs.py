@@ -1,0 +1,57 @@
+"""The documentation tells the truth: links lead somewhere, commands exist, Python runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import typer.main
+
+import wordbrush as wb
+from wordbrush.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = [
+    (page.name, line.strip())
+    for page in [*PAGES, ROOT / "examples" / "demo.sh"]
+    for line in re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8")).splitlines()
+    if re.match(r"\s*(\.venv/bin/)?wordbrush [a-z]", line)
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path):
+    targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_commands_exist(page: str, line: str):
+    command = typer.main.get_command(app)
+    words = shlex.split(line, comments=True)[1:]
+    while words and hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    assert {word for word in words if re.match(r"--?[a-z]", word)} <= known
+
+
+def test_there_are_commands_and_pages_to_look_at():
+    assert len(PAGES) > 6
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_python_runs(name: str, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Every block of the page, one after the other, with a random-weight model and fewer steps."""
+    model = wb.load(tiny_folder)
+    monkeypatch.setattr("wordbrush.models.load", lambda *a, **k: model)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert blocks
+    exec("\n".join(blocks).replace("steps=30", "steps=2"), {"torch": torch})
+    assert list(tmp_path.glob("*.png"))
