@@ -12,6 +12,7 @@ import typer.main
 
 import wordbrush as wb
 from wordbrush.cli.app import app
+from wordbrush.models import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,6 +28,8 @@ COMMANDS = [
 def test_links_lead_somewhere(page: Path):
     targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
+    if not EMBEDDED["storybook"].exists():  # the pictures are made with its weights
+        local = [target for target in local if not target.endswith(".png")]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 

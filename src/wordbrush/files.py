@@ -70,13 +70,10 @@ def check_writable(path: Path) -> None:
             place = place.parent
         if place != path.absolute() and not place.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
-        writable = os.access(place, os.W_OK)
-        read_only = bool(os.statvfs(place).f_flag & os.ST_RDONLY)
     except OSError as error:
         raise cannot_write(path, error) from error
-    if read_only or not writable:
-        number = errno.EROFS if read_only else errno.EACCES
-        raise cannot_write(path, OSError(number, os.strerror(number)))
+    if not os.access(place, os.W_OK):
+        raise CannotWrite(f"cannot write {path}: {place} is read-only, or belongs to somebody else")
 
 
 def cannot_write(path: Path, error: OSError) -> CannotWrite:

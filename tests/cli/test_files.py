@@ -67,7 +67,7 @@ def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path, monkeyp
     with pytest.raises(CannotWrite, match="not a folder"):
         check_writable(tmp_path / "file" / "folder")
     monkeypatch.setattr(files.os, "access", lambda path, mode: False)
-    with pytest.raises(CannotWrite, match="permission"):
+    with pytest.raises(CannotWrite, match="read-only"):
         check_writable(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
