@@ -1,0 +1,97 @@
+"""Exported weights are ordinary directories: plain diffusers draws the same with them, and training goes on from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import wordbrush
+from wordbrush.errors import WordbrushError
+from wordbrush.storybook.recipe import autoencoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe.adopt import adopt
+from wordbrush.storybook.recipe.export import FROZEN, export
+from wordbrush.storybook.recipe.files import write_json
+from wordbrush.storybook.recipe.loop import Run
+
+
+def save_state(model: nn.Module, folder: Path, seen: int) -> None:
+    run = Run(model, FROZEN, folder)
+    run.before = seen
+    folder.mkdir(parents=True)
+    run.save()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Untrained models, exported as trained ones are."""
+    out = tmp_path_factory.mktemp("recipe")
+    tokenizer = vocabulary.train(out / "tokenizer", captions=500)
+    save_state(autoencoder.build(), out / "autoencoder", 40)
+    save_state(text_to_image.TextToImage("small", len(tokenizer)), out / "text_to_image", 70)
+    write_json(out / "text_to_image" / "settings.json", {"size": "small"})
+    write_json(out / "latents" / "statistics.json", {"std": 0.8})
+    write_json(
+        out / "measured" / "text_to_image.json",
+        {"right": {"subject": {"share": 0.5, "low": 0.4, "high": 0.6, "of": 9}}},
+    )
+    assert export(out, out / "weights") == ["text_to_image"]
+    return out / "weights" / "text_to_image"
+
+
+def test_plain_diffusers_draws_the_same_picture(exported: Path) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    model = wordbrush.load(exported)
+    ours = wordbrush.generate(model, "a cat on a beach", seed=2, steps=3, guidance=3.0)
+    plain = StableDiffusionPipeline.from_pretrained(exported, dtype=torch.float32)
+    plain.set_progress_bar_config(disable=True)
+    noise = torch.randn(1, 8, 16, 16, generator=torch.Generator().manual_seed(2))
+    theirs = plain("a cat on a beach", latents=noise, num_inference_steps=3, guidance_scale=3.0).images[0]
+    assert plain.vae.config.scaling_factor == 1 / 0.8
+    difference = np.abs(np.asarray(ours.images[0], float) - np.asarray(theirs, float))
+    assert np.asarray(theirs).std() > 1
+    assert difference.max() <= 1
+
+
+def test_shards_are_half_precision_with_published_names_and_a_card(exported: Path) -> None:
+    shards = sorted(exported.rglob("*.safetensors"))
+    assert len(shards) == 3
+    for shard in shards:
+        assert shard.stat().st_size < 16 * 2**20
+        assert {tensor.dtype for tensor in load_file(shard).values()} == {torch.float16}
+    names = load_file(exported / "text_encoder" / "model.safetensors")
+    assert "text_model.embeddings.token_embedding.weight" in names
+    card = (exported / "README.md").read_text(encoding="utf-8")
+    assert "70 samples seen" in card
+    assert "| right subject | 50.0% (40.0% to 60.0%, n = 9) |" in card
+
+
+def test_training_goes_on_from_exported_weights(exported: Path, tmp_path: Path) -> None:
+    assert adopt(tmp_path, source=exported) == ["autoencoder", "text_to_image"]
+    state = load_file(tmp_path / "text_to_image" / "state.safetensors")
+    shipped = load_file(exported / "unet" / "diffusion_pytorch_model.safetensors")
+    assert torch.equal(state["weight/unet.conv_in.weight"], shipped["conv_in.weight"].float())
+    run = Run(
+        text_to_image.TextToImage("small", len(vocabulary.load(tmp_path / "tokenizer"))),
+        FROZEN,
+        tmp_path / "text_to_image",
+    )
+    run.load()
+    assert (run.before, run.step) == (70, 0)
+    assert json.loads((tmp_path / "text_to_image" / "settings.json").read_text())["size"] == "small"
+    with pytest.raises(WordbrushError, match="holds a saved run already"):
+        adopt(tmp_path, source=exported)
+
+
+def test_nothing_to_adopt_and_nothing_to_export_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(WordbrushError, match="no weights to begin from"):
+        adopt(tmp_path, source=tmp_path / "nowhere")
+    with pytest.raises(WordbrushError, match="nothing to export"):
+        export(tmp_path, tmp_path / "weights")
+    assert not (tmp_path / "weights").exists()
