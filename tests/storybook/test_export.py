@@ -1,4 +1,4 @@
-"""Exported weights are ordinary directories: plain diffusers draws the same with them, and training goes on from them."""
+"""Exported weights are ordinary directories: plain diffusers draws the same, and training goes on from them."""
 
 from __future__ import annotations
 
