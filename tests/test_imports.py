@@ -29,6 +29,7 @@ RINGS = {
     "wordbrush.single_file": 1,
     "wordbrush.sampling": 1,
     "wordbrush.results": 1,
+    "wordbrush.run": 1,
     "wordbrush.inversion": 1,
     "wordbrush.prompt_to_prompt": 1,
     "wordbrush.parity": 2,

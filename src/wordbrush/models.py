@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.unet import UNetBackbone
-from wordbrush.errors import ModelError, nearest
+from wordbrush.errors import InvalidInput, ModelError, nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,9 +132,10 @@ def load(
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
+        InvalidInput: there is no such device.
     """
     dtype = dtype or torch.float32
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = _device(device)
     path = EMBEDDED.get(str(name), Path(name))
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
@@ -148,6 +149,17 @@ def load(
     model = Model(str(name), **parts, defaults=defaults)
     _check(model)
     return model
+
+
+def _device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
+        raise InvalidInput(
+            f"there is no device {str(device)!r} on this machine: use 'cpu' or 'cuda'"
+        ) from error
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:

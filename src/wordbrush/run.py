@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -62,14 +63,17 @@ class Run:
                 history.end_step()
             return blend(step, latents) if blend else latents
 
-        with AttentionControl(
-            backbone,
-            self.plan,
-            layout=Layout(self.guidance.branches, len(self.prompts)),
-            clock=clock,
-            latent_size=(height, width),
-            probes=[reader.probe for reader in (history, blend) if reader],
-        ) as control:
+        control = None
+        if self.plan or history:
+            control = AttentionControl(
+                backbone,
+                self.plan,
+                layout=Layout(self.guidance.branches, len(self.prompts)),
+                clock=clock,
+                latent_size=(height, width),
+                probes=[reader.probe for reader in (history, blend) if reader],
+            )
+        with control or nullcontext():
             latents = sample(
                 backbone,
                 scheduler,
@@ -160,7 +164,11 @@ def make_run(
     if not hasattr(guidance, "combine"):
         raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guidance!r}")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
-    make_scheduler(scheduler, model.scheduler)
+    trained = make_scheduler(scheduler, model.scheduler).config.num_train_timesteps
+    if steps > trained:
+        raise InvalidInput(
+            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
+        )
     batch = noise.expand(len(prompts), -1, -1, -1)
     return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), plan)
 

@@ -1,35 +1,24 @@
-"""Attention control: the only code in the package that alters a model, and it undoes what it did.
+"""Attention control: carries out a plan while the network runs, and checks that nothing of it was left out.
 
-A public diffusers hook on each attention layer enters a ``TorchFunctionMode`` while the layer runs, which receives
-the layer's one call of ``scaled_dot_product_attention``: queries, keys and values after projections, norms and
-rotary embeddings. A layer with nothing to do at a step runs its own code, so its output is bit-equal.
+What happens inside an attention layer is in ``values`` and ``maps``; how it gets there, in ``seam``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import torch.nn.functional as F
-from diffusers.hooks.hooks import HookRegistry, ModelHook
-from diffusers.models.attention_dispatch import attention_backend
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Site, map_factor
 from wordbrush.backbones.maps import Probe
+from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.values import ValueMix
+from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.window import Clock
 from wordbrush.errors import ControlError, EditNotApplied
-
-HOOK = "wordbrush"
-# Parts of the names of diffusers hooks that leave out or replace attention computations.
-SKIPPING_HOOKS = ("cache", "fbc_", "broadcast", "layer_skip", "smoothed_energy")
-
-Handler = Callable[[AttentionCall], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +118,7 @@ class AttentionControl:
             self._prepared[key] = dict(self._prepare(mixes, injecting))
         return self._prepared[key]
 
-    def _prepare(self, mixes: Sequence[Any], injecting: bool) -> Iterator[tuple[int, Action]]:
+    def _prepare(self, mixes: Sequence[TokenMix], injecting: bool) -> Iterator[tuple[int, Action]]:
         parameter = next(self._backbone.network.parameters())
         device, dtype = parameter.device, parameter.dtype
         cross = ValueMix.of(mixes, self._layout, device=device, dtype=dtype) if mixes else ValueMix()
@@ -165,98 +154,3 @@ def _self_attention(
 def _pixels(site: Site, latent_size: tuple[int, int]) -> int:
     height, width = site.grid(latent_size)
     return height * width
-
-
-@contextmanager
-def attending(backbone: Backbone, handler: Callable[[Site], Handler | None]) -> Iterator[None]:
-    """Let ``handler`` choose, at every run of every site, who computes its attention; restore everything after.
-
-    Raises:
-        ControlError: the model is already under control, or something in it would bypass the control.
-    """
-    _refuse_bypasses(backbone)
-    with ExitStack() as undo:
-        undo.enter_context(attention_backend("native"))
-        for site in backbone.sites:
-            undo.callback(_restorer(site.module))
-            hook = _AttentionHook(site, handler)
-            HookRegistry.check_if_exists_or_initialize(site.module).register_hook(hook, HOOK)
-        yield
-
-
-def _refuse_bypasses(backbone: Backbone) -> None:
-    for name, module in backbone.network.named_modules():
-        registry = module.__dict__.get("_diffusers_hook")
-        for hook in registry.hooks if registry else ():
-            if hook == HOOK:
-                raise ControlError(
-                    "this model is being edited already: finish that edit first, or load it twice"
-                )
-            if any(part in hook for part in SKIPPING_HOOKS):
-                raise ControlError(
-                    f"the hook {hook!r} on {name or 'the network'} skips attention: remove it to edit"
-                )
-    for site in backbone.sites:
-        backend = getattr(getattr(site.module, "processor", None), "_attention_backend", None)
-        if backend is not None and str(getattr(backend, "value", backend)) != "native":
-            raise ControlError(
-                f"{site.name} uses the attention backend {backend!s}: call reset_attention_backend() to edit"
-            )
-
-
-def _restorer(module: nn.Module) -> Callable[[], None]:
-    """Return what puts ``module`` back into its present state, attributes included."""
-    present = {name for name in ("forward", "_diffusers_hook") if name in module.__dict__}
-
-    def restore() -> None:
-        registry = module.__dict__.get("_diffusers_hook")
-        if registry is not None:
-            registry.remove_hook(HOOK, recurse=False)
-        for name in {"forward", "_diffusers_hook"} - present:
-            module.__dict__.pop(name, None)
-
-    return restore
-
-
-class _AttentionHook(ModelHook):
-    """Runs a layer, with its attention call handled by somebody else if there is somebody."""
-
-    def __init__(self, site: Site, handler: Callable[[Site], Handler | None]) -> None:
-        super().__init__()
-        self._site = site
-        self._handler = handler
-
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        handle = self._handler(self._site)
-        forward: Any = self.fn_ref.original_forward
-        if handle is None:
-            return forward(*args, **kwargs)
-        with _Interception(handle):
-            return forward(*args, **kwargs)
-
-
-class _Interception(TorchFunctionMode):
-    """Hands every fused attention call to ``handle`` and leaves all other operations alone."""
-
-    def __init__(self, handle: Handler) -> None:
-        super().__init__()
-        self._handle = handle
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        if func is F.scaled_dot_product_attention:
-            return self._handle(_attention_call(*args, **(kwargs or {})))
-        return func(*args, **(kwargs or {}))
-
-
-def _attention_call(
-    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, *args: Any, **options: Any
-) -> AttentionCall:
-    """Read the arguments of ``scaled_dot_product_attention``."""
-    options |= dict(zip(("dropout_p", "is_causal"), args, strict=False))
-    return AttentionCall(query, key, value, attn_mask, options)

@@ -1,8 +1,8 @@
 """Which source words the words of a target prompt correspond to, and the transfer matrix that follows.
 
-The alignment is a longest common subsequence of words (punctuation marks count as words). Among equally long
-ones it prefers unbroken runs, then the earliest. What stands between two matches on both sides is a swap, on
-one side only an addition or a deletion.
+The alignment is a longest common subsequence of words (punctuation marks count as words). What stands between two
+matches on both sides is a swap, on one side only an addition or a deletion. Among equally long subsequences the one
+with the fewest swaps of unequally many words is preferred, then the fewest gaps, then the earliest.
 """
 
 from __future__ import annotations
@@ -19,6 +19,26 @@ from wordbrush.edits.prompt import Prompt
 
 # A word swapped for a phrase: up to this many words share its map, a longer phrase is a swap and an addition.
 PHRASE_WORDS = 3
+
+# What can follow on what between two matches; a swap of unequally many words is a swap and something more.
+FOLLOWING = {
+    "match": ("match", "swap", "add", "delete"),
+    "swap": ("match", "swap", "swap+add", "swap+delete"),
+    "add": ("match", "add"),
+    "delete": ("match", "delete"),
+    "swap+add": ("match", "swap+add"),
+    "swap+delete": ("match", "swap+delete"),
+}
+ACTIONS = tuple(FOLLOWING)
+# How many words of the source and of the target each uses up.
+STRIDE = {
+    "match": (1, 1),
+    "swap": (1, 1),
+    "add": (0, 1),
+    "delete": (1, 0),
+    "swap+add": (0, 1),
+    "swap+delete": (1, 0),
+}
 
 
 class Relation(Enum):
@@ -106,29 +126,35 @@ def _part(words: list[tuple[int, ...]], index: int, parts: int) -> tuple[int, ..
 
 
 def _common(a: list[tuple[int, ...]], b: list[tuple[int, ...]]) -> list[tuple[int, int]]:
-    """Return the index pairs of the preferred longest common subsequence of ``a`` and ``b``."""
-    match, run = 1 + len(a) + len(b), 1
-    rows, columns = len(a) + 1, len(b) + 1
-    # best[i, j, r]: the score of a[i:] against b[j:], r telling whether a[i-1] and b[j-1] were taken together.
-    best = np.zeros((rows, columns, 2), dtype=np.int64)
+    """Return the index pairs of the preferred longest common subsequence of ``a`` and ``b``.
 
-    def together(i: int, j: int, running: int) -> int:
-        same = a[i] == b[j]
-        return int(best[i + 1, j + 1, 1]) + (match if same else 0) + (run if running else 0)
+    The prompts are walked from left to right, one action at a time; ``best`` is the score of what can still follow.
+    """
+    gap, uneven = 1, 1 + len(a) + len(b)
+    match = uneven * uneven
+    best = np.zeros((len(FOLLOWING), len(a) + 2, len(b) + 2), dtype=np.int64)
+    best[:, len(a) + 1, :] = best[:, :, len(b) + 1] = -(match**2)  # beyond the end of a prompt
 
-    for i in range(len(a) - 1, -1, -1):
-        for j in range(len(b) - 1, -1, -1):
-            apart = max(best[i + 1, j, 0], best[i, j + 1, 0])
-            for running in (0, 1):
-                best[i, j, running] = max(together(i, j, running), apart)
+    def choices(last: str, i: int, j: int) -> Iterator[tuple[int, str]]:
+        for action in FOLLOWING[last]:
+            if action == "match" and not (i < len(a) and j < len(b) and a[i] == b[j]):
+                continue
+            down, right = STRIDE[action]
+            gain = (
+                match if action == "match" else 0 if action == last else -(gap if last == "match" else uneven)
+            )
+            yield int(best[ACTIONS.index(action), i + down, j + right]) + gain, action
 
-    pairs, i, j, running = [], 0, 0, 1
-    while i < len(a) and j < len(b):
-        if best[i, j, running] == together(i, j, running):
-            if a[i] == b[j]:
-                pairs.append((i, j))
-            i, j, running = i + 1, j + 1, 1
-        else:
-            i, j = (i + 1, j) if best[i + 1, j, 0] >= best[i, j + 1, 0] else (i, j + 1)
-            running = 0
+    for i in range(len(a), -1, -1):
+        for j in range(len(b), -1, -1):
+            if (i, j) != (len(a), len(b)):
+                for number, last in enumerate(ACTIONS):
+                    best[number, i, j] = max((score for score, _ in choices(last, i, j)), default=-(match**2))
+
+    pairs, last, i, j = [], "match", 0, 0
+    while (i, j) != (len(a), len(b)):
+        _, last = max(choices(last, i, j), key=lambda choice: choice[0])
+        if last == "match":
+            pairs.append((i, j))
+        i, j = i + STRIDE[last][0], j + STRIDE[last][1]
     return pairs

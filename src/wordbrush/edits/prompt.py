@@ -189,7 +189,7 @@ def _is_punctuation(character: str) -> bool:
 
 def _pattern(text: str) -> re.Pattern[str]:
     """Match ``text`` where it does not continue on either side (accents written apart continue a word)."""
-    letter = r"[\w\u0300-\u036f]"
+    letter = r"(?:[^\W_]|[\u0300-\u036f])"
     before = rf"(?<!{letter})" if re.match(letter, text.strip()) else ""
     after = rf"(?!{letter})" if re.search(rf"{letter}$", text.strip()) else ""
     return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after, re.IGNORECASE)

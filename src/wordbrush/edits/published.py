@@ -208,6 +208,8 @@ class LocalBlend:
         chosen = [self.words, self.subtract] if self.subtract else [self.words]
         marks = np.zeros((len(prompts), source.length, len(chosen)))
         for column, per_prompt in enumerate(chosen):
+            if len(per_prompt) != len(prompts):
+                raise InvalidInput(f"the blend has words for {len(per_prompt)} of {len(prompts)} prompts")
             for row, (prompt, words) in enumerate(zip(prompts, per_prompt, strict=True)):
                 for word in [words] if isinstance(words, str) else words:
                     marks[row, list(find(prompt, word)), column] = 1.0

@@ -1,0 +1,123 @@
+"""Bad input: one clear sentence each, and nothing computed or changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import pipelines
+import wordbrush as wb
+
+SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
+NOISE = torch.zeros(1, 4, 8, 8)
+LONG = "cat " * 30
+
+EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"source": ""}, wb.InvalidInput, "empty prompt"),
+    ({"to": "  "}, wb.InvalidInput, "empty prompt"),
+    ({"to": []}, wb.InvalidInput, "no target prompt"),
+    ({"to": SOURCE}, wb.InvalidInput, "equals the source prompt .* Reweight"),
+    ({"to": SOURCE.upper()}, wb.InvalidInput, "equals the source prompt"),
+    ({"to": SOURCE, "edits": wb.Replace()}, wb.InvalidInput, "equals the source prompt"),
+    ({"to": LONG}, wb.PromptTooLong, "32 tokens but the text encoder reads 24"),
+    ({"negative": LONG}, wb.PromptTooLong, "32 tokens"),
+    ({"to": 3}, wb.InvalidInput, "a prompt is a piece of text"),
+    ({"edits": wb.Reweight({"snow": 2.0})}, wb.UnknownWord, "'snow' is not in .* tokens: a | dog"),
+    ({"edits": wb.Replace(until={"dgo": 0.5})}, wb.UnknownWord, "did you mean 'dog'"),
+    ({"to": "a dog and a dog", "edits": wb.Reweight({"dog": 2.0})}, wb.AmbiguousWord, r"\('dog', 0\) or"),
+    ({"blend": wb.Blend("dog", "dog")}, wb.UnknownWord, "'dog' is not in"),
+    ({"blend": wb.Blend("cat", "cat")}, wb.UnknownWord, "'cat' is not in"),
+    ({"to": [TARGET, "a castle"], "blend": wb.Blend("cat", "dog")}, wb.UnknownWord, "no word of 'a castle'"),
+    ({"blend": wb.Blend("cat", [["dog"], ["dog"]])}, wb.InvalidInput, "2 targets but there are 1"),
+    ({"edits": ["replace"]}, wb.InvalidInput, "an edit is Replace"),
+    ({"edits": [[wb.Replace()], [wb.Replace()]]}, wb.InvalidInput, "1 lists of edits"),
+    ({"self_attention": 1.5}, wb.InvalidInput, "window of steps"),
+    ({"seed": None}, wb.InvalidInput, "exactly once"),
+    ({"latents": NOISE}, wb.InvalidInput, "exactly once"),
+    ({"seed": -1}, wb.InvalidInput, "whole number of at least 0"),
+    ({"seed": 1.5}, wb.InvalidInput, "whole number of at least 0"),
+    ({"seed": None, "latents": NOISE[0]}, wb.InvalidInput, r"shape \(1, 4, 16, 16\), not \(4, 8, 8\)"),
+    (
+        {"seed": None, "latents": NOISE, "size": 32},
+        wb.InvalidInput,
+        r"shape \(1, 4, 16, 16\), not \(1, 4, 8, 8\)",
+    ),
+    ({"seed": None, "latents": NOISE[:, :3]}, wb.InvalidInput, "shape"),
+    ({"seed": None, "latents": NOISE * float("nan")}, wb.InvalidInput, "NaN"),
+    ({"size": 17}, wb.InvalidInput, "multiples of 2 pixels: 16 × 16, not 17 × 17"),
+    ({"size": (16, 0)}, wb.InvalidInput, "whole numbers of pixels"),
+    ({"steps": 0}, wb.InvalidInput, "at least 1, not 0"),
+    ({"steps": 2.5}, wb.InvalidInput, "at least 1, not 2.5"),
+    ({"steps": 1001}, wb.InvalidInput, "trained with 1000 timesteps"),
+    ({"guidance": float("nan")}, wb.InvalidInput, "finite number"),
+    ({"guidance": "7.5"}, wb.InvalidInput, "guidance is a number"),
+    (
+        {"scheduler": "dimm"},
+        wb.InvalidInput,
+        "unknown scheduler 'dimm'; did you mean 'ddim'.*use one of ddim, pndm",
+    ),
+    ({"scheduler": "DDPMScheduler"}, wb.InvalidInput, "use one of ddim"),
+    ({"scheduler": 3}, wb.InvalidInput, "the scheduler int cannot be used"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), EDITS, ids=[str(c)[:60] for c, _, _ in EDITS])
+def test_edit(changes: dict[str, Any], error: type[Exception], message: str):
+    given: dict[str, Any] = {"source": SOURCE, "to": TARGET, "seed": 1, "steps": 2, **changes}
+    with pytest.raises(error, match=message) as caught:
+        wb.edit(pipelines.model("sd1", torch.float32), given.pop("source"), **given, progress=_never)
+    assert isinstance(caught.value, wb.WordbrushError)
+    assert "\n" not in str(caught.value)
+
+
+def _never(step: int, steps: int) -> None:
+    raise AssertionError("nothing may be computed before the input is checked")
+
+
+def test_every_bad_edit_is_tried():
+    assert len(EDITS) == 37
+
+
+@pytest.mark.parametrize(
+    ("prompts", "settings", "message"),
+    [
+        ("", {}, "empty prompt"),
+        (["a cat", " "], {}, "empty prompt"),
+        ([], {}, "empty prompt"),
+        (["a cat", "a dog"], {"seed": [1, 2, 3]}, "3 seeds for 2 prompts"),
+    ],
+)
+def test_generate(prompts: Any, settings: dict[str, Any], message: str):
+    with pytest.raises(wb.InvalidInput, match=message):
+        wb.generate(pipelines.model("sd1", torch.float32), prompts, **{"seed": 1, **settings})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: wb.Reweight({}), "needs words and factors"),
+        (lambda: wb.Reweight({"cat": float("inf")}), "finite number"),
+        (lambda: wb.Reweight({"cat": True}), "finite number"),
+        (lambda: wb.Blend("cat", "dog", threshold=1.0), r"\[0, 1\)"),
+        (lambda: wb.Blend("cat", "dog", start=1.5), "window of steps"),
+        (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),
+        (lambda: wb.ClassifierFree(True), "finite number"),
+    ],
+)
+def test_settings(make: Any, message: str):
+    with pytest.raises(wb.InvalidInput, match=message):
+        make()
+
+
+def test_schedulers_that_draw_noise_are_refused():
+    from diffusers import DPMSolverMultistepScheduler, EulerAncestralDiscreteScheduler
+
+    model = pipelines.model("sd1", torch.float32)
+    for scheduler, message in (
+        (EulerAncestralDiscreteScheduler(), "EulerAncestralDiscreteScheduler cannot be used"),
+        (DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++"), "draws noise at every step"),
+    ):
+        with pytest.raises(wb.InvalidInput, match=message):
+            wb.edit(model, SOURCE, to=TARGET, seed=1, scheduler=scheduler)

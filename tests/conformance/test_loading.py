@@ -1,0 +1,160 @@
+"""Loading: what works, and one clear sentence for everything that does not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import pipelines
+import wordbrush as wb
+from wordbrush import models
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny pipeline as a diffusers directory."""
+    place = tmp_path_factory.mktemp("models") / "tiny"
+    model = pipelines.model("sd1", torch.float32)
+    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+    for name in names:
+        getattr(model, name).save_pretrained(place / name)
+    library = {"unet": "diffusers", "vae": "diffusers", "scheduler": "diffusers"}
+    index = {name: [library.get(name, "transformers"), type(getattr(model, name)).__name__] for name in names}
+    (place / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}))
+    return place
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def made(model: wb.Model) -> torch.Tensor:
+    return wb.edit(model, "a cat", to="a dog", seed=1, steps=2, size=16).latents
+
+
+def test_directory(folder: Path):
+    model = wb.load(folder, device="cpu")
+    assert torch.equal(made(model), made(pipelines.model("sd1", torch.float32)))
+    assert model.image_size == (32, 32)
+    assert model.defaults == models.Defaults(steps=50, guidance=7.5, scheduler="ddim", self_attention=0.4)
+    assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_dtype(folder: Path, dtype: torch.dtype):
+    model = wb.load(folder, dtype=dtype, device="cpu")
+    assert {p.dtype for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()} == {
+        dtype
+    }
+    assert made(model).dtype == dtype
+
+
+def test_defaults_of_the_model(copy: Path):
+    (copy / "wordbrush.json").write_text('{"steps": 3, "guidance": 2.0, "self_attention": 0.0}')
+    model = wb.load(copy, device="cpu")
+    result = wb.edit(model, "a cat", to="a dog", seed=1, size=16)
+    assert (result.settings["steps"], result.settings["guidance"]) == (3, 2.0)
+    assert result.plan.self_attention.window.stop == 0.0
+    (copy / "wordbrush.json").write_text('{"step": 3}')
+    with pytest.raises(wb.ModelError, match=r"did you mean 'steps'"):
+        wb.load(copy, device="cpu")
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def incomplete(folder: Path) -> None:
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    tensors.pop(next(name for name in tensors if "q_proj.weight" in name))
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def pickled(folder: Path) -> None:
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    path.rename(path.with_suffix(".bin"))
+
+
+def editor(folder: Path) -> None:
+    _index(folder, _class_name="StableDiffusionInstructPix2PixPipeline")
+
+
+def eight_channels(folder: Path) -> None:
+    from diffusers import UNet2DConditionModel
+
+    config: dict[str, Any] = {**pipelines.model().unet.config, "in_channels": 8}  # pyright: ignore
+    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")  # pyright: ignore
+
+
+def _index(folder: Path, **changes: Any) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncated, "the unet of .* cannot be read"),
+        (incomplete, "lack 1 tensors, first .*q_proj"),
+        (pickled, "no safetensors weights, only diffusion_pytorch_model.bin"),
+        (editor, "is a StableDiffusionInstructPix2PixPipeline, which cannot be edited"),
+        (eight_channels, "8 input channels where its autoencoder makes 4"),
+        (lambda folder: shutil.rmtree(folder / "tokenizer"), "incomplete: it has no tokenizer"),
+        (lambda folder: _index(folder, vae=[None, None]), "incomplete: it has no vae"),
+        (lambda folder: (folder / "unet" / "config.json").write_text("{"), "the unet of .* cannot be read"),
+        (lambda folder: (folder / "model_index.json").write_text("{"), "model_index.json cannot be read"),
+        (lambda folder: (folder / "model_index.json").unlink(), "no model_index.json"),
+    ],
+)
+def test_damaged_directory(copy: Path, damage: Any, message: str):
+    wb.load(copy, device="cpu")
+    damage(copy)
+    with pytest.raises(wb.ModelError, match=message) as caught:
+        wb.load(copy, device="cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_names_that_are_nothing(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(wb.ModelError, match=r"no model at 'storybok'.*did you mean 'storybook'"):
+        wb.load("storybok")
+    with pytest.raises(wb.ModelError, match="no model at '/nowhere/model'"):
+        wb.load("/nowhere/model")
+    monkeypatch.setitem(models.EMBEDDED, "storybook", Path("/nowhere"))
+    with pytest.raises(wb.ModelError, match="weights of 'storybook' are missing"):
+        wb.load("storybook")
+
+
+def test_hub_without_network(monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    def offline(*args: Any, **kwargs: Any) -> str:
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(
+        wb.ModelError, match=r"'nobody/nothing' is not a local directory .*OfflineModeIsEnabled"
+    ):
+        wb.load("nobody/nothing")
+
+
+def test_unknown_device(folder: Path):
+    with pytest.raises(wb.InvalidInput, match="no device 'abacus'"):
+        wb.load(folder, device="abacus")
+
+
+def test_single_file_that_is_none(tmp_path: Path, folder: Path):
+    with pytest.raises(wb.ModelError, match="there is no file"):
+        wb.load(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)
+    with pytest.raises(wb.ModelError, match="cannot be read as a Stable Diffusion checkpoint"):
+        wb.load(tmp_path / "model.safetensors", config=folder)

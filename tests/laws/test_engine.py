@@ -1,0 +1,229 @@
+"""Laws of attention control, on every layout: identities are bit-equal, models are restored, rows are independent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pipelines
+import wordbrush as wb
+
+SIZES = {"sd1": (16, 24), "sd2": (32, 48), "ldm": (16, 24)}
+SOURCE, DOG, HIPPO = "a cat on the beach", "a dog on the beach", "a hippopotamus on the beach"
+RED = "a red cat on the beach"
+STEPS = 3
+
+
+def edit(to: Any, *, kind: str = "sd1", dtype: torch.dtype = torch.float32, **settings: Any) -> wb.EditResult:
+    settings = {"seed": 1, "steps": STEPS, "size": SIZES[kind], **settings}
+    return wb.edit(pipelines.model(kind, dtype), SOURCE, to=to, **settings)
+
+
+def plain(prompts: list[str], *, kind: str = "sd1", dtype: torch.dtype = torch.float32) -> Tensor:
+    model = pipelines.model(kind, dtype)
+    return wb.generate(model, prompts, seed=1, steps=STEPS, size=SIZES[kind]).latents
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+def test_no_edit_is_bit_equal_to_plain_generation(kind: str):
+    expected = plain([SOURCE, DOG], kind=kind)
+    assert distance(edit(DOG, kind=kind).latents[1], expected[1]) > 1e-3
+    assert torch.equal(edit(DOG, kind=kind, edits=[], self_attention=0.0).latents, expected)
+    assert torch.equal(
+        edit(DOG, kind=kind, edits=wb.Replace(until=0.0), self_attention=0.0).latents, expected
+    )
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_source_row_is_bit_equal_to_plain_generation(kind: str, dtype: torch.dtype):
+    edits = [[wb.Replace(until={"dog": 0.4}), wb.Reweight({"beach": 2.0})], [wb.Refine(until=1.0)]]
+    result = edit([DOG, RED], kind=kind, dtype=dtype, edits=edits, self_attention=0.7)
+    expected = plain([SOURCE, DOG, RED], kind=kind, dtype=dtype)
+    assert torch.isfinite(result.latents).all()
+    assert all(distance(a, b) > 1e-3 for a, b in zip(result.latents[1:], expected[1:], strict=True))
+    assert torch.equal(result.latents[0], expected[0])
+
+
+def test_strength_one_is_no_fader():
+    faded = edit(DOG, edits=[wb.Replace(), wb.Reweight({"beach": 2.0})]).latents
+    neutral = edit(DOG, edits=[wb.Replace(), wb.Reweight({"beach": 1.0})]).latents
+    assert distance(faded, neutral) > 1e-3
+    assert torch.equal(neutral, edit(DOG, edits=[wb.Replace()]).latents)
+
+
+def test_faders_of_different_words_commute():
+    one = edit(DOG, edits=[wb.Replace(), wb.Reweight({"beach": 2.0}), wb.Reweight({"dog": 0.5})]).latents
+    other = edit(DOG, edits=[wb.Replace(), wb.Reweight({"dog": 0.5}), wb.Reweight({"beach": 2.0})]).latents
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+def test_rows_are_independent_and_permute(kind: str):
+    targets = [DOG, HIPPO, RED]
+    together = edit(targets, kind=kind, dtype=torch.float64).latents
+    turned = edit(targets[::-1], kind=kind, dtype=torch.float64).latents
+    alone = edit(HIPPO, kind=kind, dtype=torch.float64).latents
+    assert distance(together[1], together[2]) > 1e-3
+    assert distance(turned[1:].flip(0), together[1:]) < 1e-11
+    assert distance(alone, together[[0, 2]]) < 1e-11
+
+
+def test_deterministic_and_without_the_global_generator():
+    state = torch.get_rng_state()
+    first, second = edit(DOG).latents, edit(DOG).latents
+    assert torch.equal(first, second)
+    assert not torch.equal(first, edit(DOG, seed=2).latents)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_given_latents_replace_the_seed():
+    noise = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(1))
+    given = edit(DOG, seed=None, latents=noise, size=None)
+    assert torch.equal(given.latents, edit(DOG).latents)
+    assert given.settings["size"] == SIZES["sd1"]
+
+
+def test_every_sample_has_its_own_noise():
+    model = pipelines.model("sd1", torch.float64)
+    settings: Any = {"steps": STEPS, "size": SIZES["sd1"]}
+    batch = wb.generate(model, [SOURCE, SOURCE, DOG], seed=[3, 4, 4], **settings).latents
+    assert distance(batch[0], batch[1]) > 1e-3
+    assert distance(batch[2:], wb.generate(model, DOG, seed=4, **settings).latents) < 1e-11
+
+
+# --- restoring the model
+
+
+def state(model: wb.Model) -> dict[str, set[str]]:
+    """The attributes of every module, where hooks would leave traces."""
+    return {name: set(module.__dict__) for name, module in model.unet.named_modules()}
+
+
+def outputs(model: wb.Model) -> Tensor:
+    text = model.backbone.encode([model.backbone.read(DOG)])
+    return model.backbone.predict(torch.ones(1, 4, 8, 8), torch.tensor(500), text)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [None, Stop, KeyboardInterrupt])
+def test_model_is_restored(error: type[BaseException] | None):
+    model = pipelines.model("sd1", torch.float32)
+    before, expected = state(model), outputs(model)
+    during: list[dict[str, set[str]]] = []
+
+    def progress(step: int, steps: int) -> None:
+        during.append(state(model))
+        if error:
+            raise error
+
+    if error:
+        with pytest.raises(error):
+            edit(DOG, progress=progress)
+    else:
+        edit(DOG, progress=progress)
+    changed = {name for name in before if during[0][name] != before[name]}
+    assert changed == {site.name for site in model.backbone.sites}
+    assert state(model) == before
+    assert torch.equal(outputs(model), expected)
+
+
+def test_hooks_of_others_survive():
+    from diffusers.hooks import HookRegistry, ModelHook
+
+    class Doubling(ModelHook):
+        def post_forward(self, module: nn.Module, output: Tensor) -> Tensor:
+            return 2 * output
+
+    model = pipelines.model("sd1", torch.float32)
+    module = model.backbone.sites[0].module
+    registry = HookRegistry.check_if_exists_or_initialize(module)
+    registry.register_hook(Doubling(), "doubling")
+    try:
+        expected = outputs(model)
+        edit(DOG)
+        assert list(registry.hooks) == ["doubling"]
+        assert torch.equal(outputs(model), expected)
+    finally:
+        registry.remove_hook("doubling")
+        del module.__dict__["_diffusers_hook"], module.__dict__["forward"]
+
+
+def test_nesting_is_refused_and_the_outer_edit_goes_on():
+    refused: list[str] = []
+
+    def progress(step: int, steps: int) -> None:
+        with pytest.raises(wb.ControlError) as caught:
+            edit(RED)
+        refused.append(str(caught.value))
+
+    result = edit(DOG, progress=progress)
+    assert len(refused) == STEPS
+    assert "being edited already" in refused[0]
+    assert torch.equal(result.latents, edit(DOG).latents)
+
+
+# --- a plan that cannot be carried out
+
+
+def altered(change: Callable[[nn.Module], None]) -> wb.Model:
+    """A fresh copy of the model, changed."""
+    import copy
+
+    model = copy.deepcopy(pipelines.model("sd1", torch.float32))
+    change(model.unet)
+    return model
+
+
+def test_attention_that_computes_its_own_maps_is_not_silently_unedited():
+    from diffusers.models.attention_processor import AttnProcessor
+
+    model = altered(lambda unet: unet.set_attn_processor(AttnProcessor()))  # pyright: ignore
+    before = state(model)
+    with pytest.raises(wb.EditNotApplied, match=r"14 of 14 .* down_blocks\.0\..*AttnProcessor"):
+        wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=16)
+    assert state(model) == before
+
+
+def test_a_layer_that_is_left_out_is_noticed():
+    model = altered(lambda unet: None)
+    layer: Any = model.backbone.sites[-1].module
+    layer.forward = lambda hidden_states, *args, **kwargs: hidden_states
+    with pytest.raises(wb.EditNotApplied, match=r"1 of 14 attention layers"):
+        wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=16)
+
+
+def test_no_layer_for_the_self_attention():
+    with pytest.raises(wb.EditNotApplied, match="at most 4 pixels"):
+        edit(DOG, self_attention=wb.SelfAttention(0.5, max_pixels=4))
+
+
+def test_caching_hooks_are_refused():
+    from diffusers.hooks import HookRegistry, ModelHook
+
+    model = altered(
+        lambda unet: HookRegistry.check_if_exists_or_initialize(unet).register_hook(
+            ModelHook(), "faster_cache_block"
+        )
+    )
+    with pytest.raises(wb.ControlError, match="faster_cache_block"):
+        wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=16)
+
+
+def test_foreign_attention_backends_are_refused():
+    model = altered(lambda unet: None)
+    processor: Any = model.backbone.sites[0].module.processor
+    processor._attention_backend = "flash"
+    with pytest.raises(wb.ControlError, match="attention backend flash"):
+        wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=16)

@@ -1,0 +1,117 @@
+"""Local blend against explicit maps in float64: our rule, and the published one's differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import pipelines
+import wordbrush as wb
+from oracle import Oracle
+from wordbrush.edits.plan import Recipe
+from wordbrush.edits.published import CrossSchedule, LocalBlend, Transfer
+from wordbrush.edits.self_attention import SelfAttention
+
+STEPS = 4
+SIZE = (32, 16)  # latents of 16 × 8, all of which the maps of the finest layers cover
+SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
+THRESHOLD = 0.8
+TOLERANCE = 1e-12
+
+
+def region(maps: Tensor, tokens: int, *, pooled: bool, threshold: float) -> Tensor:
+    """The published mask from (samples, pixels, tokens) maps: one pixel of the map per latent pixel."""
+    word = maps[..., tokens].unflatten(1, (SIZE[0] // 2, SIZE[1] // 2))
+    if pooled:
+        word = F.max_pool2d(word, 3, 1, 1)
+    mask = word / word.amax((1, 2), keepdim=True) > threshold
+    return mask[:1] | mask
+
+
+def oracle(*, start: int, pooled: bool = True, edited: bool = False, subtract: bool = False) -> Tensor:
+    seen: list[float] = []
+
+    def after_step(step: int, latents: Tensor, maps: Tensor) -> Tensor:
+        if step < start:
+            return latents
+        mask = region(maps, 2, pooled=pooled, threshold=THRESHOLD)
+        if subtract:
+            mask = mask & ~region(maps, 5, pooled=False, threshold=0.6)
+        seen.append(mask[1].double().mean().item())
+        return latents[:1] + mask[:, None].to(latents) * (latents - latents[:1])
+
+    model = pipelines.model()
+    run = Oracle(
+        model,
+        [SOURCE, TARGET],
+        [lambda step, source, own: source],
+        lambda step, pixels: False,
+        after_step,
+        read_pixels=SIZE[0] * SIZE[1] // 4,
+        read_edited=edited,
+    )
+    noise = torch.randn(1, 4, SIZE[0] // 2, SIZE[1] // 2, generator=torch.Generator().manual_seed(1)).double()
+    latents = run.run(noise, model.scheduler, steps=STEPS, guidance=7.5)
+    assert len(seen) == STEPS - start
+    assert 0 < min(seen) <= max(seen) < 1, "the mask must neither be empty nor cover everything"
+    return latents
+
+
+def published(**settings: Any) -> Recipe:
+    blend = LocalBlend(["cat", "dog"], threshold=THRESHOLD, **settings)
+    return Recipe((Transfer("replace", CrossSchedule(1.0)),), SelfAttention(0.0), blend)
+
+
+OURS: dict[str, Any] = {"edits": wb.Replace(until=1.0), "self_attention": 0.0}
+CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "ours": ({**OURS, "blend": wb.Blend("cat", "dog", threshold=THRESHOLD)}, {"start": 1}),
+    "ours, from the first step": (
+        {**OURS, "blend": wb.Blend(["cat"], ["dog"], threshold=THRESHOLD, start=0.0)},
+        {"start": 0},
+    ),
+    "ours, subtracting": (
+        {
+            **OURS,
+            "blend": wb.Blend(
+                "cat", [["dog"]], threshold=THRESHOLD, subtract="beach", subtract_threshold=0.6
+            ),
+        },
+        {"start": 1, "subtract": True},
+    ),
+    "stable": ({"edits": published()}, {"start": 0, "edited": True}),
+    "ldm": ({"edits": published(pooled=False)}, {"start": 0, "edited": True, "pooled": False}),
+    "nulltext": ({"edits": published(start=0.5)}, {"start": 2, "edited": True}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_blend_equals_explicit_maps(name: str):
+    settings, explicit = CASES[name]
+    expected = oracle(**explicit)
+    result = wb.edit(pipelines.model(), SOURCE, to=TARGET, seed=1, size=SIZE, steps=STEPS, **settings)
+    assert float((result.latents - expected).norm() / expected.norm()) < TOLERANCE
+
+
+def test_all_cases_are_run():
+    assert len(CASES) == 6
+
+
+def test_several_targets_use_the_words_they_have():
+    model = pipelines.model()
+    both = wb.Blend("cat", ["dog", "castle"], threshold=THRESHOLD)
+    castle = "a castle on the beach"
+    result = wb.edit(model, SOURCE, to=[TARGET, castle], blend=both, seed=1, size=SIZE, steps=STEPS)
+    alone = wb.edit(
+        model,
+        SOURCE,
+        to=castle,
+        blend=wb.Blend("cat", "castle", threshold=THRESHOLD),
+        seed=1,
+        size=SIZE,
+        steps=STEPS,
+    )
+    assert torch.allclose(result.latents[2], alone.latents[1], atol=1e-9)

@@ -1,0 +1,151 @@
+"""The published algorithm, quirk by quirk: against its own results, and against facts known of its token rules.
+
+The results come from the official code on tiny random-weight pipelines; they are kept beside the repository, in
+``../shared/parity/p2p``, and what needs them is skipped where they are not.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pipelines
+import wordbrush as wb
+from wordbrush.edits.prompt import Prompt, read_prompt
+
+REFERENCE = Path(__file__).parents[2].parent / "shared" / "parity" / "p2p"
+NAMES = (
+    "baseline_no_edit",
+    "replace",
+    "refine",
+    "reweight",
+    "replace_local_blend",
+    "replace_per_word",
+    "nt_replace_reweight_blend",
+    "sd32_ldm_local_blend",
+)
+TOLERANCE = 1e-5  # relative, per row: separates every deliberate mistake from rounding
+
+
+def read(text: str) -> Prompt:
+    return read_prompt(text, pipelines.clip_tokenizer(), length=77)
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
+@pytest.mark.parametrize("name", NAMES)
+def test_latents_of_the_official_code(name: str):
+    stored = np.load(REFERENCE / "latents" / f"{name}.npz")
+    case: dict[str, Any] = json.loads((REFERENCE / "cases.json").read_text(encoding="utf-8"))[name]
+    latents = wb.parity.run_case({**case, "init": stored["init"]}, REFERENCE / "pipelines")
+    expected = stored["latents"].astype(np.float64)
+    assert latents.shape == expected.shape
+    for row, target in zip(latents, expected, strict=True):
+        assert np.linalg.norm(row - target) / np.linalg.norm(target) < TOLERANCE
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
+def test_every_case_is_run():
+    assert set(NAMES) == set(json.loads((REFERENCE / "cases.json").read_text(encoding="utf-8")))
+
+
+def test_swap_to_more_tokens_leaves_the_tail_unshifted():
+    matrix = wb.published.replace_matrix(
+        read("a cat eating a burger"), read("a hippopotamus eating a burger")
+    )
+    np.testing.assert_array_equal(matrix[2, 2:6], 0.25)
+    assert matrix[6, 6] == 1, "eating takes the map of the source's end of text"
+    assert matrix[3:6].sum() == 0, "the source's own eating a burger are dropped"
+
+
+def test_swap_to_fewer_tokens_counts_the_tail_twice():
+    matrix = wb.published.replace_matrix(
+        read("a hippopotamus eating a burger"), read("a cat eating a burger")
+    )
+    np.testing.assert_array_equal(matrix[2:6, 2], 1)
+    np.testing.assert_array_equal(matrix[3:6].sum(axis=1), 2)
+    np.testing.assert_array_equal(matrix[:, 74:], 0)
+
+
+def test_swaps_shift_what_lies_between_them():
+    matrix = wb.published.replace_matrix(read("a cat on a beach"), read("a hippopotamus on a castle"))
+    assert matrix[3, 6] == 1
+    assert matrix[5, 8] == 1
+
+
+def test_swap_needs_equally_many_words():
+    with pytest.raises(wb.InvalidInput, match="has 2 and 'a red cat' has 3"):
+        wb.published.replace_matrix(read("a cat"), read("a red cat"))
+
+
+def test_refinement_matches_the_earliest_repetition():
+    mapper, aligned = wb.published.refine_mapper(read("a cat"), read("a cat a cat"))
+    assert mapper[:6].tolist() == [0, 1, 2, -1, -1, 3]
+    assert aligned[:6].tolist() == [1, 1, 1, 0, 0, 1]
+    assert mapper[6:].tolist() == list(range(6, 77)), "padding is not shifted"
+
+
+def test_refinement_to_a_shorter_prompt_gives_padding_real_words():
+    mapper, aligned = wb.published.refine_mapper(read("a red cat on the beach"), read("a cat"))
+    assert mapper[:4].tolist() == [0, 1, 3, 7]
+    assert mapper[4:7].tolist() == [4, 5, 6]
+    assert aligned.all()
+
+
+def test_words_stand_between_single_spaces():
+    prompt = read("a cat, a cat and  a dog")
+    assert wb.published.find(prompt, "cat") == (5,)
+    assert wb.published.find(prompt, "cat,") == (2, 3)
+    assert wb.published.find(prompt, "castle") == ()
+    assert wb.published.find(prompt, 1) == (2, 3)
+
+
+def test_tables_have_one_row_more_than_steps():
+    schedule = wb.published.CrossSchedule({"cat": 0.4})
+    from wordbrush.edits.window import Clock
+
+    gates = schedule.gates(read("a cat and a cat"), Clock(50, 51))
+    assert gates.shape == (51, 77)
+    assert gates[:, 2].sum() == gates[:, 5].sum() == 20
+    assert gates[:, 1].sum() == 51, "without default_ the other words are always on"
+
+
+def test_constructors():
+    model = pipelines.model()
+    source, target, settings = "a cat on the beach", "a dog on the beach", {"seed": 1, "steps": 2, "size": 16}
+    recipes = {
+        "stable": wb.published.stable("replace+reweight", equalizer={"dog": 2.0}),
+        "ldm": wb.published.ldm("reweight", equalizer=[{"beach": 0.5}]),
+        "nulltext": wb.published.nulltext(
+            "refine", local_blend=wb.published.LocalBlend(["cat", "dog"], start=0.2)
+        ),
+    }
+    made = {
+        name: wb.edit(model, source, to=target, edits=recipe, **settings) for name, recipe in recipes.items()
+    }
+    assert "dog × 2" in made["stable"].plan.describe()
+    assert made["nulltext"].plan.self_attention.max_pixels == 1024
+    assert len({float(result.latents[1].sum()) for result in made.values()}) == 3
+    with pytest.raises(wb.InvalidInput, match="needs an equalizer"):
+        wb.published.stable("reweight")
+    with pytest.raises(wb.InvalidInput, match="brings its own"):
+        wb.edit(model, source, to=target, edits=recipes["stable"], self_attention=0.4, **settings)
+
+
+def test_one_strength_per_target_of_the_ldm_notebook():
+    model = pipelines.model()
+    values = [{"beach": 0.5}, {"beach": 0.0}, {"beach": -0.5}]
+    source = "a cat on the beach"
+    result = wb.edit(
+        model,
+        source,
+        to=[source] * 3,
+        edits=wb.published.ldm("reweight", equalizer=values),
+        seed=1,
+        steps=2,
+        size=16,
+    )
+    assert len({float(row.sum()) for row in result.latents}) == 4
