@@ -11,8 +11,9 @@ from torch import Tensor
 
 from wordbrush.backbones.maps import MapHistory
 from wordbrush.contact import contact_sheet, overlay
-from wordbrush.edits.plan import EditPlan
+from wordbrush.edits.plan import Edit, EditPlan
 from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.reweight import Reweight
 from wordbrush.errors import InvalidInput, UnknownWord
 
 if TYPE_CHECKING:
@@ -127,7 +128,10 @@ class Generation:
 
     def grid(self, caption: bool = True) -> Image:
         """Return all pictures side by side, each with its prompt under it."""
-        return contact_sheet(self._pictures, [prompt.text for prompt in self.prompts] if caption else None)
+        return contact_sheet(self._pictures, self._captions() if caption else None)
+
+    def _captions(self) -> list[str]:
+        return [prompt.text for prompt in self.prompts]
 
     def _word_maps(self, order: Sequence[int]) -> WordMaps:
         return WordMaps(self._read_maps(), self.prompts, images=lambda: self._pictures, order=order)
@@ -154,10 +158,23 @@ class EditResult(Generation):
         """The edited pictures, one per target."""
         return self._pictures[1:]
 
+    def _captions(self) -> list[str]:
+        source, *targets = super()._captions()
+        return [
+            source,
+            *(target + _weights(edits) for target, edits in zip(targets, self.plan.edits, strict=True)),
+        ]
+
     @cached_property
     def maps(self) -> WordMaps:
         """Where the words attend. Repeats the run exactly unless the maps were asked for at first."""
         return self._word_maps([*range(1, len(self.prompts)), 0])
+
+
+def _weights(edits: Sequence[Edit]) -> str:
+    """Return the strengths of re-weighted words as a caption shows them: ``", snow × 2"``."""
+    strengths = [item for edit in edits if isinstance(edit, Reweight) for item in edit.strengths.items()]
+    return "".join(f", {word} × {strength:g}" for word, strength in strengths)
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:

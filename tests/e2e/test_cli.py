@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -149,7 +150,8 @@ def test_generate(model: str):
     ]
     run(*common, "-o", "sheet.png")
     run("generate", "a cat on a beach", "--seed", "1", "--steps", "1", "-m", model, "-o", "single.png")
-    assert pixels(Path("single.png")) == pixels(Path(told["files"][2]))
+    alone, among_others = (np.asarray(Image.open(path), int) for path in ("single.png", told["files"][2]))
+    assert np.abs(alone - among_others).max() <= 2  # the size of a batch changes the rounding
 
 
 def test_maps(model: str):
