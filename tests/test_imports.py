@@ -27,6 +27,7 @@ RINGS = {
     "wordbrush.backbones": 1,
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
+    "wordbrush.quiet": 1,
     "wordbrush.sampling": 1,
     "wordbrush.results": 1,
     "wordbrush.run": 1,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.unet import UNetBackbone
 from wordbrush.errors import InvalidInput, ModelError, nearest
+from wordbrush.quiet import quiet
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -214,28 +214,11 @@ def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     from transformers.modeling_utils import PreTrainedModel
 
     precision: dict[str, Any] = {"dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype": dtype}
-    with _quiet():
+    with quiet():
         part, info = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **precision)
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
     return part
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show no progress bars of the libraries: their models are read in a second or two."""
-    import diffusers.utils.logging
-    import transformers.utils.logging
-
-    libraries = (diffusers.utils.logging, transformers.utils.logging)
-    shown = [library for library in libraries if library.is_progress_bar_enabled()]
-    for library in shown:
-        library.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library in shown:
-            library.enable_progress_bar()
 
 
 def _download(name: str) -> Path:

@@ -54,8 +54,7 @@ def generate(
     Raises:
         InvalidInput: a prompt, size, number, scheduler or tensor that cannot be used as given.
     """
-    texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    read = [model.backbone.read(text) for text in texts]
+    read = [model.backbone.read(text) for text in _listed(prompts)]
     if not all(prompt.text.strip() for prompt in read) or not read:
         raise InvalidInput("an empty prompt describes no picture: say what it should show")
     seeds = list(seed) if isinstance(seed, Sequence | range) else [seed] * len(read)
@@ -136,7 +135,7 @@ def edit(
     read = model.backbone.read
     plan = make_plan(
         read(source if isinstance(source, str) else source.prompt),
-        [read(target) for target in ([to] if isinstance(to, str) else to)],
+        [read(target) for target in _listed(to)],
         edits=edits,
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
         blend=blend,
@@ -160,3 +159,9 @@ def edit(
         model=model,
         read_maps=(lambda: history) if history else run.history,
     )
+
+
+def _listed(prompts: str | Sequence[str]) -> Sequence[str]:
+    if not isinstance(prompts, str | Sequence):
+        raise InvalidInput(f"prompts are a piece of text or a list of them, not {prompts!r}")
+    return [prompts] if isinstance(prompts, str) else prompts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
@@ -30,8 +31,8 @@ SCHEDULERS = {
     "unipc": "scheduling_unipc_multistep.UniPCMultistepScheduler",
     "deis": "scheduling_deis_multistep.DEISMultistepScheduler",
 }
-# What latent diffusion models were trained for, where the settings of another scheduler do not say.
-LATENT_DDIM = {"clip_sample": False, "set_alpha_to_one": False}
+# What latent diffusion models were trained for, where the settings of a scheduler of another class do not say.
+LATENT_DIFFUSION = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
 
 
 def make_scheduler(choice: object, trained: Any) -> Any:
@@ -51,8 +52,7 @@ def make_scheduler(choice: object, trained: Any) -> Any:
         if name not in SCHEDULERS:
             raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), SCHEDULERS)}; {usable}")
         module, kind = SCHEDULERS[name].split(".")
-        settings = {**(LATENT_DDIM if name == "ddim" else {}), **trained.config}
-        scheduler = getattr(import_module(f"diffusers.schedulers.{module}"), kind).from_config(settings)
+        scheduler = _converted(trained, getattr(import_module(f"diffusers.schedulers.{module}"), kind))
     elif type(choice).__name__ in classes:
         scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]
     else:
@@ -62,6 +62,17 @@ def make_scheduler(choice: object, trained: Any) -> Any:
             f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}"
         )
     return scheduler
+
+
+def _converted(trained: Any, kind: Any) -> Any:
+    """Return a scheduler of class ``kind`` with the settings of ``trained``."""
+    if type(trained) is kind:
+        return kind.from_config(trained.config)
+    unset = trained.config.get("_use_default_values", ())
+    given = {name: value for name, value in trained.config.items() if name not in unset and name[0] != "_"}
+    known = inspect.signature(kind.__init__).parameters
+    settings = {**LATENT_DIFFUSION, **given}
+    return kind(**{name: value for name, value in settings.items() if name in known})
 
 
 def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:

@@ -8,44 +8,62 @@ from typing import Any
 import torch
 
 from wordbrush.errors import ModelError
+from wordbrush.quiet import quiet
 
 
 def load_single_file(path: Path, *, dtype: torch.dtype, config: str | Path | None) -> dict[str, Any]:
     """Return the parts of a Stable Diffusion checkpoint.
 
-    Such a file has no tokenizer and does not say how its layers are arranged; both come from ``config``, a diffusers
-    directory or hub id of the same family. Without it they must be in the hub's cache already: nothing is downloaded.
+    Such a file has no tokenizer and does not say how its layers are arranged. Both come from ``config``, a diffusers
+    directory or hub id of the same family; without it, from the hub's cache on this machine: nothing is downloaded.
 
     Raises:
         ModelError: the file or its configuration is missing, or it cannot be read.
     """
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
-    layout = _layout(config) if config is not None else None
+    layout = str(config) if config is not None and Path(config).is_dir() else _fetch(path, config)
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     try:
-        pipeline = StableDiffusionPipeline.from_single_file(
-            str(path), config=layout, torch_dtype=dtype, local_files_only=True, use_safetensors=True
-        )
+        with quiet():
+            pipeline = StableDiffusionPipeline.from_single_file(
+                str(path), config=layout, torch_dtype=dtype, local_files_only=True, use_safetensors=True
+            )
     except Exception as error:  # the libraries raise almost anything for an unreadable file
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        hint = "" if config else "; it may need config=, a diffusers directory or hub id of the same family"
-        raise ModelError(f"{path} cannot be read as a Stable Diffusion checkpoint: {reason}{hint}") from error
+        raise ModelError(_unreadable(path, error)) from error
     return {
         part: getattr(pipeline, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     }
 
 
-def _layout(config: str | Path) -> str:
-    """Return a directory with the tokenizer and the configurations, without weights if it must be fetched."""
-    if Path(config).is_dir():
-        return str(config)
+def _fetch(path: Path, config: str | Path | None) -> str:
+    """Return a directory with tokenizer and configurations from the hub, or from its cache if none was named."""
     from huggingface_hub import snapshot_download
 
+    family = str(config) if config is not None else _family(path)
     try:
-        return snapshot_download(str(config), allow_patterns=["*.json", "*.txt"])
+        return snapshot_download(family, allow_patterns=["*.json", "*.txt"], local_files_only=config is None)
     except Exception as error:  # network, authentication and cache errors share no base class
-        raise ModelError(
-            f"the configuration {str(config)!r} is neither a directory nor on the hub"
-        ) from error
+        if config is None:
+            raise ModelError(
+                f"{path} has neither tokenizer nor layout, and those of {family} are not on this machine: give "
+                f"config=, a diffusers directory of the same family, or {family!r} to download them"
+            ) from error
+        raise ModelError(f"the configuration {family!r} is neither a directory nor on the hub") from error
+
+
+def _family(path: Path) -> str:
+    """Return the hub id of the model that a checkpoint is a variant of."""
+    from diffusers.loaders.single_file_utils import fetch_diffusers_config
+    from safetensors.torch import load_file
+
+    try:
+        return fetch_diffusers_config(load_file(path))["pretrained_model_name_or_path"]
+    except Exception as error:  # as above
+        raise ModelError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return f"{path} cannot be read as a Stable Diffusion checkpoint: {reason}"

@@ -18,12 +18,13 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"source": ""}, wb.InvalidInput, "empty prompt"),
     ({"to": "  "}, wb.InvalidInput, "empty prompt"),
     ({"to": []}, wb.InvalidInput, "no target prompt"),
-    ({"to": SOURCE}, wb.InvalidInput, "equals the source prompt .* Reweight"),
+    ({"to": SOURCE}, wb.InvalidInput, "equals the source prompt .*Reweight"),
     ({"to": SOURCE.upper()}, wb.InvalidInput, "equals the source prompt"),
     ({"to": SOURCE, "edits": wb.Replace()}, wb.InvalidInput, "equals the source prompt"),
     ({"to": LONG}, wb.PromptTooLong, "32 tokens but the text encoder reads 24"),
     ({"negative": LONG}, wb.PromptTooLong, "32 tokens"),
-    ({"to": 3}, wb.InvalidInput, "a prompt is a piece of text"),
+    ({"to": 3}, wb.InvalidInput, "prompts are a piece of text"),
+    ({"to": [TARGET, 3]}, wb.InvalidInput, "a prompt is a piece of text"),
     ({"edits": wb.Reweight({"snow": 2.0})}, wb.UnknownWord, "'snow' is not in .* tokens: a | dog"),
     ({"edits": wb.Replace(until={"dgo": 0.5})}, wb.UnknownWord, "did you mean 'dog'"),
     ({"to": "a dog and a dog", "edits": wb.Reweight({"dog": 2.0})}, wb.AmbiguousWord, r"\('dog', 0\) or"),
@@ -77,7 +78,7 @@ def _never(step: int, steps: int) -> None:
 
 
 def test_every_bad_edit_is_tried():
-    assert len(EDITS) == 37
+    assert len(EDITS) == 38
 
 
 @pytest.mark.parametrize(

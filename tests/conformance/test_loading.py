@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import pipelines
 import wordbrush as wb
+from original_format import write_single_file
 from wordbrush import models
 
 
@@ -92,8 +93,9 @@ def editor(folder: Path) -> None:
 def eight_channels(folder: Path) -> None:
     from diffusers import UNet2DConditionModel
 
-    config: dict[str, Any] = {**pipelines.model().unet.config, "in_channels": 8}  # pyright: ignore
-    UNet2DConditionModel.from_config(config).save_pretrained(folder / "unet")  # pyright: ignore
+    own: Any = pipelines.model().unet.config
+    config: dict[str, Any] = {name: value for name, value in own.items() if name[0] != "_"}
+    UNet2DConditionModel(**{**config, "in_channels": 8}).save_pretrained(folder / "unet")
 
 
 def _index(folder: Path, **changes: Any) -> None:
@@ -150,6 +152,36 @@ def test_hub_without_network(monkeypatch: pytest.MonkeyPatch):
 def test_unknown_device(folder: Path):
     with pytest.raises(wb.InvalidInput, match="no device 'abacus'"):
         wb.load(folder, device="abacus")
+
+
+def test_single_file(folder: Path, tmp_path: Path):
+    path = tmp_path / "model.safetensors"
+    write_single_file(folder, path, layers=1, levels=2)
+    model = wb.load(path, config=folder, device="cpu")
+    assert torch.equal(made(model), made(wb.load(folder, device="cpu")))
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(model.vae.decode(noise).sample, wb.load(folder, device="cpu").vae.decode(noise).sample)
+
+
+def test_single_file_without_layout_downloads_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import huggingface_hub
+
+    asked: list[dict[str, Any]] = []
+
+    def snapshot(name: str, **settings: Any) -> str:
+        asked.append(settings)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    path = tmp_path / "model.safetensors"
+    write_single_file(folder, path, layers=1, levels=2)
+    with pytest.raises(wb.ModelError, match=r"neither tokenizer nor layout.*give .*config="):
+        wb.load(path, device="cpu")
+    assert [settings["local_files_only"] for settings in asked] == [True]
+    with pytest.raises(wb.ModelError, match=r"'nobody/nothing' is neither a directory nor on the hub"):
+        wb.load(path, device="cpu", config="nobody/nothing")
 
 
 def test_single_file_that_is_none(tmp_path: Path, folder: Path):
