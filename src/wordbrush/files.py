@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,14 +30,16 @@ REASONS = {
 
 
 class CannotWrite(WordbrushError, OSError):
-    """A result could not be written; nothing was left half-written."""
+    """A result could not be written; no file was left half-written."""
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
-    """Write all files or none of them.
+    """Write files so that each one is whole under its name, or what was there before.
 
-    Every file goes to a temporary name beside its place; only when all are complete are they renamed, so a full disk,
-    an error or Ctrl-C leaves what was there before. Missing folders are made. Raises ``CannotWrite``.
+    Every file goes to a temporary name beside its place, and no file is renamed before all are complete: a full disk,
+    an error or Ctrl-C while writing changes nothing. A failure between two renames, which is rare, leaves some files
+    new and the others as they were. Temporary files are removed as far as the disk allows; missing folders are made
+    and stay. Raises ``CannotWrite`` for the first file that fails.
     """
     temporary: dict[Path, Path] = {}
     path = Path()
@@ -45,7 +48,7 @@ def write_files(files: Mapping[Path, bytes]) -> None:
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary[path] = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}.tmp")
+            temporary[path] = path.with_name(f".{uuid.uuid4().hex}.tmp")
             with temporary[path].open("xb") as file:
                 file.write(content)
                 file.flush()
@@ -56,7 +59,8 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         raise cannot_write(path, error) from error
     finally:
         for written in temporary.values():
-            written.unlink(missing_ok=True)
+            with suppress(OSError):  # the failure to report is the one above
+                written.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

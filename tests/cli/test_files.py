@@ -44,6 +44,51 @@ def test_a_failing_disk_leaves_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["first.txt"]
 
 
+def test_a_name_as_long_as_the_disk_allows(tmp_path: Path):
+    longest = os.pathconf(tmp_path, "PC_NAME_MAX")
+    write_files({tmp_path / ("a" * longest): b"a"})
+    assert (tmp_path / ("a" * longest)).read_bytes() == b"a"
+    with pytest.raises(CannotWrite, match="too long"):
+        write_files({tmp_path / "b": b"b", tmp_path / ("c" * (longest + 1)): b"c"})
+    assert [path.name for path in tmp_path.iterdir()] == ["a" * longest]
+
+
+def test_the_reason_survives_a_failing_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    removed = []
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        removed.append(path)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(CannotWrite, match="disk is full"):
+        write_files({tmp_path / "a.txt": b"a"})
+    assert len(removed) == 1
+    assert not (tmp_path / "a.txt").exists()
+
+
+def test_a_failing_rename_leaves_every_file_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    paths = [tmp_path / name for name in ("a.txt", "b.txt")]
+    complete = []
+
+    def refuse_b(written: Path, path: Path) -> None:
+        complete.append(len(list(tmp_path.glob(".*.tmp"))))
+        if path == paths[1]:
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        os.replace(written, path)
+
+    monkeypatch.setattr(Path, "replace", refuse_b)
+    with pytest.raises(CannotWrite, match=r"b\.txt: permission"):
+        write_files(dict.fromkeys(paths, b"new"))
+    assert complete == [2, 1]  # both were complete before the first was renamed
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert paths[0].read_bytes() == b"new"
+
+
 def test_ctrl_c_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt

@@ -94,7 +94,7 @@ def test_slugs_are_file_names(text: str):
     name = parse.slug(text)
     assert name
     assert PurePosixPath(name).name == name
-    assert len(name) <= 60
+    assert len(name.encode()) <= 60
     assert not re.search(r"[\s/\\.\0]", name)
 
 
@@ -102,3 +102,9 @@ def test_slugs_read_like_the_prompt():
     assert parse.slug("A cat, on a beach!") == "a-cat-on-a-beach"
     assert parse.slug("猫 am Strand") == "猫-am-strand"
     assert parse.slug("...") == "untitled"
+
+
+def test_long_slugs_end_with_a_whole_letter():
+    assert parse.slug("猫" * 100) == "猫" * 20
+    assert parse.slug("a" + "猫" * 100) == "a" + "猫" * 19
+    assert parse.slug("ab " * 100, 6) == "ab-ab"

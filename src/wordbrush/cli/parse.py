@@ -112,6 +112,10 @@ def parse_settings(texts: Sequence[str]) -> dict[str, str]:
 
 
 def slug(text: str, length: int = 60) -> str:
-    """Return ``text`` as a file name: lower case, letters and digits of any script, hyphens for the rest."""
+    """Return ``text`` as a file name: lower case, letters and digits of any script, hyphens for the rest.
+
+    It has at most ``length`` bytes, the unit in which file systems limit names.
+    """
     plain = unicodedata.normalize("NFC", text).casefold()
-    return re.sub(r"[\W_]+", "-", plain).strip("-")[:length].rstrip("-") or "untitled"
+    name = re.sub(r"[\W_]+", "-", plain).strip("-")
+    return name.encode()[:length].decode(errors="ignore").rstrip("-") or "untitled"
