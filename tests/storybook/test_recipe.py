@@ -63,6 +63,21 @@ def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
         other.load()
 
 
+def test_truncated_state_is_named(tmp_path: Path) -> None:
+    run = fit(tmp_path, stop_after=1)
+    run.checkpoint.write_bytes(run.checkpoint.read_bytes()[:100])
+    with pytest.raises(WordbrushError, match=r"state\.safetensors cannot be read; it may be truncated"):
+        run.load()
+
+
+def test_resuming_with_another_batch_is_refused(tmp_path: Path) -> None:
+    fit(tmp_path / "autoencoder", stop_after=1)
+    (tmp_path / "autoencoder" / "settings.json").write_text('{"batch": 4, "total": 100}')
+    with pytest.raises(WordbrushError, match="was trained with batch 4, not 8: add --set batch=4"):
+        cli.train("autoencoder", minutes=1, out=tmp_path, resume=True)
+    assert json.loads((tmp_path / "autoencoder" / "settings.json").read_text())["total"] == 100
+
+
 def test_schedule_warms_up_holds_and_decays_to_zero() -> None:
     rates = [SCHEDULE.rate(seen) for seen in range(0, 481, 4)]
     assert rates[0] == pytest.approx(1e-3)

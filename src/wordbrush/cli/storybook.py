@@ -120,6 +120,7 @@ def evaluate(
     ] = False,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    device: options.Device = None,
     json: options.Json = False,
 ) -> None:
     """Measure a model, or its edits, by classifiers that were trained on rendered scenes."""
@@ -127,7 +128,9 @@ def evaluate(
 
     count = prompts or (200 if p2p else 500)
     with progress("Measuring") as shown:
-        measured = measure(model, prompts=count, p2p=p2p, steps=steps, guidance=guidance, progress=shown)
+        measured = measure(
+            model, prompts=count, p2p=p2p, steps=steps, guidance=guidance, device=device, progress=shown
+        )
     report(measured, json)
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import wordbrush
-from wordbrush.storybook.judges import Judges
+from wordbrush.errors import ModelError
+from wordbrush.storybook.judges import SIDE, Judges
 from wordbrush.storybook.recipe.judge import NONE
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import Scene, caption
@@ -26,6 +27,7 @@ def evaluate(
     p2p: bool = False,
     steps: int | None = None,
     guidance: float | None = None,
+    device: str | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Measure pictures (or, with ``p2p``, edits) by judges trained on renders alone.
@@ -36,13 +38,22 @@ def evaluate(
             sources, each of which gets one edit of every kind.
         p2p: measure Prompt-to-Prompt edits instead of single pictures.
         steps: sampler steps; None for the model's default, as for ``guidance``.
+        device: torch device; None takes a GPU when there is one.
         progress: called with (pictures or sources done, in all).
+
+    Raises:
+        ModelError: the model draws another size, or the judges are missing or unreadable.
 
     Returns:
         For pictures, per attribute the share read rightly with its 95 % Wilson interval. For edits see
         ``wordbrush.storybook.evaluate_edits``.
     """
-    loaded = wordbrush.load(model)
+    loaded = wordbrush.load(model, device=device)
+    if loaded.image_size != (SIDE, SIDE):
+        raise ModelError(
+            f"the judges read pictures of {SIDE} × {SIDE} pixels, but {loaded.name} draws "
+            f"{loaded.image_size[0]} × {loaded.image_size[1]}; only models of the storybook world can be measured"
+        )
     judges = Judges()
     if p2p:
         from wordbrush.storybook.evaluate_edits import evaluate_edits

@@ -2,14 +2,13 @@
 
 Every source scene gets one edit of each kind, made in several ways from the same noise: with no injection, as
 published, and as ``wb.edit`` does by default. *Success*: the judges read the changed attribute as the target prompt
-says. *Kept*: they read all others as they read them in the source picture. *PSNR*: over the pixels outside the
-subject's silhouettes in source and target, for swaps of the subject. *IoU*: of the silhouettes, for edits that leave
-the subject alone.
+says. *Kept*: they read all others as they read them in the source picture. *PSNR* and *SSIM*: outside the subject's
+silhouettes in source and target, for swaps of the subject. *IoU*: of the silhouettes, for edits that leave the subject
+alone. *Outlined*: the share of edits in which the judge found both silhouettes; only they count for the last three.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,26 @@ from wordbrush.results import EditResult
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
 from wordbrush.storybook.judges import Judges, Reading
 from wordbrush.storybook.recipe.renders import scene_at
-from wordbrush.storybook.scene import COMPANIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene, caption
+from wordbrush.storybook.scene import (
+    COLOURABLE,
+    COLOURS,
+    COMPANIONS,
+    PLACES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    Scene,
+    caption,
+)
 from wordbrush.storybook.statistics import mean, share
 
 FADER = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of the faded word, rising."""
 
-KINDS = ("subject", "place", "time", "style", "companion added", "companion removed")
+TOLERANCE = 0.02
+"""A reading may fall by this much from one factor to the next and still count as not falling: the judges are noisy."""
+
+KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
 WAYS = ("no injection", "published", "default")
 
 Setting = dict[str, Any]
@@ -52,7 +64,7 @@ def evaluate_edits(
         raise ValueError(f"there must be at least one source to edit, not {sources}")
     setting: Setting = {"steps": steps, "guidance": guidance}
     rows: dict[str, dict[str, list[dict[str, float]]]] = {kind: {way: [] for way in WAYS} for kind in KINDS}
-    rising: dict[str, list[bool]] = {time: [] for time in ("snow", "rain", "fog")}
+    rising: dict[str, list[np.ndarray]] = {word: [] for word in ("snow", "rain", "fog", "colour")}
     for index in range(sources):
         scene = _plain(scene_at("heldout", index)[0])
         targets = {kind: _changed(scene, kind, index) for kind in KINDS}
@@ -67,14 +79,22 @@ def evaluate_edits(
                     **setting,
                 )
                 rows[kind][way].append(_measure(kind, after, result, judges))
-        time = list(rising)[index % 3]
-        rising[time].append(_fades(model, judges, replace(scene, time=time), index, setting))
+        word = list(rising)[index % len(rising)]
+        rising[word].append(_faded(model, judges, scene, word, index, setting))
         if progress is not None:
             progress(index + 1, sources)
     return {
         "sources": sources,
         "edits": {kind: {way: _summary(found) for way, found in ways.items()} for kind, ways in rows.items()},
-        "fader": {time: share(found) for time, found in rising.items()},
+        "fader": {
+            "tolerance": TOLERANCE,
+            "rises": {
+                word: share([_rises(read, TOLERANCE) for read in found]) for word, found in rising.items()
+            },
+            "rises strictly": {
+                word: share([_rises(read, 0) for read in found]) for word, found in rising.items()
+            },
+        },
     }
 
 
@@ -99,6 +119,12 @@ def _changed(scene: Scene, kind: str, index: int) -> tuple[Scene, Scene]:
             return scene, replace(scene, time=other(TIMES, scene.time))
         case "style":
             return replace(scene, style="plain"), replace(scene, style=other(STYLES, "plain"))
+        case "colour":
+            subject = scene.subject if scene.subject in COLOURABLE else str(rng.choice(sorted(COLOURABLE)))
+            style = "plain" if scene.style == "pencil sketch" else scene.style  # a sketch shows no colour
+            before, after = (str(word) for word in rng.choice(COLOURS, 2, replace=False))
+            coloured = replace(scene, subject=subject, style=style, colour=before)
+            return coloured, replace(coloured, colour=after)
         case "companion added":
             return scene, replace(scene, companion=str(rng.choice(COMPANIONS)))
         case _:
@@ -120,37 +146,48 @@ def _measure(kind: str, after: Scene, result: EditResult, judges: Judges) -> dic
     reading = judges.read([result.source, *result.images])
     attribute = kind.split()[0]
     kept = all(reading.words[name][0] == reading.words[name][1] for name in ATTRIBUTES if name != attribute)
-    measures = {"success": reading.words[attribute][1] == described(after)[attribute], "kept": kept}
+    outlined = bool(reading.outline.any(axis=(1, 2)).all())
+    right = reading.words[attribute][1] == described(after)[attribute]
+    measures = {"success": right, "kept": kept, "outlined": outlined}
+    if not outlined:
+        return measures
     if attribute == "subject":
-        return {**measures, "psnr": _psnr_outside(result, reading)}
-    return {**measures, "iou": _iou(reading)}
+        return {**measures, **_outside(result, reading)}
+    before, now = reading.outline
+    return {**measures, "iou": float((before & now).sum() / (before | now).sum())}
 
 
-def _psnr_outside(result: EditResult, reading: Reading) -> float:
-    """PSNR in dB over the pixels in neither silhouette, for levels 0..255; at most 60 (equal pictures)."""
+def _outside(result: EditResult, reading: Reading) -> dict[str, float]:
+    """PSNR in dB (levels 0..255; 60 for equal pictures) and SSIM over the pixels in neither silhouette."""
+    from skimage.metrics import structural_similarity
+
     outside = ~reading.outline.any(axis=0).repeat(4, axis=0).repeat(4, axis=1)
-    source, target = (np.asarray(image.convert("RGB"), float) for image in (result.source, result.images[0]))
-    squared = np.square(source - target)[outside].mean() if outside.any() else 255.0**2
-    return float(10 * np.log10(255.0**2 / max(squared, 255.0**2 * 1e-6)))
+    source, target = (np.asarray(image.convert("RGB")) for image in (result.source, result.images[0]))
+    squared = np.square(source.astype(float) - target)[outside].mean()
+    _, similarity = structural_similarity(source, target, channel_axis=-1, full=True)
+    return {
+        "psnr": float(10 * np.log10(255.0**2 / max(squared, 255.0**2 * 1e-6))),
+        "ssim": float(similarity[outside].mean()),
+    }
 
 
-def _iou(reading: Reading) -> float:
-    before, after = reading.outline
-    union = (before | after).sum()
-    return float((before & after).sum() / union) if union else 1.0
-
-
-def _fades(model: Model, judges: Judges, scene: Scene, seed: int, setting: Setting) -> bool:
-    """True if the strength read by the judges rises, or stays within their noise, with every rise of the fader."""
+def _faded(model: Model, judges: Judges, scene: Scene, word: str, seed: int, setting: Setting) -> np.ndarray:
+    """Return how much of the word the judges read at every factor: a strength, or the probability of a colour."""
+    scene = _changed(scene, "colour", seed)[0] if word == "colour" else replace(scene, time=word)
+    faded = (scene.colour or word) if word == "colour" else word
     prompt = caption(scene)
-    strengths = [[wordbrush.Reweight({scene.time: factor})] for factor in FADER]
+    strengths = [[wordbrush.Reweight({faded: factor})] for factor in FADER]
     result = wordbrush.edit(model, prompt, to=[prompt] * len(FADER), edits=strengths, seed=seed, **setting)
-    read = judges.read(result.images).strength[scene.time]
-    return bool(np.all(np.diff(read) > -0.02) and read[-1] > read[0] + 0.02)
+    reading = judges.read(result.images)
+    return reading.colours[faded] if word == "colour" else reading.strength[word]
+
+
+def _rises(read: np.ndarray, tolerance: float) -> bool:
+    """True if no reading falls by more than the tolerance from one factor to the next and the last is the higher."""
+    return bool(np.all(np.diff(read) >= -tolerance) and read[-1] > read[0] + tolerance)
 
 
 def _summary(found: list[dict[str, float]]) -> dict[str, Any]:
-    summarise: dict[str, Callable[[list[Any]], dict[str, float | int]]] = {
-        "success": share, "kept": share, "psnr": mean, "iou": mean,
-    }  # fmt: skip
-    return {name: summarise[name]([row[name] for row in found]) for name in found[0]}
+    shares = {name: share([bool(row[name]) for row in found]) for name in ("success", "kept", "outlined")}
+    measured = [name for name in ("psnr", "ssim", "iou") if any(name in row for row in found)]
+    return shares | {name: mean([row[name] for row in found if name in row]) for name in measured}

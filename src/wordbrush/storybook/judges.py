@@ -32,11 +32,13 @@ class Reading:
     Attributes:
         words: attribute → the word read in each picture; ``"none"`` for no companion and no colour.
         strength: time or weather → how much of it there is, (n,) in [0, 1]: 0 for none, 0.5 to 1 for weak to strong.
+        colours: colour → the probability that the picture has it, (n,) in [0, 1].
         outline: (n, 32, 32) bool, the subject's silhouette.
     """
 
     words: dict[str, list[str]]
     strength: dict[str, np.ndarray]
+    colours: dict[str, np.ndarray]
     outline: np.ndarray
 
 
@@ -48,6 +50,7 @@ class Judges:
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         self._judges: dict[str, Judge | Outliner] = {}
@@ -58,7 +61,11 @@ class Judges:
                     f"the judge {path} is missing: train it with `wordbrush storybook train --stage judge_{kind}`"
                 )
             judge = build(kind)
-            judge.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+            try:
+                weights = {name: value.float() for name, value in load_file(path).items()}
+                judge.load_state_dict(weights)
+            except (SafetensorError, RuntimeError) as error:
+                raise ModelError(f"the judge {path} cannot be read; it may be truncated: {error}") from error
             self._judges[kind] = judge.eval()
 
     @torch.no_grad()
@@ -78,6 +85,7 @@ class Judges:
         )
         words: dict[str, list[str]] = {}
         strength: dict[str, np.ndarray] = {}
+        colours: dict[str, np.ndarray] = {}
         outline = np.zeros((len(images), SIDE // 4, SIDE // 4), dtype=bool)
         for judge in self._judges.values():
             output = judge(pixels)
@@ -86,6 +94,9 @@ class Judges:
                 continue
             if "strength" in output:
                 strength = dict(zip(STRENGTHS, output["strength"].T.numpy(), strict=True))
+                colours = dict(
+                    zip(judge.heads_of["colour"], output["colour"].softmax(1).T.numpy(), strict=True)
+                )
             for name, values in judge.heads_of.items():
                 words[name] = [values[i] for i in output[name].argmax(1).tolist()]
-        return Reading(words, strength, outline)
+        return Reading(words, strength, colours, outline)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,9 @@ def train(
     folder = out / stage
     if (folder / "state.safetensors").exists() and not resume:
         raise WordbrushError(
-            f"{folder} holds a saved run: add --resume to continue it, or choose another --out"
+            f"{folder} holds a saved run: add --resume to continue it, or choose another --output"
         )
+    _check_same(folder, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "settings.json", chosen)
     done = _run(stage, out, minutes, device, chosen)
@@ -91,6 +93,18 @@ def _resolve(stage: str, settings: dict[str, str]) -> dict[str, Any]:
         except ValueError as error:
             raise WordbrushError(f"setting {key} of stage {stage} must be a number, not {text!r}") from error
     return chosen
+
+
+def _check_same(folder: Path, chosen: dict[str, Any]) -> None:
+    """Refuse to continue a run whose samples would be counted, or whose model be built, in another way."""
+    path = folder / "settings.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for key in ("batch", "size"):
+        if (folder / "state.safetensors").exists() and key in before and chosen.get(key) != before[key]:
+            raise WordbrushError(
+                f"{folder} was trained with {key} {before[key]!r}, not {chosen.get(key)!r}: "
+                f"add --set {key}={before[key]}, or choose another --output"
+            )
 
 
 def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict[str, Any]) -> bool:
@@ -151,4 +165,7 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
 def _last_log_line(folder: Path) -> dict[str, Any]:
     log = folder / "log.jsonl"
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    return json.loads(lines[-1]) if lines else {}
+    for line in reversed(lines):
+        with suppress(json.JSONDecodeError):  # a kill may have cut the last line
+            return json.loads(line)
+    return {}

@@ -116,9 +116,13 @@ class Run:
         Raises:
             WordbrushError: the state belongs to a model of other shapes.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(self.checkpoint, "pt") as state, torch.no_grad():
+        try:
+            opened = safe_open(self.checkpoint, "pt")
+        except SafetensorError as error:
+            raise WordbrushError(f"{self.checkpoint} cannot be read; it may be truncated: {error}") from error
+        with opened as state, torch.no_grad():
             names = set(state.keys())
             for name, parameter in self.module.named_parameters():
                 if f"weight/{name}" not in names or state.get_slice(f"weight/{name}").get_shape() != list(
@@ -126,7 +130,7 @@ class Run:
                 ):
                     raise WordbrushError(
                         f"{self.checkpoint} holds no weight {name!r} of shape {tuple(parameter.shape)}: "
-                        "it belongs to another model; choose another --out or move it away"
+                        "it belongs to another model; choose another --output or move it away"
                     )
                 parameter.copy_(state.get_tensor(f"weight/{name}"))
                 self.average[name] = state.get_tensor(f"average/{name}").to(parameter.device)
