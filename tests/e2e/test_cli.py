@@ -109,7 +109,7 @@ def test_fader_makes_one_picture_per_strength(model: str):
     assert told["files"] == [
         "f/grid.png",
         "f/source.png",
-        *(f"f/0{n}-a-house-in-the-snow.png" for n in (1, 2, 3)),
+        *(f"f/0{n}-a-house-in-the-snow-snow-{n - 1}.png" for n in (1, 2, 3)),
     ]
     assert told["settings"]["targets"] == ["a house in the snow"] * 3
     shown = [pixels(Path(path)) for path in told["files"][1:]]

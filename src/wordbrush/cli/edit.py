@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +90,9 @@ def edit(
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
     targets = fader_targets(source, to or [], weights)
-    place = destination(output, f"{slug(source)}-seed{seed}")
+    deciding = (targets, weights, windows, self_attention, blending, steps, guidance, scheduler)
+    name = folder_name(source, seed, [*deciding, negative, pixels, model, config, dtype])
+    place = destination(output, name)
     import wordbrush as wb
 
     edits = chosen_edits(windows, weights, len(targets))
@@ -120,6 +124,12 @@ def edit(
         )
     else:
         out.print(f"{len(targets)} edit{'s' if len(targets) > 1 else ''} in {place.place}", soft_wrap=True)
+
+
+def folder_name(source: str, seed: int, deciding: Sequence[object]) -> str:
+    """Return a name that another edit of the same source does not share: it ends in a digest of ``deciding``."""
+    digest = hashlib.sha256(repr((source, *deciding)).encode()).hexdigest()[:8]
+    return f"{slug(source)}-seed{seed}-{digest}"
 
 
 def fader_targets(source: str, to: list[str], weights: dict[Any, tuple[float, ...]]) -> list[str]:
@@ -164,10 +174,23 @@ def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> d
         return {place.file: captioned}
     assert place.folder is not None
     files = {place.folder / "grid.png": captioned, place.folder / "source.png": png(result.source, settings)}
-    for number, (image, target) in enumerate(zip(result.images, prompts[1:], strict=True), start=1):
-        name = f"{number:02d}-{slug(target)}.png"
+    made = zip(result.images, prompts[1:], result.plan.edits, strict=True)
+    for number, (image, target, edits) in enumerate(made, start=1):
+        name = f"{number:02d}-{slug(target)}{strengths_in_name(edits)}.png"
         files[place.folder / name] = png(image, {**settings, "target": target, "row": number})
     return files
+
+
+def strengths_in_name(edits: Sequence[Edit], length: int = 100) -> str:
+    """Return the strengths of re-weighted words as ``-snow-0.5``: as many words as fit into ``length`` bytes."""
+    from wordbrush.edits.reweight import Reweight
+
+    name = ""
+    for edit in edits:
+        for word, strength in edit.strengths.items() if isinstance(edit, Reweight) else ():
+            longer = f"{name}-{slug(str(word))}-{strength:g}"
+            name = longer if len(longer.encode()) <= length else name
+    return name
 
 
 def described(result: wb.EditResult, prompts: list[str]) -> dict[str, Any]:
