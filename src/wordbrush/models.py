@@ -181,7 +181,10 @@ def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.d
     if not kind or not (folder / part).is_dir():
         raise ModelError(f"{folder} is incomplete: it has no {part}")
     try:
-        return _from_pretrained(_class(library, kind), folder / part, dtype)
+        reader = _class(library, kind)
+        if issubclass(reader, nn.Module):
+            return _read_weights(reader, folder / part, dtype)
+        return reader.from_pretrained(folder / part)
     except ModelError:
         raise
     except Exception as error:  # the libraries raise almost anything for an unreadable file
@@ -200,22 +203,17 @@ def _class(library: str, kind: str) -> Any:
     return getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
 
 
-def _from_pretrained(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """Read one part; weights only from safetensors, and all of them."""
-    weighty = issubclass(kind, nn.Module)
-    if not weighty:
-        return kind.from_pretrained(folder)
+def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
+    """Read a network; weights only from safetensors, and all of them."""
     if not any(folder.glob("*.safetensors")):
         others = sorted(path.name for path in folder.glob("*.bin"))
-        raise ModelError(
-            f"{folder} has no safetensors weights"
-            + (f", only {others[0]}, which may run code" if others else "")
-        )
-    from transformers.modeling_utils import PreTrainedModel
-
-    precision: dict[str, Any] = {"dtype" if issubclass(kind, PreTrainedModel) else "torch_dtype": dtype}
+        pickled = f", only {others[0]}, which may run code" if others else ""
+        raise ModelError(f"{folder} has no safetensors weights{pickled}")
+    precision = "dtype" if _class("transformers", "PreTrainedModel") in kind.__mro__ else "torch_dtype"
     with quiet():
-        part, info = kind.from_pretrained(folder, use_safetensors=True, output_loading_info=True, **precision)
+        part, info = kind.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **{precision: dtype}
+        )
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
     return part

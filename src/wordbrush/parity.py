@@ -147,7 +147,7 @@ def _equalizers(case: Case, model: Model, schedule: CrossSchedule) -> list[Equal
     if variant == "nulltext":
         per_row: list[dict[str, float]] = [dict(zip(words, values, strict=False))]
     else:
-        per_row = [dict.fromkeys(words, value) for value in values]
+        per_row = [dict.fromkeys(words, float(value)) for value in values]
     return [Equalizer(strengths, schedule, prompt) for strengths in per_row]
 
 

@@ -31,9 +31,13 @@ class UNetBackbone:
         size = self._unet.config.sample_size
         self.native_latent_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
 
-    @cached_property
+    @property
     def sites(self) -> tuple[Site, ...]:
         """All attention layers in the order of the forward pass."""
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
         sites: list[Site] = []
         for place, factor, prefix, block in self._blocks():
             for name, module in block.named_modules():
