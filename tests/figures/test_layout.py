@@ -12,7 +12,7 @@ from PIL import Image
 
 from wordbrush.figures import layout
 from wordbrush.figures.caption import Run, changed, prompt
-from wordbrush.figures.grid import Cell, row, sheet
+from wordbrush.figures.grid import Cell, row
 from wordbrush.figures.heat import evenly, heat
 from wordbrush.figures.layout import Page, balanced, text_width, wrap
 
@@ -56,7 +56,8 @@ def test_captions_say_what_changed():
 
 def test_a_page_has_the_same_size_in_both_formats(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(layout, "DPI", 72)
-    page = sheet([Image.new("RGB", (8, 4), "red")] * 5, ["a caption"] * 5, columns=3)
+    page = Page()
+    row(page, [Cell(Image.new("RGB", (8, 4), "red"), "a caption")] * 3, 0, 0)
     files = page.render({})
     width, height = (round(side) for side in np.multiply(page.size, 72))
     with page.image() as image:

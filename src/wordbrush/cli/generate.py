@@ -40,7 +40,7 @@ def generate(
     many = len(prompts) * count > 1
     place = destination(output, f"{slug(prompts[0])}-seed{seed}")
     import wordbrush as wb
-    from wordbrush.figures.grid import sheet
+    from wordbrush.contact import contact_sheet
 
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     seeds = range(seed, seed + count)
@@ -72,8 +72,8 @@ def generate(
             for number, (image, settings) in enumerate(made, start=1)
         }
     elif place.file and many:
-        page = sheet([image for image, _ in made], [settings["prompt"] for _, settings in made])
-        files = {place.file: png(page.image(), with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}
+        sheet = contact_sheet([image for image, _ in made], [settings["prompt"] for _, settings in made])
+        files = {place.file: png(sheet, with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}
     else:
         files = {place.place: png(*made[0])}
     write_files(files)

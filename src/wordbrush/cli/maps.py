@@ -89,10 +89,8 @@ def maps(
     if place.folder:
         files[place.folder / "image.png"] = png(image, settings)
         for number, (label, word) in enumerate(labelled.items(), start=1):
-            overlay = result.maps.overlay(word)
-            files[place.folder / f"{number:02d}-{slug(label)}.png"] = png(
-                overlay, {**settings, "word": label}
-            )
+            drawn, known = result.maps.overlay(word), {**settings, "word": label}
+            files[place.folder / f"{number:02d}-{slug(label)}.png"] = png(drawn, known)
     write_files(files)
     if json:
         print_json({"files": [str(path) for path in files], "settings": settings})

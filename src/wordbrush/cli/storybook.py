@@ -46,7 +46,7 @@ def render(
     import numpy as np
     from PIL import Image
 
-    from wordbrush.figures.grid import sheet
+    from wordbrush.contact import contact_sheet
     from wordbrush.storybook.scene import caption as describe
     from wordbrush.storybook.scene import parse, random_scene
     from wordbrush.storybook.world import render as draw
@@ -66,8 +66,8 @@ def render(
     elif pictures == 1:
         files = {place.place: png(images[0], settings[0])}
     else:
-        page = sheet(images, [known["prompt"] for known in settings])
-        files = {place.place: png(page.image(), with_versions({}, seed=seed, count=pictures))}
+        sheet = contact_sheet(images, [known["prompt"] for known in settings])
+        files = {place.place: png(sheet, with_versions({}, seed=seed, count=pictures))}
     write_files(files)
     if json:
         print_json({"files": [str(path) for path in files], "scenes": settings})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -57,20 +56,3 @@ def row(
     for left, caption in captions:
         page.text(caption, left + cell / 2, top, size=size, align="center", width=cell)
     return top + max(text_height(caption, size, cell) for _, caption in captions)
-
-
-def sheet(
-    images: Sequence[Image.Image],
-    captions: Sequence[Text | None],
-    *,
-    columns: int | None = None,
-    cell: float = CELL,
-) -> Page:
-    """Return a page with all ``images``, about twice as wide as high unless ``columns`` is given."""
-    columns = columns or min(len(images), max(1, math.ceil(math.sqrt(2 * len(images)))))
-    page = Page()
-    cells = [Cell(image, caption) for image, caption in zip(images, captions, strict=True)]
-    y = 0.0
-    for start in range(0, len(cells), columns):
-        y = row(page, cells[start : start + columns], 0.0, y, cell=cell) + 2 * GAP
-    return page

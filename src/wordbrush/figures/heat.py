@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import matplotlib
 import numpy as np
 from PIL import Image
 
-COLOURS = "magma"
-
-
-@lru_cache
-def _table() -> np.ndarray:
-    return (matplotlib.colormaps[COLOURS](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
+from wordbrush.contact import heat_colours
 
 
 def heat(weights: np.ndarray, size: int = 256, *, top: float | None = None) -> Image.Image:
@@ -24,10 +16,7 @@ def heat(weights: np.ndarray, size: int = 256, *, top: float | None = None) -> I
     top = float(weights.max()) if top is None else top
     scaled = np.clip(weights / top, 0, 1) if top > 0 else np.zeros_like(weights)
     height, width = (round(side * size / max(weights.shape)) for side in weights.shape)
-    smooth = Image.fromarray((scaled * 255).astype(np.uint8)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
-    return Image.fromarray(_table()[np.asarray(smooth)])
+    return Image.fromarray(heat_colours(scaled, (width, height)).round().astype(np.uint8))
 
 
 def evenly(count: int, moments: int) -> list[int]:
