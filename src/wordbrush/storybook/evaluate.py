@@ -64,13 +64,14 @@ def evaluate(
     scenes = [scene_at("heldout", index)[0] for index in range(prompts)]
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
     invented: list[bool] = []
+    settings: dict[str, Any] = {}
     for start in range(0, prompts, BATCH):
         batch = scenes[start : start + BATCH]
         seeds = list(range(start, start + len(batch)))
         made = wordbrush.generate(
             loaded, [caption(s) for s in batch], seed=seeds, steps=steps, guidance=guidance
         )
-        words = judges.read(made.images).words
+        words, settings = judges.read(made.images).words, made.settings
         for row, scene in enumerate(batch):
             for name in ATTRIBUTES:
                 wanted = getattr(scene, name)
@@ -82,7 +83,7 @@ def evaluate(
             progress(start + len(batch), prompts)
     return {
         "prompts": prompts,
-        "settings": made.settings if prompts else {},
+        "settings": settings,
         "right": {name: share(values) for name, values in right.items()},
         "companion_invented": share(invented),
     }

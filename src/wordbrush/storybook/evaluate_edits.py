@@ -148,7 +148,7 @@ def _measure(kind: str, after: Scene, result: EditResult, judges: Judges) -> dic
     kept = all(reading.words[name][0] == reading.words[name][1] for name in ATTRIBUTES if name != attribute)
     outlined = bool(reading.outline.any(axis=(1, 2)).all())
     right = reading.words[attribute][1] == described(after)[attribute]
-    measures = {"success": right, "kept": kept, "outlined": outlined}
+    measures: dict[str, float] = {"success": right, "kept": kept, "outlined": outlined}
     if not outlined:
         return measures
     if attribute == "subject":
@@ -164,7 +164,7 @@ def _outside(result: EditResult, reading: Reading) -> dict[str, float]:
     outside = ~reading.outline.any(axis=0).repeat(4, axis=0).repeat(4, axis=1)
     source, target = (np.asarray(image.convert("RGB")) for image in (result.source, result.images[0]))
     squared = np.square(source.astype(float) - target)[outside].mean()
-    _, similarity = structural_similarity(source, target, channel_axis=-1, full=True)
+    similarity = structural_similarity(source, target, channel_axis=-1, full=True)[1]
     return {
         "psnr": float(10 * np.log10(255.0**2 / max(squared, 255.0**2 * 1e-6))),
         "ssim": float(similarity[outside].mean()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ MEAN, STD = 0.5, 0.5
 """Pixel statistics the shipped image processor uses: pixels in [-1, 1]."""
 
 
-def build(vocab_size: int) -> torch.nn.Module:
+def build(vocab_size: int) -> Any:
     """Return the untrained model: a 16-pixel-patch vision transformer and a three-layer text transformer."""
     from transformers import CLIPConfig, CLIPModel
 

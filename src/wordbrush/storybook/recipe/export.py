@@ -57,7 +57,8 @@ def export(out: Path, destination: Path | None = None) -> list[str]:
 
 
 def _text_to_image(out: Path, fresh: Path) -> None:
-    from diffusers import DDIMScheduler, StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     size = json.loads((out / "text_to_image" / "settings.json").read_text(encoding="utf-8"))["size"]
     tokenizer = vocabulary.load(out / "tokenizer")
@@ -66,16 +67,16 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     model = text_to_image.averaged_model(run, size, CPU)
     vae = autoencoder.load_averaged(out / "autoencoder", CPU)
     vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
-    pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=model.text,
-        tokenizer=tokenizer,
-        unet=model.unet,
-        scheduler=DDIMScheduler(**text_to_image.SCHEDULER),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    parts: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": model.text,
+        "tokenizer": tokenizer,
+        "unet": model.unet,
+        "scheduler": DDIMScheduler(**text_to_image.SCHEDULER),
+        "safety_checker": None,
+        "feature_extractor": None,
+    }
+    pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(fresh, safe_serialization=True)
     _prefix_text_keys(fresh / "text_encoder" / "model.safetensors")

@@ -191,10 +191,8 @@ class Run:
     @torch.no_grad()
     def _update_average(self) -> None:
         keep = self.schedule.ema_keep(self.seen)
-        parameters = dict(self.module.named_parameters())
-        torch._foreach_lerp_(
-            list(self.average.values()), [parameters[name] for name in self.average], 1.0 - keep
-        )
+        for name, parameter in self.module.named_parameters():
+            self.average[name].lerp_(parameter, 1.0 - keep)
 
     def _log(self, recent: list[dict[str, float]], elapsed: float) -> None:
         means = {key: float(np.mean([entry[key] for entry in recent])) for key in recent[0]}

@@ -186,7 +186,7 @@ def sample_latents(
     """Plain DDIM with classifier-free guidance, for previews: (n, 32) ids and (n, 8, 16, 16) noise to latents."""
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    scheduler = DDIMScheduler(**SCHEDULER)
+    scheduler: Any = DDIMScheduler(**SCHEDULER)
     scheduler.set_timesteps(steps, device=noise.device)
     both, latents = torch.cat([empty, tokens]), noise
     for t in scheduler.timesteps:
