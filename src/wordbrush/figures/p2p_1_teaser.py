@@ -30,7 +30,7 @@ EXAMPLES = (
     Example("a cat on a beach at sunset", 3, target="a dog on a beach at sunset"),
     Example("a house by a lake", 2, target="a house by a lake with a balloon"),
     Example("a robot in a forest in the fog", 4, word="fog", strength=2.0),
-    Example("a car in a city at night", 5, target="a red car in a city at night"),
+    Example("a car in a city at night", 5, target="a blue car in a city at night"),
     Example("a sailboat by a lake at sunset", 6, target="a watercolor of a sailboat by a lake at sunset"),
 )
 
