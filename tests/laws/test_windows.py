@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import pipelines
 import wordbrush as wb
+from wordbrush import Replace, Reweight
 from wordbrush.edits.prompt import read_prompt
 from wordbrush.edits.window import Clock, Rounding, Schedule, Window
+from wordbrush.errors import InvalidInput
 
 HUNDREDTHS = st.integers(0, 100)
 
@@ -65,3 +67,18 @@ def test_schedule_of_words():
 def test_windows_that_make_no_sense(until: Any):
     with pytest.raises(wb.InvalidInput, match="window of steps"):
         wb.Replace(until=until)
+
+
+def test_an_edit_keeps_what_it_was_given():
+    windows, strengths = {"dog": 0.4, "default_": 0.8}, {"dog": 2.0}
+    replace, reweight = Replace(until=windows), Reweight(strengths, until=windows)
+    windows["dog"], strengths["dog"] = 0.9, 50.0
+    assert replace == Replace(until={"dog": 0.4, "default_": 0.8})
+    assert reweight.strengths == {"dog": 2.0}
+    assert str(replace.schedule) == str(reweight.schedule) == "0 to 0.8, dog: 0 to 0.4"
+
+
+@pytest.mark.parametrize("pair", [(0.8, 0.2), (-0.1, 0.5), (0.0, 1.5), (0.0, "1")])
+def test_a_window_cannot_be_made_backwards_or_outside(pair: tuple):
+    with pytest.raises(InvalidInput, match="a window of steps"):
+        Window(*pair)

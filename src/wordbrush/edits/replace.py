@@ -9,7 +9,7 @@ import numpy as np
 from wordbrush.edits.align import transfer
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike
-from wordbrush.edits.window import Schedule, Until
+from wordbrush.edits.window import Schedule, Until, checked
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Replace:
     until: Until = 0.8
 
     def __post_init__(self) -> None:
-        Schedule.of(self.until)
+        object.__setattr__(self, "until", checked(self.until))
 
     @property
     def schedule(self) -> Schedule:

@@ -11,7 +11,7 @@ import numpy as np
 
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike
-from wordbrush.edits.window import Schedule, Until
+from wordbrush.edits.window import Schedule, Until, checked
 from wordbrush.errors import InvalidInput
 
 
@@ -29,7 +29,7 @@ class Reweight:
     until: Until = 1.0
 
     def __post_init__(self) -> None:
-        Schedule.of(self.until)
+        object.__setattr__(self, "until", checked(self.until))
         if not isinstance(self.strengths, Mapping) or not self.strengths:
             raise InvalidInput(
                 f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}'
@@ -37,6 +37,7 @@ class Reweight:
         for word, strength in self.strengths.items():
             if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
                 raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")
+        object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 
     @property
     def schedule(self) -> Schedule:

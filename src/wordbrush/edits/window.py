@@ -45,6 +45,14 @@ class Window:
     start: float = 0.0
     stop: float = 1.0
 
+    def __post_init__(self) -> None:
+        pair = (self.start, self.stop)
+        numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in pair)
+        if not numbers or not 0.0 <= self.start <= self.stop <= 1.0:
+            raise InvalidInput(
+                f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {pair!r}"
+            )
+
     @classmethod
     def of(cls, value: Fraction | Window) -> Window:
         """Read ``0.8`` (from the beginning until 0.8) or ``(0.2, 0.8)``.
@@ -55,12 +63,11 @@ class Window:
         if isinstance(value, Window):
             return value
         pair = value if isinstance(value, tuple | list) else (0.0, value)
-        numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in pair)
-        if len(pair) != 2 or not numbers or not 0.0 <= pair[0] <= pair[1] <= 1.0:
+        if len(pair) != 2:
             raise InvalidInput(
-                f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {value!r}"
+                f"a window of steps is a fraction such as 0.8 or a pair (start, stop), not {value!r}"
             )
-        return cls(float(pair[0]), float(pair[1]))
+        return cls(*pair)
 
     def steps(self, clock: Clock, rounding: Rounding = Rounding.EXACT) -> range:
         """Return the steps (network evaluations, counted from 0) inside the window."""
@@ -115,3 +122,9 @@ class Schedule:
     def __str__(self) -> str:
         words = "".join(f", {word}: {window}" for word, window in self.words)
         return f"{self.default}{words}"
+
+
+def checked(until: Until) -> Until:
+    """Return ``until`` if it can be read, a mapping as a copy of its own: the caller's may change later."""
+    Schedule.of(until)
+    return dict(until) if isinstance(until, Mapping) else until
