@@ -116,7 +116,7 @@ class Model:
 def load(
     name: str | Path,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     config: str | Path | None = None,
 ) -> Model:
@@ -125,17 +125,16 @@ def load(
     Args:
         name: ``"storybook"``; a diffusers directory; a single ``.safetensors`` file; or the id of a model on the
             Hugging Face hub, the only case in which anything is downloaded.
-        dtype: float32 unless given.
+        dtype: float32 unless given; a torch dtype or its name.
         device: a GPU if there is one unless given.
         config: for a single file, the diffusers directory or hub id of a model of the same family, which has the
             tokenizer and the layout that such files lack.
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
-        InvalidInput: there is no such device.
+        InvalidInput: there is no such dtype or device.
     """
-    dtype = dtype or torch.float32
-    device = _device(device)
+    dtype, device = _dtype(dtype), _device(device)
     path = EMBEDDED.get(str(name), Path(name))
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
@@ -149,6 +148,13 @@ def load(
     model = Model(str(name), **parts, defaults=defaults)
     _check(model)
     return model
+
+
+def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InvalidInput(f"{dtype!r} is no dtype to compute in: use float32, float16, bfloat16 or float64")
+    return found
 
 
 def _device(device: torch.device | str | None) -> torch.device:

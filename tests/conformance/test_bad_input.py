@@ -38,6 +38,7 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": None}, wb.InvalidInput, "exactly once"),
     ({"latents": NOISE}, wb.InvalidInput, "exactly once"),
     ({"seed": -1}, wb.InvalidInput, "whole number of at least 0"),
+    ({"seed": 2**64}, wb.InvalidInput, "below 2⁶³"),
     ({"seed": 1.5}, wb.InvalidInput, "whole number of at least 0"),
     ({"seed": None, "latents": NOISE[0]}, wb.InvalidInput, r"shape \(1, 4, 16, 16\), not \(4, 8, 8\)"),
     (
@@ -78,7 +79,7 @@ def _never(step: int, steps: int) -> None:
 
 
 def test_every_bad_edit_is_tried():
-    assert len(EDITS) == 38
+    assert len(EDITS) == 39
 
 
 @pytest.mark.parametrize(

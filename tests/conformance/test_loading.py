@@ -17,18 +17,26 @@ from original_format import write_single_file
 from wordbrush import models
 
 
+def save(kind: str, place: Path) -> Path:
+    """Write a tiny pipeline as a diffusers directory."""
+    model: Any = pipelines.model(kind, torch.float32)
+    names = {"ldm": {"vae": "vqvae", "text_encoder": "bert"}}.get(kind, {})
+    index: dict[str, Any] = {
+        "_class_name": "LDMTextToImagePipeline" if kind == "ldm" else "StableDiffusionPipeline"
+    }
+    for part in models.PARTS:
+        value, name = getattr(model, part), names.get(part, part)
+        value.save_pretrained(place / name)
+        index[name] = [type(value).__module__.split(".")[0], type(value).__name__]
+    if kind == "ldm":
+        index["bert"][0] = "latent_diffusion"
+    (place / "model_index.json").write_text(json.dumps(index))
+    return place
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny pipeline as a diffusers directory."""
-    place = tmp_path_factory.mktemp("models") / "tiny"
-    model = pipelines.model("sd1", torch.float32)
-    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    for name in names:
-        getattr(model, name).save_pretrained(place / name)
-    library = {"unet": "diffusers", "vae": "diffusers", "scheduler": "diffusers"}
-    index = {name: [library.get(name, "transformers"), type(getattr(model, name)).__name__] for name in names}
-    (place / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline", **index}))
-    return place
+    return save("sd1", tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture
@@ -49,9 +57,15 @@ def test_directory(folder: Path):
     assert not any(parameter.requires_grad for parameter in model.unet.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_dtype(folder: Path, dtype: torch.dtype):
-    model = wb.load(folder, dtype=dtype, device="cpu")
+def test_latent_diffusion_directory(tmp_path: Path):
+    model = wb.load(save("ldm", tmp_path / "ldm"), device="cpu")
+    assert torch.equal(made(model), made(pipelines.model("ldm", torch.float32)))
+
+
+@pytest.mark.parametrize("name", ["float64", "bfloat16"])
+def test_dtype(folder: Path, name: str):
+    dtype = getattr(torch, name)
+    model = wb.load(folder, dtype=name, device="cpu")
     assert {p.dtype for part in (model.unet, model.vae, model.text_encoder) for p in part.parameters()} == {
         dtype
     }
@@ -147,6 +161,12 @@ def test_hub_without_network(monkeypatch: pytest.MonkeyPatch):
         wb.ModelError, match=r"'nobody/nothing' is not a local directory .*OfflineModeIsEnabled"
     ):
         wb.load("nobody/nothing")
+
+
+@pytest.mark.parametrize("dtype", ["float33", "int8", torch.int8, 3])
+def test_unknown_dtype(folder: Path, dtype: Any):
+    with pytest.raises(wb.InvalidInput, match="no dtype to compute in"):
+        wb.load(folder, dtype=dtype)
 
 
 def test_unknown_device(folder: Path):

@@ -93,6 +93,7 @@ class LocalBlend:
         return source + mask[:, None].to(latents) * (latents - source)
 
     def _collect(self, site: Site, maps: Tensor) -> None:
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
         self._sum = maps if self._sum is None else self._sum + maps
 
 

@@ -1,0 +1,61 @@
+"""What only a trained model can show: edits keep the layout and do what their words say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import wordbrush as wb
+from wordbrush.models import EMBEDDED
+
+SOURCE = "a cat on a beach at sunset"
+SEEDS = (1, 2, 3)
+STEPS = 12
+
+pytestmark = pytest.mark.skipif(
+    not EMBEDDED["storybook"].exists(), reason="the storybook weights are not part of this checkout"
+)
+
+
+@pytest.fixture(scope="module")
+def model() -> wb.Model:
+    return wb.load("storybook", device="cpu")
+
+
+def moved(latents: Tensor) -> float:
+    return float((latents[1] - latents[0]).square().mean().sqrt())
+
+
+@pytest.mark.parametrize("target", ["a dog on a beach at sunset", "a cat on a beach at night"])
+def test_edits_keep_more_than_the_same_noise_does(model: wb.Model, target: str):
+    for seed in SEEDS:
+        edited = wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS).latents
+        same_noise = wb.generate(model, [SOURCE, target], seed=seed, steps=STEPS).latents
+        assert torch.equal(edited[0], same_noise[0])
+        assert 0.1 * moved(same_noise) < moved(edited) < moved(same_noise)
+
+
+def test_a_blend_changes_less(model: wb.Model):
+    target = "a dog on a beach at sunset"
+    for seed in SEEDS:
+        free = wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS).latents
+        held = wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS, blend=wb.Blend("cat", "dog")).latents
+        assert 0 < moved(held) < moved(free)
+
+
+def test_a_fader_moves_the_picture_further_the_more_it_is_turned(model: wb.Model):
+    source = "a house in a forest in the snow"
+    edits = [[wb.Reweight({"snow": strength})] for strength in (0.5, 0.0, -1.0)]
+    for seed in SEEDS:
+        latents = wb.edit(model, source, to=[source] * 3, edits=edits, seed=seed, steps=STEPS).latents
+        distances = [moved(latents[[0, row]]) for row in (1, 2, 3)]
+        assert distances == sorted(distances)
+        assert distances[0] > 0
+
+
+def test_words_attend_to_different_places(model: wb.Model):
+    maps = wb.generate(model, "a cat on a beach at sunset", seed=1, steps=STEPS).maps
+    cat, sunset = maps["cat"].ravel(), maps["sunset"].ravel()
+    assert np.corrcoef(cat, sunset)[0, 1] < 0.9
