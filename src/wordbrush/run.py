@@ -183,7 +183,7 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
     shape = (model.backbone.latent_channels, height, width)
     if latents is None:
         for seed in seeds:
-            if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= seed < 2**63:
+            if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
                 raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
         noise = start_noise([int(seed) for seed in seeds], shape)  # pyright: ignore[reportArgumentType]
         return noise.to(device=model.device, dtype=model.dtype)
