@@ -124,11 +124,20 @@ class AttentionCall:
     def attending_as(self, rows: Tensor, value: Tensor) -> AttentionCall:
         """Return a call over ``value`` in which row i attends as row ``rows[i]`` does here."""
         return AttentionCall(
-            self.query.index_select(0, rows),
-            self.key.index_select(0, rows),
+            _take(self.query, rows),
+            _take(self.key, rows),
             value,
             self._masks(lambda mask: mask.index_select(0, rows)),
             self.options,
+        )
+
+    def attending_as_row(self, row: int, value: Tensor) -> AttentionCall:
+        """Return a call over ``value``, all rows of which attend as one row does here."""
+        shape = (len(value), -1, -1, -1)
+        only = slice(row, row + 1)
+        mask = self._masks(lambda mask: mask[only].expand(shape))
+        return AttentionCall(
+            self.query[only].expand(shape), self.key[only].expand(shape), value, mask, self.options
         )
 
     def on(self, rows: slice, value: Tensor) -> AttentionCall:
@@ -140,6 +149,17 @@ class AttentionCall:
         """Select rows of the mask, unless all rows share one."""
         per_row = self.mask is not None and self.mask.ndim == 4 and self.mask.shape[0] > 1
         return select(self.mask) if per_row and self.mask is not None else self.mask
+
+
+def _take(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Return rows of a (rows, heads, positions, channels) tensor without changing how it lies in memory.
+
+    Queries are mostly views of (rows, positions, heads, channels), and what attention returns lies as they do.
+    """
+    inner = tensor.transpose(1, 2)
+    if inner.is_contiguous():
+        return inner.index_select(0, rows).transpose(1, 2)
+    return tensor.index_select(0, rows)
 
 
 def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> int:

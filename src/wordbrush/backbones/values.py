@@ -20,33 +20,33 @@ from wordbrush.edits.mix import TokenMix
 
 @dataclass(frozen=True, eq=False)
 class RowMatrices:
-    """A matrix over tokens for some rows: ``rows`` (n,), ``matrices`` (n, 1, tokens, tokens)."""
+    """A matrix over tokens for some rows of the batch: ``rows`` selects n of them, (n, 1, tokens, tokens)."""
 
-    rows: Tensor
+    rows: slice | Tensor
     matrices: Tensor
 
     def of(self, value: Tensor) -> Tensor:
         """Return the transformed values of these rows, (n, heads, tokens, channels)."""
-        return self.matrices @ value.index_select(0, self.rows)
+        return self.matrices @ value[self.rows]
 
 
 @dataclass(frozen=True, eq=False)
 class ValueMix:
-    """What one step does at every cross-attention site, as tensors on the device.
+    """What one step does at every site of a kind, as tensors on the device.
 
     Args:
         lenders: (rows,) the row each row attends as; None if every row attends as itself.
         scale: (rows, 1, tokens, 1) factors of the values, or None.
         moved: rows of the batch call whose values are transformed, or None.
-        second: rows that attend as the source in a second call, added to the first, and its values; or None.
-        source: (rows of ``second``,) the source's row, repeated.
+        second: rows that attend as the source too, in a call whose result is added; or None.
+        source: the row of the source.
     """
 
     lenders: Tensor | None = None
     scale: Tensor | None = None
     moved: RowMatrices | None = None
     second: RowMatrices | None = None
-    source: Tensor | None = None
+    source: int = 0
 
     @classmethod
     def injecting(cls, layout: Layout, device: torch.device) -> ValueMix:
@@ -58,33 +58,31 @@ class ValueMix:
         cls, mixes: Sequence[TokenMix], layout: Layout, *, device: torch.device, dtype: torch.dtype
     ) -> ValueMix:
         """Prepare one step's mixes, one per target."""
-        borrowed = [bool(mix.from_source.any()) for mix in mixes]
-        owned = [bool(mix.own.any()) for mix in mixes]
-        rows = list(layout.targets)
-        lending = [row for row, b, o in zip(rows, borrowed, owned, strict=True) if b and not o]
-        twofold = [row for row, b, o in zip(rows, borrowed, owned, strict=True) if b and o]
-        by_row = dict(zip(rows, mixes, strict=True))
-        eye = np.eye(len(mixes[0].own))
-        moving = [row for row in lending if not np.array_equal(by_row[row].from_source, eye)]
+        by_row = dict(zip(layout.targets, mixes, strict=True))
+        borrowing = [row for row, mix in by_row.items() if mix.from_source.any()]
+        lending = [row for row in borrowing if not by_row[row].own.any()]
+        twofold = [row for row in borrowing if by_row[row].own.any()]
+        identity = np.eye(len(mixes[0].own))
+        moving = [row for row in lending if not np.array_equal(by_row[row].from_source, identity)]
 
-        def matrices(of_rows: list[int]) -> RowMatrices | None:
-            if not of_rows:
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, device=device, dtype=dtype)
+
+        def matrices(rows: list[int]) -> RowMatrices | None:
+            if not rows:
                 return None
-            stack = np.stack([by_row[row].from_source for row in of_rows])[:, None]
-            return RowMatrices(
-                torch.tensor(of_rows, device=device), torch.tensor(stack, device=device, dtype=dtype)
-            )
+            stack = np.stack([by_row[row].from_source for row in rows])[:, None]
+            return RowMatrices(_selector(rows, device), tensor(stack))
 
-        scale = np.ones((layout.rows, len(mixes[0].own)))
-        for row in set(rows) - set(lending):
-            scale[row] = by_row[row].own
-        scales = torch.tensor(scale[:, None, :, None], device=device, dtype=dtype)
+        scale = np.ones((layout.rows, 1, len(identity), 1))
+        for row in by_row.keys() - set(lending):
+            scale[row, 0, :, 0] = by_row[row].own
         return cls(
             lenders=_lenders(layout, lending).to(device) if lending else None,
-            scale=None if (scale == 1).all() else scales,
+            scale=None if (scale == 1).all() else tensor(scale),
             moved=matrices(moving),
             second=matrices(twofold),
-            source=torch.full((len(twofold),), layout.source, device=device) if twofold else None,
+            source=layout.source,
         )
 
     @property
@@ -98,16 +96,24 @@ class ValueMix:
         if self.scale is not None:
             value = value * self.scale
         if self.moved is not None:
-            value = value.index_copy(0, self.moved.rows, self.moved.of(call.value))
+            value = value.clone()
+            value[self.moved.rows] = self.moved.of(call.value)
         first = call.attending_as(self.lenders, value) if self.lenders is not None else call.with_value(value)
-        if self.second is None or self.source is None:
-            return first()
-        return first().index_add(
-            0, self.second.rows, call.attending_as(self.source, self.second.of(call.value))()
-        )
+        out = first()
+        if self.second is not None:
+            out = out.clone() if out.requires_grad else out
+            out[self.second.rows] += call.attending_as_row(self.source, self.second.of(call.value))()
+        return out
 
 
 def _lenders(layout: Layout, borrowing: Sequence[int]) -> Tensor:
     rows = torch.arange(layout.rows)
     rows[list(borrowing)] = layout.source
     return rows
+
+
+def _selector(rows: list[int], device: torch.device) -> slice | Tensor:
+    """Return what selects ``rows``, as a slice (a view, no copy) where they follow each other."""
+    if rows == list(range(rows[0], rows[-1] + 1)):
+        return slice(rows[0], rows[-1] + 1)
+    return torch.tensor(rows, device=device)

@@ -53,9 +53,8 @@ def _render_shard(root: Path, split: str, shard: int) -> None:
     images = np.stack([render(scene, seed) for scene, seed in items])
     records = "".join(json.dumps({**asdict(scene), "seed": seed}) + "\n" for scene, seed in items)
     write_files({root / split / f"{shard:05d}.jsonl": records.encode()})
-    if split == "judge":
-        masks = np.stack([mask(scene, seed, "subject") for scene, seed in items])
-        write_array(root / split / f"{shard:05d}.mask", np.packbits(masks, axis=2))
+    masks = np.stack([mask(scene, seed, "subject") for scene, seed in items])
+    write_array(root / split / f"{shard:05d}.mask", np.packbits(masks, axis=2))
     write_array(root / split / f"{shard:05d}.npy", images)
 
 
@@ -78,7 +77,7 @@ class Renders(Sequence[tuple[np.ndarray, Scene]]):
                 f"no rendered pictures under {root / split}: run `wordbrush storybook train --stage renders` first"
             )
         self._shards = [np.load(path, mmap_mode="r") for path in paths]
-        self._masks = [np.load(path.with_suffix(".mask")) for path in paths] if split == "judge" else []
+        self._masks = [np.load(path.with_suffix(".mask"), mmap_mode="r") for path in paths]
         self.scenes: list[Scene] = []
         self.seeds: list[int] = []
         for path in paths:
@@ -98,6 +97,6 @@ class Renders(Sequence[tuple[np.ndarray, Scene]]):
         return np.stack([self._shards[int(i) // SHARD][int(i) % SHARD] for i in indices])
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return subject silhouettes as bool (n, 128, 128); only the ``judge`` split keeps them."""
+        """Return subject silhouettes as bool (n, 128, 128)."""
         packed = np.stack([self._masks[int(i) // SHARD][int(i) % SHARD] for i in indices])
         return np.unpackbits(packed, axis=2).astype(bool)
