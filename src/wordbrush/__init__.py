@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from wordbrush.guidance import ClassifierFree, Unguided
     from wordbrush.models import Model, load
-    from wordbrush.prompt_to_prompt import edit, generate
+    from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation
 
 _HOMES = {
@@ -66,6 +66,7 @@ _HOMES = {
     "edit": "prompt_to_prompt",
     "generate": "prompt_to_prompt",
     "load": "models",
+    "plan": "prompt_to_prompt",
 }
 _MODULES = {"parity": "parity", "published": "edits.published"}
 
@@ -96,6 +97,7 @@ __all__ = [
     "generate",
     "load",
     "parity",
+    "plan",
     "published",
 ]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from wordbrush.edits.blend import BlendRule
-from wordbrush.edits.plan import Edits, Recipe, make_plan
+from wordbrush.edits.plan import EditPlan, Edits, Recipe, make_plan
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Fraction
 from wordbrush.errors import InvalidInput
@@ -27,7 +27,7 @@ def generate(
     model: Model,
     prompts: str | Sequence[str],
     *,
-    seed: int | Sequence[int],
+    seed: int | Sequence[int] | None = None,
     negative: str = "",
     steps: int | None = None,
     guidance: float | Guidance | None = None,
@@ -41,13 +41,13 @@ def generate(
 
     Args:
         prompts: one or several.
-        seed: one seed gives every prompt the same noise; a list gives one to each.
+        seed: of the noise; one seed gives every prompt the same, a list gives one to each.
         negative: the prompt to be guided away from.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
         scheduler: a name from ``wordbrush.sampling.SCHEDULERS`` or a diffusers scheduler without randomness.
         size: pixels, one number or (height, width); None for the size the model was trained for.
-        latents: (1 or prompts, C, h, w) unit noise to start from instead of the seed's.
+        latents: (1 or prompts, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
 
@@ -57,6 +57,8 @@ def generate(
     read = [model.backbone.read(text) for text in _listed(prompts)]
     if not all(prompt.text.strip() for prompt in read) or not read:
         raise InvalidInput("an empty prompt describes no picture: say what it should show")
+    if (seed is None) == (latents is None):
+        raise InvalidInput("give the noise to start from exactly once: seed= or latents=")
     seeds = list(seed) if isinstance(seed, Sequence | range) else [seed] * len(read)
     if len(seeds) != len(read):
         raise InvalidInput(f"there are {len(seeds)} seeds for {len(read)} prompts: give one, or one for each")
@@ -123,41 +125,66 @@ def edit(
         InvalidInput: a prompt, size, number, scheduler or tensor that cannot be used as given.
         EditNotApplied: the edit did not reach every attention layer it was meant for.
     """
-    if isinstance(edits, Recipe) and (self_attention is not None or blend is not None):
-        raise InvalidInput(
-            "a recipe brings its own self_attention and blend: give either the recipe or these"
-        )
     start = source if isinstance(source, Start) else None
     if sum(given is not None for given in (start, seed, latents)) != 1:
         raise InvalidInput(
             "give the noise to start from exactly once: seed=, latents= or an inverted picture"
         )
-    read = model.backbone.read
-    plan = make_plan(
-        read(source if isinstance(source, str) else source.prompt),
-        [read(target) for target in _listed(to)],
-        edits=edits,
-        self_attention=model.defaults.self_attention if self_attention is None else self_attention,
-        blend=blend,
-    )
+    if start and start.negative is not None and negative:
+        raise InvalidInput(
+            "an inverted picture brings the negative side it was fitted with: leave negative out"
+        )
+    made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend)
     run = make_run(
         model,
-        (plan.source, *plan.targets),
-        negative=(start and start.negative) or negative,
+        (made.source, *made.targets),
+        negative=start.negative if start and start.negative is not None else negative,
         noise=make_noise(model, [seed], size, start.latents if start else latents),
         guidance=start.guidance if start and guidance is None else guidance,
         scheduler=start.scheduler if start and scheduler is None else scheduler,
         steps=start.steps if start and steps is None else steps,
-        plan=plan,
+        plan=made,
     )
     final, history = run(record=maps, progress=progress)
     return EditResult(
         final,
         run.prompts,
-        plan=plan,
+        plan=made,
         settings={**run.settings, "seed": seed},
         model=model,
         read_maps=(lambda: history) if history else run.history,
+    )
+
+
+def plan(
+    model: Model,
+    source: str | Start,
+    *,
+    to: str | Sequence[str],
+    edits: Edits | Recipe | None = None,
+    self_attention: Fraction | SelfAttention | None = None,
+    blend: BlendRule | None = None,
+) -> EditPlan:
+    """Return the plan that ``edit`` would carry out, without computing anything: ``print(plan(…).describe())``.
+
+    The arguments are those of ``edit``.
+
+    Raises:
+        UnknownWord: a word named by an edit is not in its target; the message names the tokens.
+        AmbiguousWord: it is there more than once.
+        InvalidInput: a prompt, edit or number that cannot be used as given.
+    """
+    if not isinstance(source, str | Start):
+        raise InvalidInput(f"the source is a prompt or an inverted picture, not {source!r}")
+    if isinstance(edits, Recipe) and self_attention is not None:
+        raise InvalidInput("a recipe brings its own self_attention: give either the recipe or this")
+    read = model.backbone.read
+    return make_plan(
+        read(source if isinstance(source, str) else source.prompt),
+        [read(target) for target in _listed(to)],
+        edits=edits,
+        self_attention=model.defaults.self_attention if self_attention is None else self_attention,
+        blend=blend,
     )
 
 

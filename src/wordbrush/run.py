@@ -17,7 +17,7 @@ from wordbrush.backbones.maps import LocalBlend, MapHistory
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.guidance import ClassifierFree, Guidance
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, make_scheduler, sample, start_noise
@@ -83,6 +83,11 @@ class Run:
                 control=control,
                 after_step=after_step,
                 progress=progress,
+            )
+        if not torch.isfinite(latents).all():
+            raise ModelError(
+                f"the model made NaN or infinite values in {self.settings['dtype']}: load it with dtype='float32'"
+                + (", or 'bfloat16'" if self.noise.dtype == torch.float16 else "")
             )
         return latents, history
 
@@ -153,7 +158,7 @@ def make_run(
     """Fill in the model's defaults and check the numbers.
 
     Raises:
-        InvalidInput: the number of steps, the guidance or the scheduler cannot be used.
+        InvalidInput: the number of steps, the guidance, the scheduler or the negative prompt cannot be used.
     """
     steps = model.defaults.steps if steps is None else steps
     if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
@@ -163,14 +168,35 @@ def make_run(
         guidance = ClassifierFree(guidance)
     if not hasattr(guidance, "combine"):
         raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guidance!r}")
+    if "cond" not in getattr(guidance, "branches", ()):
+        raise InvalidInput(f"{guidance!r} has no branch 'cond', the one whose attention is edited")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
-    trained = make_scheduler(scheduler, model.scheduler).config.num_train_timesteps
+    sampler = make_scheduler(scheduler, model.scheduler)
+    trained = sampler.config.num_train_timesteps
     if steps > trained:
         raise InvalidInput(
             f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
         )
+    sampler.set_timesteps(int(steps))
+    _check_negative(negative, guidance, len(sampler.timesteps))
     batch = noise.expand(len(prompts), -1, -1, -1)
     return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), plan)
+
+
+def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:
+    if "uncond" not in guidance.branches and not (isinstance(negative, str) and not negative):
+        raise InvalidInput(
+            f"{type(guidance).__name__} guidance asks no unconditional branch: leave negative out"
+        )
+    if isinstance(negative, str):
+        return
+    if not isinstance(negative, Sequence) or not all(isinstance(one, Tensor) for one in negative):
+        raise InvalidInput(f"negative is one prompt, the text to be guided away from, not {negative!r}")
+    if len(negative) != evaluations:
+        raise InvalidInput(
+            f"the picture was inverted in {len(negative)} steps and the run would have {evaluations}: "
+            "leave steps and scheduler out, or invert it again"
+        )
 
 
 def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents: Tensor | None) -> Tensor:
@@ -187,14 +213,14 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
                 raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
         noise = start_noise([int(seed) for seed in seeds], shape)  # pyright: ignore[reportArgumentType]
         return noise.to(device=model.device, dtype=model.dtype)
-    if not isinstance(latents, Tensor) or latents.shape not in ((1, *shape), (len(seeds), *shape)):
-        expected = f"(1, {', '.join(map(str, shape))})"
+    if not isinstance(latents, Tensor) or tuple(latents.shape) not in ((1, *shape), (len(seeds), *shape)):
+        expected = " or ".join(f"({n}, {', '.join(map(str, shape))})" for n in dict.fromkeys((1, len(seeds))))
         raise InvalidInput(
             f"latents must be a tensor of shape {expected}, not {tuple(getattr(latents, 'shape', ()))}"
         )
     if not torch.isfinite(latents).all():
         raise InvalidInput("the latents contain NaN or infinite values")
-    return latents.to(device=model.device, dtype=model.dtype)
+    return latents.to(device=model.device, dtype=model.dtype, copy=True)
 
 
 def _latent_size(model: Model, size: Size | None, latents: Tensor | None) -> tuple[int, int]:
@@ -202,9 +228,10 @@ def _latent_size(model: Model, size: Size | None, latents: Tensor | None) -> tup
     if size is None and isinstance(latents, Tensor) and latents.ndim == 4:
         return latents.shape[2], latents.shape[3]
     size = model.image_size if size is None else size
-    height, width = (size, size) if isinstance(size, int) else size
-    if any(isinstance(side, bool) or not isinstance(side, Integral) or side < 1 for side in (height, width)):
+    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
+    if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sides):
         raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
+    height, width = map(int, sides)
     if height % model.factor or width % model.factor:
         near = [max(1, round(side / model.factor)) * model.factor for side in (height, width)]
         raise InvalidInput(

@@ -9,10 +9,19 @@ import torch
 
 import pipelines
 import wordbrush as wb
+from wordbrush.inversion.null_text import invert_null_text
+from wordbrush.inversion.start import Start
 
 SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
 NOISE = torch.zeros(1, 4, 8, 8)
 LONG = "cat " * 30
+
+INVERTED = Start(SOURCE, NOISE, 2, 7.5, "ddim", [torch.zeros(1, 24, 32)] * 2)
+
+
+class NoCondition(wb.Unguided):
+    branches = ("image",)
+
 
 EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"source": ""}, wb.InvalidInput, "empty prompt"),
@@ -62,6 +71,21 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"scheduler": "DDPMScheduler"}, wb.InvalidInput, "use one of ddim"),
     ({"scheduler": 3}, wb.InvalidInput, "the scheduler int cannot be used"),
+    ({"source": 3}, wb.InvalidInput, "the source is a prompt or an inverted picture"),
+    ({"source": "a \ud83d cat"}, wb.InvalidInput, "surrogate"),
+    ({"edits": wb.Replace}, wb.InvalidInput, "an edit is Replace"),
+    ({"edits": "replace"}, wb.InvalidInput, "an edit is Replace.* not 'replace'"),
+    ({"edits": wb.Replace(until=(0.1, 0.2))}, wb.InvalidInput, "holds none of the 2 steps"),
+    ({"blend": "cat"}, wb.InvalidInput, "blend is Blend"),
+    ({"size": 16.0}, wb.InvalidInput, "whole numbers of pixels"),
+    ({"size": (16, 16, 3)}, wb.InvalidInput, "whole numbers of pixels"),
+    ({"negative": None}, wb.InvalidInput, "negative is one prompt"),
+    ({"negative": ["dark", "blurred"]}, wb.InvalidInput, "negative is one prompt"),
+    ({"negative": "dark", "guidance": wb.Unguided()}, wb.InvalidInput, "leave negative out"),
+    ({"guidance": NoCondition()}, wb.InvalidInput, "has no branch 'cond'"),
+    ({"source": INVERTED, "seed": None, "negative": "dark"}, wb.InvalidInput, "leave negative out"),
+    ({"source": INVERTED, "seed": None, "steps": 3}, wb.InvalidInput, "inverted in 2 steps and the run .* 3"),
+    ({"source": INVERTED}, wb.InvalidInput, "exactly once"),
 ]
 
 
@@ -79,7 +103,7 @@ def _never(step: int, steps: int) -> None:
 
 
 def test_every_bad_edit_is_tried():
-    assert len(EDITS) == 39
+    assert len(EDITS) == 54
 
 
 @pytest.mark.parametrize(
@@ -89,6 +113,8 @@ def test_every_bad_edit_is_tried():
         (["a cat", " "], {}, "empty prompt"),
         ([], {}, "empty prompt"),
         (["a cat", "a dog"], {"seed": [1, 2, 3]}, "3 seeds for 2 prompts"),
+        ("a cat", {"seed": None}, "exactly once"),
+        ("a cat", {"latents": NOISE}, "exactly once"),
     ],
 )
 def test_generate(prompts: Any, settings: dict[str, Any], message: str):
@@ -103,6 +129,8 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.Reweight({"cat": float("inf")}), "finite number"),
         (lambda: wb.Reweight({"cat": True}), "finite number"),
         (lambda: wb.Blend("cat", "dog", threshold=1.0), r"\[0, 1\)"),
+        (lambda: wb.Blend("cat", "dog", threshold="0.3"), r"\[0, 1\)"),  # pyright: ignore[reportArgumentType]
+        (lambda: wb.SelfAttention(max_pixels="1"), "whole number"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.Blend("cat", "dog", start=1.5), "window of steps"),
         (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),
         (lambda: wb.ClassifierFree(True), "finite number"),
@@ -123,3 +151,42 @@ def test_schedulers_that_draw_noise_are_refused():
     ):
         with pytest.raises(wb.InvalidInput, match=message):
             wb.edit(model, SOURCE, to=TARGET, seed=1, scheduler=scheduler)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": NOISE[0]}, r"shape \(1, 4, h, w\), not \(4, 8, 8\)"),
+        ({"latents": NOISE + float("inf")}, "NaN or infinite"),
+        ({"prompt": ""}, "what the picture shows"),
+        ({"steps": 0}, "whole number from 1 to 100"),
+        ({"steps": 101}, "whole number from 1 to 100"),
+        ({"inner_steps": 0}, "whole number of at least 1"),
+        ({"epsilon": -1.0}, "at least 0"),
+    ],
+)
+def test_null_text_inversion(changes: dict[str, Any], message: str):
+    given: dict[str, Any] = {"latents": NOISE, "prompt": SOURCE, "steps": 2, **changes}
+    with pytest.raises(wb.InvalidInput, match=message):
+        invert_null_text(pipelines.model("sd1", torch.float32), **given, progress=_never)
+
+
+def test_a_plan_is_made_without_computing():
+    model = pipelines.model("sd1", torch.float32)
+    described = wb.plan(model, SOURCE, to=TARGET, self_attention=0.25).describe()
+    assert "swapped for 'cat'" in described
+    assert "steps 0 to 0.25" in described
+
+
+def test_pictures_that_are_not_finite_are_refused():
+    model = pipelines.model("sd1", torch.float32)
+    weight = model.unet.get_parameter("conv_out.bias")
+    kept = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.fill_(float("nan"))
+        with pytest.raises(wb.ModelError, match="NaN or infinite values in float32"):
+            wb.generate(model, SOURCE, seed=1, steps=1)
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)

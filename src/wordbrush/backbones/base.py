@@ -168,7 +168,10 @@ def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> in
     That is 16 × 16 for a 64 × 64 latent (Stable Diffusion 1 at 512 pixels), the published resolution of word maps;
     at other sizes the factor stays and the grid follows the picture.
     """
-    factors = sorted({site.factor for site in sites if site.kind == "cross" and site.place != "mid"})
+    crossing = [site for site in sites if site.kind == "cross"]
+    factors = sorted(
+        {site.factor for site in crossing if site.place != "mid"} or {s.factor for s in crossing}
+    )
     fine = [factor for factor in factors if min(native_latent_size) >= MAP_SIDE * factor]
     return max(fine) if fine else factors[0]
 
@@ -176,4 +179,6 @@ def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> in
 def map_sites(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> tuple[Site, ...]:
     """Return the cross-attention sites at which word maps are read."""
     factor = map_factor(sites, native_latent_size)
-    return tuple(s for s in sites if s.kind == "cross" and s.factor == factor and s.place != "mid")
+    found = [site for site in sites if site.kind == "cross" and site.factor == factor]
+    outer = [site for site in found if site.place != "mid"]
+    return tuple(outer or found)

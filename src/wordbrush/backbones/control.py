@@ -119,10 +119,8 @@ class AttentionControl:
         return self._prepared[key]
 
     def _prepare(self, mixes: Sequence[TokenMix], injecting: bool) -> Iterator[tuple[int, Action]]:
-        parameter = next(self._backbone.network.parameters())
-        device, dtype = parameter.device, parameter.dtype
-        cross = ValueMix.of(mixes, self._layout, device=device, dtype=dtype) if mixes else ValueMix()
-        inject = ValueMix.injecting(self._layout, device) if injecting else ValueMix()
+        cross = ValueMix.of(mixes, self._layout) if mixes else ValueMix()
+        inject = ValueMix.injecting(self._layout) if injecting else ValueMix()
         for site in self._backbone.sites:
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
             mix = cross if site.kind == "cross" else inject if site.index in self._self_sites else ValueMix()
@@ -145,8 +143,15 @@ def _self_attention(
     else:
         sites = [site for site in layers if _pixels(site, latent_size) <= rule.max_pixels]
     if steps and not sites:
+        smallest = min((_pixels(site, latent_size) for site in layers), default=None)
+        have = "there is none" if smallest is None else f"the smallest has {smallest}"
+        limit = (
+            "at map resolution or coarser"
+            if rule.max_pixels is None
+            else f"of at most {rule.max_pixels} pixels"
+        )
         raise EditNotApplied(
-            f"no self-attention layer has at most {rule.max_pixels} pixels, so none can be injected"
+            f"no self-attention layer {limit} can be injected: {have}; use self_attention=0 to do without"
         )
     return frozenset(site.index for site in sites), steps
 

@@ -133,8 +133,8 @@ class MapHistory:
 
     def end_step(self) -> None:
         """File what was read since the last step under a new one."""
-        self._steps.append(torch.stack(self._now).unflatten(2, self.grid))
+        self._steps.append(torch.stack(self._now).float().cpu().unflatten(2, self.grid))
         self._now = []
 
     def _collect(self, site: Site, maps: Tensor) -> None:
-        self._now.append(maps.float().cpu())
+        self._now.append(maps)

@@ -29,6 +29,11 @@ class UNetBackbone:
         self._unet: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
         self.latent_channels: int = self._unet.config.in_channels
         size = self._unet.config.sample_size
+        if size is None:
+            raise ModelError(
+                "the U-Net's configuration has no sample_size, the latent size it was trained for: set it in its "
+                "config.json, for instance to 64 for pictures of 512 pixels"
+            )
         self.native_latent_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
 
     @property

@@ -8,7 +8,7 @@ call of the whole batch, with the source's queries and keys in place of its own 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -29,10 +29,18 @@ class RowMatrices:
         """Return the transformed values of these rows, (n, heads, tokens, channels)."""
         return self.matrices @ value[self.rows]
 
+    def like(self, value: Tensor) -> RowMatrices:
+        """Return the same on the device and in the dtype of ``value``."""
+        rows = self.rows if isinstance(self.rows, slice) else self.rows.to(value.device)
+        return RowMatrices(rows, self.matrices.to(value))
+
 
 @dataclass(frozen=True, eq=False)
 class ValueMix:
-    """What one step does at every site of a kind, as tensors on the device.
+    """What one step does at every site of a kind.
+
+    It follows the values of a call in device and dtype, which autocast, offloading and layerwise casting make differ
+    from those of the weights.
 
     Args:
         lenders: (rows,) the row each row attends as; None if every row attends as itself.
@@ -47,16 +55,17 @@ class ValueMix:
     moved: RowMatrices | None = None
     second: RowMatrices | None = None
     source: int = 0
+    _placed: dict[tuple[torch.device, torch.dtype], ValueMix] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
-    def injecting(cls, layout: Layout, device: torch.device) -> ValueMix:
+    def injecting(cls, layout: Layout) -> ValueMix:
         """Return the mix in which every target attends as the source: self-attention injection."""
-        return cls(lenders=_lenders(layout, layout.targets).to(device))
+        return cls(lenders=_lenders(layout, layout.targets))
 
     @classmethod
-    def of(
-        cls, mixes: Sequence[TokenMix], layout: Layout, *, device: torch.device, dtype: torch.dtype
-    ) -> ValueMix:
+    def of(cls, mixes: Sequence[TokenMix], layout: Layout) -> ValueMix:
         """Prepare one step's mixes, one per target."""
         by_row = dict(zip(layout.targets, mixes, strict=True))
         borrowing = [row for row, mix in by_row.items() if mix.from_source.any()]
@@ -65,21 +74,18 @@ class ValueMix:
         identity = np.eye(len(mixes[0].own))
         moving = [row for row in lending if not np.array_equal(by_row[row].from_source, identity)]
 
-        def tensor(array: np.ndarray) -> Tensor:
-            return torch.tensor(array, device=device, dtype=dtype)
-
         def matrices(rows: list[int]) -> RowMatrices | None:
             if not rows:
                 return None
             stack = np.stack([by_row[row].from_source for row in rows])[:, None]
-            return RowMatrices(_selector(rows, device), tensor(stack))
+            return RowMatrices(_selector(rows), torch.tensor(stack))
 
         scale = np.ones((layout.rows, 1, len(identity), 1))
         for row in by_row.keys() - set(lending):
             scale[row, 0, :, 0] = by_row[row].own
         return cls(
-            lenders=_lenders(layout, lending).to(device) if lending else None,
-            scale=None if (scale == 1).all() else tensor(scale),
+            lenders=_lenders(layout, lending) if lending else None,
+            scale=None if (scale == 1).all() else torch.tensor(scale),
             moved=matrices(moving),
             second=matrices(twofold),
             source=layout.source,
@@ -92,6 +98,21 @@ class ValueMix:
 
     def __call__(self, call: AttentionCall) -> Tensor:
         """Compute the edited attention of the whole batch: (rows, heads, queries, channels)."""
+        place = (call.value.device, call.value.dtype)
+        if place not in self._placed:
+            self._placed[place] = self._like(call.value)
+        return self._placed[place]._compute(call)
+
+    def _like(self, value: Tensor) -> ValueMix:
+        return replace(
+            self,
+            lenders=None if self.lenders is None else self.lenders.to(value.device),
+            scale=None if self.scale is None else self.scale.to(value),
+            moved=self.moved and self.moved.like(value),
+            second=self.second and self.second.like(value),
+        )
+
+    def _compute(self, call: AttentionCall) -> Tensor:
         value = call.value
         if self.scale is not None:
             value = value * self.scale
@@ -112,8 +133,8 @@ def _lenders(layout: Layout, borrowing: Sequence[int]) -> Tensor:
     return rows
 
 
-def _selector(rows: list[int], device: torch.device) -> slice | Tensor:
+def _selector(rows: list[int]) -> slice | Tensor:
     """Return what selects ``rows``, as a slice (a view, no copy) where they follow each other."""
     if rows == list(range(rows[0], rows[-1] + 1)):
         return slice(rows[0], rows[-1] + 1)
-    return torch.tensor(rows, device=device)
+    return torch.tensor(rows)

@@ -100,7 +100,7 @@ def edit(
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
     if plan:
-        show_plan(planned(loaded, source, targets, how), json)
+        show_plan(wb.plan(loaded, source, to=targets, **how), json)
         return
     with progress("Editing") as report:
         result = wb.edit(
@@ -197,16 +197,6 @@ def described(result: wb.EditResult, prompts: list[str]) -> dict[str, Any]:
     """Return how the result was made: prompts, settings, plan and versions."""
     made = with_versions(result.settings, plan=result.plan.describe())
     return {"source": prompts[0], "targets": prompts[1:], **made}
-
-
-def planned(model: wb.Model, source: str, targets: list[str], how: dict[str, Any]) -> wb.EditPlan:
-    """Return the plan that ``wordbrush.edit`` would carry out."""
-    from wordbrush.edits.plan import make_plan
-
-    read = model.backbone.read
-    if how["self_attention"] is None:
-        how = {**how, "self_attention": model.defaults.self_attention}
-    return make_plan(read(source), [read(target) for target in targets], **how)
 
 
 def show_plan(plan: wb.EditPlan, json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol, TypeGuard
 
 import numpy as np
@@ -58,7 +59,7 @@ class Blend:
     Args:
         source: words of the source prompt.
         target: words of the target prompts, each looked up in those that contain it; or one list per target.
-        threshold: in [0, 1], relative to the map's maximum; the region is where the map is above it.
+        threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
         subtract: words, of any of the prompts, whose region must not change even so.
         subtract_threshold: their threshold.
@@ -76,8 +77,8 @@ class Blend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         for threshold in (self.threshold, self.subtract_threshold):
-            if not 0 <= threshold < 1:
-                raise InvalidInput(f"a blend threshold lies in [0, 1), not {threshold!r}")
+            if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
+                raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""

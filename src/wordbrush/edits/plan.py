@@ -141,17 +141,22 @@ def make_plan(
         edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
             list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
             edit of the cross-attention at all.
-        self_attention: ignored when ``edits`` is a ``Recipe``, which brings its own; so is ``blend``.
+        self_attention: ignored when ``edits`` is a ``Recipe``, which brings its own.
 
     Raises:
-        InvalidInput: an empty prompt, or a target equal to the source with nothing else to change.
+        InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
+            no edit or blend.
     """
+    if blend is not None and not hasattr(blend, "indicators"):
+        raise InvalidInput(f"blend is Blend(source=…, target=…) with the words of a region, not {blend!r}")
     for prompt in (source, *targets):
         if not prompt.text.strip():
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
     if isinstance(edits, Recipe):
+        if blend is not None:
+            raise InvalidInput("a recipe brings its own blend: give either the recipe or blend=")
         chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
         return EditPlan(source, tuple(targets), chosen, edits.self_attention, edits.blend)
     per_target = _per_target(edits, len(targets))
@@ -168,10 +173,10 @@ def infer(source: Prompt, target: Prompt) -> Edit:
 def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | None]:
     if edits is None:
         return [None] * targets
-    listed = list(edits) if isinstance(edits, Sequence) else [edits]
-    nested = [tuple(own) for own in listed if isinstance(own, Sequence)]
+    listed = list(edits) if isinstance(edits, Sequence) and not isinstance(edits, str) else [edits]
+    nested = [tuple(own) for own in listed if isinstance(own, list | tuple)]
     if not nested:
-        return [tuple(edit for edit in listed if not isinstance(edit, Sequence))] * targets
+        return [tuple(edit for edit in listed if not isinstance(edit, list | tuple))] * targets  # pyright: ignore[reportReturnType]
     if len(nested) != len(listed) or len(nested) != targets:
         raise InvalidInput(f"edits per target must be {targets} lists of edits, one for each of the targets")
     return list(nested)
@@ -180,7 +185,7 @@ def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | No
 def _completed(source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None) -> tuple[Edit, ...]:
     """Return the edits of one target, with the inferred one where the caller left it to us."""
     for edit in edits or ():
-        if not hasattr(edit, "fold"):
+        if isinstance(edit, type) or not hasattr(edit, "fold"):
             raise InvalidInput(f"an edit is Replace(…), Refine(…) or Reweight(…), not {edit!r}")
     transfers_only = edits is None or (bool(edits) and all(isinstance(e, Replace | Refine) for e in edits))
     if transfers_only and [t.id for t in source.tokens] == [t.id for t in target.tokens]:

@@ -155,6 +155,8 @@ def read_prompt(text: str, tokenizer: Callable[..., Any], *, length: int) -> Pro
     """
     if not isinstance(text, str):
         raise InvalidInput(f"a prompt is a piece of text, not {text!r}")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InvalidInput(f"the prompt {text!r} holds half of a surrogate pair, which is no character")
     if not getattr(tokenizer, "is_fast", False):
         raise InvalidInput(
             f"{type(tokenizer).__name__} cannot map tokens to characters: load the 'fast' tokenizer instead"

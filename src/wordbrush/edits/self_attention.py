@@ -7,6 +7,7 @@ swapped word keeps the pose and outline of what it replaces.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 from wordbrush.edits.window import Fraction, Rounding, Window
 from wordbrush.errors import InvalidInput
@@ -28,8 +29,9 @@ class SelfAttention:
     rounding: Rounding = Rounding.EXACT
 
     def __post_init__(self) -> None:
-        if self.max_pixels is not None and self.max_pixels < 1:
-            raise InvalidInput(f"max_pixels must be at least 1, not {self.max_pixels!r}")
+        limit = self.max_pixels
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
+            raise InvalidInput(f"max_pixels must be a whole number of at least 1, not {limit!r}")
         _ = self.window
 
     @property

@@ -70,10 +70,18 @@ class Window:
         return cls(*pair)
 
     def steps(self, clock: Clock, rounding: Rounding = Rounding.EXACT) -> range:
-        """Return the steps (network evaluations, counted from 0) inside the window."""
+        """Return the steps (network evaluations, counted from 0) inside the window.
+
+        Raises:
+            InvalidInput: the window is not empty, but too narrow to hold any of the steps.
+        """
         if rounding is Rounding.EXACT:
             # The tolerance makes 0.1 + 0.2 mean 0.3.
             first, end = (math.ceil(f * clock.evaluations - 1e-9) for f in (self.start, self.stop))
+            if first == end and self.start < self.stop:
+                raise InvalidInput(
+                    f"the window {self} holds none of the {clock.evaluations} steps: widen it, or take more steps"
+                )
         else:
             n = clock.nominal + (rounding is Rounding.PUBLISHED_CROSS)
             first, end = int(self.start * n), int(self.stop * n)

@@ -6,6 +6,7 @@ embedding of the unconditional branch is optimised, step after step, so that it 
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wordbrush.backbones.base import Backbone, Text
+from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.start import Start
@@ -46,8 +48,13 @@ def invert_null_text(
         inner_steps: the most optimiser steps per denoising step; at least one is always made.
         epsilon: the squared error at which the first denoising step is good enough.
         progress: called with (denoising steps fitted, steps in all).
+
+    Raises:
+        InvalidInput: latents of another shape or not finite, a number out of range, an empty prompt, or a model in
+            float16, in which the gradients vanish.
     """
     backbone = model.backbone
+    _check(model, latents, prompt, steps=steps, inner_steps=inner_steps, epsilon=epsilon)
     latents = latents.to(device=model.device, dtype=model.dtype)
     sampler = make_scheduler(scheduler, model.scheduler)
     sampler.set_timesteps(steps, device=model.device)
@@ -71,6 +78,34 @@ def invert_null_text(
         if progress is not None:
             progress(step + 1, steps)
     return Start(prompt, path[-1], steps, guidance, scheduler, embeddings)
+
+
+def _check(
+    model: Model, latents: Tensor, prompt: str, *, steps: int, inner_steps: int, epsilon: float
+) -> None:
+    shape = (1, model.backbone.latent_channels)
+    if not isinstance(latents, Tensor) or latents.ndim != 4 or tuple(latents.shape[:2]) != shape:
+        raise InvalidInput(
+            f"the picture's latents have the shape (1, {shape[1]}, h, w), not {tuple(getattr(latents, 'shape', ()))}"
+        )
+    if not torch.isfinite(latents).all():
+        raise InvalidInput("the latents contain NaN or infinite values")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InvalidInput(f"the prompt says what the picture shows; it cannot be {prompt!r}")
+    for name, number, most in (("steps", steps, DECAY_STEPS), ("inner_steps", inner_steps, None)):
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, Integral)
+            or not 1 <= number <= (most or number)
+        ):
+            limit = f"from 1 to {most}, where the learning rate ends" if most else "of at least 1"
+            raise InvalidInput(f"{name} must be a whole number {limit}, not {number!r}")
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real) or not epsilon >= 0:
+        raise InvalidInput(f"epsilon must be a number of at least 0, not {epsilon!r}")
+    if model.dtype == torch.float16:
+        raise InvalidInput(
+            "null-text inversion needs gradients: load the model in float32 or bfloat16, not float16"
+        )
 
 
 class _Step:
