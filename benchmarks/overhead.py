@@ -67,7 +67,7 @@ WAYS: dict[str, Callable[[wb.Model, int], torch.Tensor]] = {
         model, steps, [wb.Refine(until=1.0), wb.Reweight({"beach": 2.0})]
     ),
     "replace, blended": lambda model, steps: controlled(
-        model, steps, [wb.Replace(until=1.0)], wb.AutoBlend(max_area=1.0)
+        model, steps, [wb.Replace(until=1.0)], wb.AutoBlend(max_spread=1.0)
     ),
     "published replace": published,
 }

@@ -39,6 +39,7 @@ class Defaults:
     steps: int = 50
     guidance: float = 7.5
     scheduler: str = "ddim"
+    until: float = 0.8
     self_attention: float = 0.4
     blend: Literal["auto", "none"] = "none"
 

@@ -184,6 +184,7 @@ def plan(
         read(source if isinstance(source, str) else source.prompt),
         [read(target) for target in _listed(to)],
         edits=edits,
+        until=model.defaults.until,
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
         blend=model.defaults.blend if blend is None else blend,
     )

@@ -126,15 +126,15 @@ def test_an_automatic_blend_is_that_of_the_changed_words():
     anywhere = automatic(TARGET)
     chosen = automatic(TARGET, blend=wb.Blend("cat", "dog", threshold=THRESHOLD))
     assert not torch.equal(anywhere, chosen)
-    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_area=1.0)), chosen)
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0)), chosen)
 
 
 def test_an_automatic_blend_of_a_large_region_is_none():
-    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_area=0.01)), automatic(TARGET))
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=0.01)), automatic(TARGET))
 
 
 def test_every_target_of_an_automatic_blend_has_its_own_source_words():
-    rule = wb.AutoBlend(THRESHOLD, max_area=1.0)
+    rule = wb.AutoBlend(THRESHOLD, max_spread=1.0)
     targets = [TARGET, "a cat on the castle", "a red cat on the beach"]
     together = automatic(targets, blend=rule)
     for row, target in enumerate(targets, start=1):

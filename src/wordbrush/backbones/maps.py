@@ -105,8 +105,8 @@ class LocalBlend:
     def _own_region(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Return (targets, h, w) from (1 + targets, h, w, targets): column i is of target i and its source words.
 
-        A region larger than the rule allows is no region: that target may change everywhere. This is decided once,
-        when blending begins, so that a picture does not go to and fro.
+        A word that is spread more evenly than the rule allows has no region: that target may change everywhere. This
+        is decided once, when blending begins, so that a picture does not go to and fro.
         """
         rule = self._rule
         own = torch.stack([maps[number + 1, ..., number] for number in range(maps.shape[-1])])
@@ -115,8 +115,9 @@ class LocalBlend:
             [_region(side, pooled=rule.pooled, threshold=rule.threshold, size=size) for side in both]
         ).any(dim=0)
         if self._everywhere is None:
-            area = mask.float().mean(dim=(1, 2))
-            self._everywhere = (area > rule.max_area) | (area == 0)
+            spread = both.mean(dim=(2, 3)) / both.amax(dim=(2, 3))
+            named = ~spread.isnan()  # a target may have no words of its own, or none of the source's
+            self._everywhere = ((spread > rule.max_spread) & named).any(dim=0) | ~named.any(dim=0)
         return mask | self._everywhere[:, None, None]
 
     def _collect(self, site: Site, maps: Tensor) -> None:

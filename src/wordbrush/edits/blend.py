@@ -46,8 +46,8 @@ class BlendRule(Protocol):
         ...
 
     @property
-    def max_area(self) -> float:
-        """The largest share of the picture that counts as a region, where every target has a column of its own."""
+    def max_spread(self) -> float:
+        """The largest mean of a map of maximum 1 that counts as a region, where every target has its own column."""
         ...
 
     def steps(self, clock: Clock) -> range:
@@ -91,7 +91,7 @@ class Blend:
     pooled = True
     edited_maps = False
     own_columns = False
-    max_area = 1.0
+    max_spread = 1.0
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
@@ -147,13 +147,14 @@ class AutoBlend:
     Args:
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
-        max_area: the largest share of the picture, in (0, 1], that counts as a region.
+        max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
+            of the picture has much has none.
         unedited: targets, counted from 0, that are left alone.
     """
 
-    threshold: float = 0.3
+    threshold: float = 0.6
     start: float = 0.2
-    max_area: float = 0.5
+    max_spread: float = 0.42
     unedited: tuple[int, ...] = ()
     pooled = True
     edited_maps = False
@@ -163,9 +164,9 @@ class AutoBlend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         _check_threshold(self.threshold)
-        area = self.max_area
-        if isinstance(area, bool) or not isinstance(area, Real) or not 0 < area <= 1:
-            raise InvalidInput(f"max_area is a share of the picture in (0, 1], not {area!r}")
+        spread = self.max_spread
+        if isinstance(spread, bool) or not isinstance(spread, Real) or not 0 < spread <= 1:
+            raise InvalidInput(f"max_spread is a number in (0, 1], not {spread!r}")
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
@@ -185,7 +186,7 @@ class AutoBlend:
         """Say in one line what it does."""
         return (
             f"blend: may change where the changed words attend above {self.threshold:g}, from {self.start:g} of the "
-            f"steps on, or everywhere if that is more than {self.max_area:.0%} of the picture"
+            "steps on, or everywhere if they attend to all of the picture"
         )
 
 

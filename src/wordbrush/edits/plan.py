@@ -140,6 +140,7 @@ def make_plan(
     targets: Sequence[Prompt],
     *,
     edits: Edits | Recipe | None,
+    until: Fraction,
     self_attention: Injection,
     blend: BlendChoice,
 ) -> EditPlan:
@@ -149,6 +150,7 @@ def make_plan(
         edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
             list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
             edit of the cross-attention at all.
+        until: the steps in which inferred edits use the source's maps.
         self_attention: for all targets, or a list with one for each; ignored when ``edits`` is a ``Recipe``, which
             brings its own.
         blend: a rule; ``"auto"`` for ``AutoBlend()`` where words are changed by an edit; or ``"none"``. Ignored when
@@ -170,16 +172,16 @@ def make_plan(
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend)
     per_target = _per_target(edits, len(targets))
-    complete = tuple(_completed(source, t, own) for t, own in zip(targets, per_target, strict=True))
+    complete = tuple(_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True))
     injected = _injections(self_attention, len(targets))
     rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
     return EditPlan(source, tuple(targets), complete, injected, rule)  # pyright: ignore[reportArgumentType]
 
 
-def infer(source: Prompt, target: Prompt) -> Edit:
+def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
-    return Replace() if swapped else Refine()
+    return Replace(until) if swapped else Refine(until)
 
 
 def _automatic(
@@ -210,7 +212,9 @@ def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | No
     return list(nested)
 
 
-def _completed(source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None) -> tuple[Edit, ...]:
+def _completed(
+    source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None, until: Fraction
+) -> tuple[Edit, ...]:
     """Return the edits of one target, with the inferred one where the caller left it to us."""
     for edit in edits or ():
         if isinstance(edit, type) or not hasattr(edit, "fold"):
@@ -222,9 +226,9 @@ def _completed(source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None) -
             "or turn one up or down with edits=[Reweight({word: strength})]"
         )
     if edits is None:
-        return (infer(source, target),)
+        return (infer(source, target, until),)
     if edits and all(isinstance(edit, Reweight) for edit in edits):
-        return (infer(source, target), *edits)
+        return (infer(source, target, until), *edits)
     return edits
 
 

@@ -198,7 +198,7 @@ class LocalBlend:
     subtract_threshold: float = 0.3
     edited_maps = True
     own_columns = False
-    max_area = 1.0
+    max_spread = 1.0
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""

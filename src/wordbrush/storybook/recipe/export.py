@@ -26,6 +26,16 @@ from wordbrush.storybook.recipe.loop import Run, Schedule
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 CPU = torch.device("cpu")
+DEFAULTS = {
+    "guidance": 4.0,
+    "steps": 20,
+    "scheduler": "ddim",
+    "until": 0.4,
+    "self_attention": 0.2,
+    "blend": "auto",
+}
+"""What the shipped model is edited with unless told otherwise: the best of `wordbrush storybook evaluate --p2p`."""
+
 FROZEN = Schedule(batch=1, peak=0.0, total=0, decay=0)
 
 
@@ -82,8 +92,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     _prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
     shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
     shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
-    defaults = {"guidance": 4.0, "steps": 30, "scheduler": "ddim", "self_attention": 0.4, "blend": "auto"}
-    write_json(fresh / "wordbrush.json", defaults)
+    write_json(fresh / "wordbrush.json", DEFAULTS)
     _describe(fresh, out, _seen(out, "text_to_image", "autoencoder"))
 
 

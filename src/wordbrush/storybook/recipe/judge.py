@@ -165,7 +165,7 @@ def train(
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = augment(to_unit(data.images(indices), device), kind, generator)
         if isinstance(model, Outliner):
-            truth = quarter(data.masks(indices)).to(device)
+            truth = quarter(data.masks(indices)[:, 0]).to(device)
             logits = model(pixels)
             return F.binary_cross_entropy_with_logits(logits, truth), {
                 "iou": overlap(logits > 0, truth > 0.5).mean().item()
@@ -209,7 +209,7 @@ def accuracy(model: Judge | Outliner, renders: Path, device: torch.device) -> di
         rows = range(start, start + 100)
         output = model(to_unit(data.images(rows), device))
         if isinstance(model, Outliner):
-            scores = {"iou": overlap(output.cpu() > 0, quarter(data.masks(rows)) > 0.5)}
+            scores = {"iou": overlap(output.cpu() > 0, quarter(data.masks(rows)[:, 0]) > 0.5)}
         else:
             truth = labels([data.scenes[i] for i in rows], model.heads_of)
             scores = {name: (output[name].argmax(1).cpu() == truth[name]).float() for name in truth}

@@ -24,6 +24,7 @@ SHARD = 2000
 """Pictures in one shard (98 MB of uint8 pixels)."""
 
 SPLITS = {"train": 0, "judge": 1, "heldout": 2}
+PARTS = ("subject", "companion")
 HELD_OUT_SHARE = 10
 
 
@@ -53,8 +54,8 @@ def _render_shard(root: Path, split: str, shard: int) -> None:
     images = np.stack([render(scene, seed) for scene, seed in items])
     records = "".join(json.dumps({**asdict(scene), "seed": seed}) + "\n" for scene, seed in items)
     write_files({root / split / f"{shard:05d}.jsonl": records.encode()})
-    masks = np.stack([mask(scene, seed, "subject") for scene, seed in items])
-    write_array(root / split / f"{shard:05d}.mask", np.packbits(masks, axis=2))
+    masks = np.array([[mask(scene, seed, part) for part in PARTS] for scene, seed in items])
+    write_array(root / split / f"{shard:05d}.mask", np.packbits(masks, axis=-1))
     write_array(root / split / f"{shard:05d}.npy", images)
 
 
@@ -97,6 +98,6 @@ class Renders(Sequence[tuple[np.ndarray, Scene]]):
         return np.stack([self._shards[int(i) // SHARD][int(i) % SHARD] for i in indices])
 
     def masks(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Return subject silhouettes as bool (n, 128, 128)."""
+        """Return the silhouettes of the subject and of the companion as bool (n, 2, 128, 128)."""
         packed = np.stack([self._masks[int(i) // SHARD][int(i) % SHARD] for i in indices])
-        return np.unpackbits(packed, axis=2).astype(bool)
+        return np.unpackbits(packed, axis=-1).astype(bool)

@@ -29,12 +29,12 @@ from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import Scene, caption
 
 SNR_LIMIT = 5.0
-SUBJECT_WEIGHT = 4.0
-"""Weight of the error on the subject. It covers a sixth of a picture, and rain, snow and clouds drown it otherwise."""
+FIGURE_WEIGHT = 4.0
+"""Weight of the error on subject and companion: a fifth of a picture, which rain, snow and clouds drown otherwise."""
 
-SUBJECT_SIGNAL = 0.05
-"""The subject is weighted from this signal power on, where its place is settled: before that, weighting it would teach
-the model to expect a larger one."""
+FIGURE_SIGNAL = 0.05
+"""They are weighted from this signal power on, where their place is settled: before that, weighting them would teach
+the model to expect larger ones."""
 
 DROPPED = 0.1
 """Share of captions replaced by the empty prompt, for classifier-free guidance (arXiv:2207.12598)."""
@@ -145,8 +145,8 @@ def train(
         with autocast:
             output = model(alpha * clean + sigma * noise, timesteps, tokens)
         error = (output.float() - (alpha * noise - sigma * clean)).square()
-        subject = nn.functional.avg_pool2d(torch.from_numpy(renders.masks(indices)).float(), 8).to(device)
-        weight = subject_weights(subject[:, None], signal[timesteps])
+        figures = torch.from_numpy(renders.masks(indices).any(axis=1, keepdims=True)).float()
+        weight = figure_weights(nn.functional.avg_pool2d(figures, 8).to(device), signal[timesteps])
         return (weight * error).mean(), {"error": error.detach().mean().item()}
 
     def preview(seen: int) -> None:
@@ -168,10 +168,10 @@ def loss_weights(signal: Tensor) -> Tensor:
     return (ratio.clamp(max=SNR_LIMIT) + 1) / (ratio + 1)
 
 
-def subject_weights(subject: Tensor, signal: Tensor) -> Tensor:
-    """Weights of mean one over a batch: (n, 1, h, w) shares of the subject and (n,) signal powers to (n, 1, h, w)."""
-    settled = (signal >= SUBJECT_SIGNAL).view(-1, 1, 1, 1)
-    weight = 1 + (SUBJECT_WEIGHT - 1) * subject * settled
+def figure_weights(figures: Tensor, signal: Tensor) -> Tensor:
+    """Weights of mean one over a batch: (n, 1, h, w) shares covered and (n,) signal powers to (n, 1, h, w)."""
+    settled = (signal >= FIGURE_SIGNAL).view(-1, 1, 1, 1)
+    weight = 1 + (FIGURE_WEIGHT - 1) * figures * settled
     return weight / weight.mean()
 
 
