@@ -33,6 +33,7 @@ RINGS = {
     "wordbrush.run": 1,
     "wordbrush.inversion": 1,
     "wordbrush.prompt_to_prompt": 1,
+    "wordbrush.dataset": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
     "wordbrush.cli": 2,
