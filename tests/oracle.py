@@ -18,7 +18,7 @@ from wordbrush.models import Model
 
 # (step, source map, own map) -> edited map, all (heads, pixels, tokens).
 CrossEdit = Callable[[int, Tensor, Tensor], Tensor]
-# (step, pixels of the grid) -> whether targets attend to themselves as the source.
+# (step, target counted from 0) -> whether the target attends to itself as the source.
 SelfEdit = Callable[[int, int], bool]
 # (step, latents, maps summed so far) -> latents; the maps are (samples, pixels, tokens) over the chosen layers.
 AfterStep = Callable[[int, Tensor, Tensor], Tensor]
@@ -33,15 +33,17 @@ class Oracle:
         cross: one function per target.
         read_pixels: cross-attention maps of this many pixels are summed for ``after_step``.
         read_edited: sum the targets' edited maps instead of their own.
+        self_everywhere: self-attention in the unconditional half too, there as its own row of the source.
     """
 
     model: Model
     prompts: Sequence[str]
     cross: Sequence[CrossEdit]
-    self_attention: SelfEdit = lambda step, pixels: False
+    self_attention: SelfEdit = lambda step, target: False
     after_step: AfterStep = lambda step, latents, maps: latents
     read_pixels: int = 0
     read_edited: bool = False
+    self_everywhere: bool = False
     maps: Tensor | None = field(default=None, init=False)
     step: int = field(default=0, init=False)
 
@@ -76,8 +78,10 @@ class Oracle:
         for row in range(1, samples):
             if kind == "cross":
                 maps[samples + row] = self.cross[row - 1](self.step, own[0], own[row])
-            elif self.self_attention(self.step, maps.shape[2]):
+            elif self.self_attention(self.step, row - 1):
                 maps[samples + row] = own[0]
+                if self.self_everywhere:
+                    maps[row] = maps[0]
         if kind == "cross" and maps.shape[2] == self.read_pixels:
             read = (maps[samples:] if self.read_edited else own).mean(dim=1)
             self.maps = read if self.maps is None else self.maps + read

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from wordbrush.edits.blend import BlendRule
-from wordbrush.edits.plan import EditPlan, Edits, Recipe, make_plan
-from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import Fraction
+from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, make_plan
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import Guidance
 from wordbrush.inversion.start import Start
@@ -87,7 +85,7 @@ def edit(
     *,
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
-    self_attention: Fraction | SelfAttention | None = None,
+    self_attention: Injection | None = None,
     blend: BlendRule | None = None,
     seed: int | None = None,
     steps: int | None = None,
@@ -106,8 +104,8 @@ def edit(
         to: one target prompt or several, all edited from the same source in one batch.
         edits: None infers them from the words; an edit or a list of edits applies to every target; a list of lists
             has one for each target. ``Reweight`` alone acts on top of the inferred edit; ``[]`` is no edit.
-        self_attention: the part of the run in which targets attend to themselves as the source does; None for the
-            model's default.
+        self_attention: the part of the run in which targets attend to themselves as the source does; a list has one
+            for each target; None for the model's default.
         blend: where the pictures may change; None for everywhere.
         seed: the seed of the noise that source and targets share.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
@@ -162,7 +160,7 @@ def plan(
     *,
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
-    self_attention: Fraction | SelfAttention | None = None,
+    self_attention: Injection | None = None,
     blend: BlendRule | None = None,
 ) -> EditPlan:
     """Return the plan that ``edit`` would carry out, without computing anything: ``print(plan(…).describe())``.

@@ -71,6 +71,7 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"scheduler": "DDPMScheduler"}, wb.InvalidInput, "use one of ddim"),
     ({"scheduler": 3}, wb.InvalidInput, "the scheduler int cannot be used"),
+    ({"self_attention": [0.4, 0.4]}, wb.InvalidInput, "2 windows but there are 1 targets"),
     ({"source": 3}, wb.InvalidInput, "the source is a prompt or an inverted picture"),
     ({"source": "a \ud83d cat"}, wb.InvalidInput, "surrogate"),
     ({"edits": wb.Replace}, wb.InvalidInput, "an edit is Replace"),
@@ -103,7 +104,7 @@ def _never(step: int, steps: int) -> None:
 
 
 def test_every_bad_edit_is_tried():
-    assert len(EDITS) == 54
+    assert len(EDITS) == 55
 
 
 @pytest.mark.parametrize(
@@ -133,6 +134,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.SelfAttention(max_pixels="1"), "whole number"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.Blend("cat", "dog", start=1.5), "window of steps"),
         (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),
+        (lambda: wb.SelfAttention(0.4, branches="both"), "'cond' or 'all'"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.ClassifierFree(True), "finite number"),
     ],
 )

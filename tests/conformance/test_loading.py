@@ -77,7 +77,7 @@ def test_defaults_of_the_model(copy: Path):
     model = wb.load(copy, device="cpu")
     result = wb.edit(model, "a cat", to="a dog", seed=1, size=16)
     assert (result.settings["steps"], result.settings["guidance"]) == (3, 2.0)
-    assert result.plan.self_attention.window.stop == 0.0
+    assert result.plan.self_attention[0].window.stop == 0.0
     (copy / "wordbrush.json").write_text('{"step": 3}')
     with pytest.raises(wb.ModelError, match=r"did you mean 'steps'"):
         wb.load(copy, device="cpu")

@@ -92,7 +92,18 @@ class Case:
     cross: Sequence[CrossEdit]
     settings: dict[str, Any] = field(default_factory=dict)
     source: str = SOURCE
-    self_steps: range = range(2)  # i/4 < 0.4: steps 0 and 1
+    self_steps: range | Sequence[range] = range(2)  # i/4 < 0.4: steps 0 and 1; or one range per target
+    everywhere: bool = False
+
+    @property
+    def windows(self) -> Sequence[range]:
+        """The steps of the self-attention injection of every target."""
+        return [self.self_steps] * len(self.to) if isinstance(self.self_steps, range) else self.self_steps
+
+
+def unchanged(step: int, source: Tensor, own: Tensor) -> Tensor:
+    """No edit."""
+    return own
 
 
 DOG, HIPPO = "a dog on the beach", "a hippopotamus on the beach"
@@ -159,6 +170,22 @@ CASES = {
         {"edits": [], "self_attention": (0.25, 0.75)},
         self_steps=range(1, 3),
     ),
+    "self-attention of each target for itself": Case(
+        [DOG, HIPPO, DOG],
+        [unchanged] * 3,
+        {"edits": [], "self_attention": [0.75, 0.0, (0.25, 0.5)]},
+        self_steps=[range(3), range(0), range(1, 2)],
+    ),
+    "self-attention in all branches": Case(
+        [DOG, HIPPO],
+        [always(swap, 4), always(hippopotamus, 4)],
+        {
+            "edits": wb.Replace(until=1.0),
+            "self_attention": [wb.SelfAttention(0.5, branches="all"), wb.SelfAttention(0.75, branches="all")],
+        },
+        self_steps=[range(2), range(3)],
+        everywhere=True,
+    ),
 }
 
 
@@ -169,7 +196,13 @@ def noise() -> Tensor:
 def explicit(case: Case) -> Tensor:
     model = pipelines.model()
     prompts = [case.source, *case.to]
-    oracle = Oracle(model, prompts, case.cross, lambda step, pixels: step in case.self_steps)
+    oracle = Oracle(
+        model,
+        prompts,
+        case.cross,
+        lambda step, target: step in case.windows[target],
+        self_everywhere=case.everywhere,
+    )
     return oracle.run(noise(), model.scheduler, steps=STEPS, guidance=7.5)
 
 
@@ -189,7 +222,8 @@ def test_edit_equals_explicit_maps(name: str):
     case = CASES[name]
     expected, plain = explicit(case), unedited(case.source, tuple(case.to))
     assert torch.equal(expected[0], plain[0])
-    assert min(distance(edited, own) for edited, own in zip(expected[1:], plain[1:], strict=True)) > 1e-3
+    for edited, own, cross, window in zip(expected[1:], plain[1:], case.cross, case.windows, strict=True):
+        assert distance(edited, own) > 1e-3 or (cross is unchanged and not window)
     result = wb.edit(
         pipelines.model(), case.source, to=case.to, seed=1, size=SIZE, steps=STEPS, **case.settings
     )
@@ -197,4 +231,4 @@ def test_edit_equals_explicit_maps(name: str):
 
 
 def test_all_cases_are_run():
-    assert len(CASES) == 18
+    assert len(CASES) == 20

@@ -128,8 +128,10 @@ def test_constructors():
         name: wb.edit(model, source, to=target, edits=recipe, **settings) for name, recipe in recipes.items()
     }
     assert "dog × 2" in made["stable"].plan.describe()
-    assert made["nulltext"].plan.self_attention.max_pixels == 1024
+    assert made["nulltext"].plan.self_attention[0].max_pixels == 1024
     assert len({float(result.latents[1].sum()) for result in made.values()}) == 3
+    with pytest.raises(wb.InvalidInput, match="a list of mappings, one per target"):
+        wb.published.ldm("reweight", equalizer={"beach": 0.5})  # pyright: ignore[reportArgumentType]
     with pytest.raises(wb.InvalidInput, match="needs an equalizer"):
         wb.published.stable("reweight")
     with pytest.raises(wb.InvalidInput, match="brings its own"):

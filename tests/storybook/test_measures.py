@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from wordbrush.storybook.evaluate_edits import KINDS, _changed, _outside, _plain, _rises
-from wordbrush.storybook.judges import Reading
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import Scene
 from wordbrush.storybook.statistics import mean, share
@@ -53,14 +50,9 @@ def test_what_lies_inside_the_silhouettes_does_not_count() -> None:
     inside, everywhere = np.array(source), np.array(source)
     inside[40:80, 40:80] = 255 - inside[40:80, 40:80]
     everywhere[:, ::2] = 255 - everywhere[:, ::2]
-    outline = np.zeros((2, 32, 32), dtype=bool)
-    outline[0, 9:21, 9:21] = True
-    reading = Reading({}, {}, {}, outline)
-
-    def measured(pixels: np.ndarray) -> dict[str, float]:
-        return _outside(SimpleNamespace(source=source, images=[Image.fromarray(pixels)]), reading)  # type: ignore[arg-type]
-
-    kept, lost = measured(inside), measured(everywhere)
+    outline = np.zeros((32, 32), dtype=bool)
+    outline[9:21, 9:21] = True
+    kept, lost = (_outside(source, Image.fromarray(pixels), outline) for pixels in (inside, everywhere))
     assert kept["psnr"] == 60.0
     assert kept["ssim"] > 0.97
     assert lost["psnr"] < 15

@@ -17,6 +17,7 @@ from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.values import ValueMix
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.plan import EditPlan
+from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock
 from wordbrush.errors import ControlError, EditNotApplied
 
@@ -63,8 +64,8 @@ class AttentionControl:
         self._layout = layout
         self._probes = tuple(probes)
         self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
-        self._self_sites, self._self_steps = _self_attention(backbone, plan, clock, latent_size)
-        self._prepared: dict[int, dict[int, Action]] = {}
+        self._injections = _injections(backbone, plan, clock, latent_size)
+        self._prepared: dict[tuple[int, ...], dict[int, Action]] = {}
         self._actions: Mapping[int, Action] = {}
         self._reached: set[int] = set()
         self._stack = ExitStack()
@@ -112,29 +113,47 @@ class AttentionControl:
 
     def _actions_at(self, step: int) -> dict[int, Action]:
         """Return the action of every site that does not simply run its own code; equal steps share them."""
-        mixes, injecting = self._mixes[step], step in self._self_steps
-        key = id(mixes) * 2 + injecting
+        mixes = self._mixes[step]
+        injecting = tuple(target for target, rule in enumerate(self._injections) if step in rule.steps)
+        key = (id(mixes), *injecting)
         if key not in self._prepared:
             self._prepared[key] = dict(self._prepare(mixes, injecting))
         return self._prepared[key]
 
-    def _prepare(self, mixes: Sequence[TokenMix], injecting: bool) -> Iterator[tuple[int, Action]]:
+    def _prepare(self, mixes: Sequence[TokenMix], injecting: Sequence[int]) -> Iterator[tuple[int, Action]]:
         cross = ValueMix.of(mixes, self._layout) if mixes else ValueMix()
-        inject = ValueMix.injecting(self._layout) if injecting else ValueMix()
         for site in self._backbone.sites:
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
-            mix = cross if site.kind == "cross" else inject if site.index in self._self_sites else ValueMix()
+            mix = cross if site.kind == "cross" else self._injected(site, injecting)
             if probes or not mix.is_identity:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
 
+    def _injected(self, site: Site, injecting: Sequence[int]) -> ValueMix:
+        here = [target for target in injecting if site.index in self._injections[target].sites]
+        everywhere = [target for target in here if self._injections[target].everywhere]
+        return ValueMix.injecting(self._layout, here, everywhere)
 
-def _self_attention(
+
+@dataclass(frozen=True)
+class _Injection:
+    """Where and when one target attends to itself as the source does."""
+
+    sites: frozenset[int]
+    steps: range
+    everywhere: bool
+
+
+def _injections(
     backbone: Backbone, plan: EditPlan | None, clock: Clock, latent_size: tuple[int, int]
-) -> tuple[frozenset[int], range]:
-    """Return the sites and the steps of the self-attention injection."""
-    if plan is None:
-        return frozenset(), range(0)
-    rule = plan.self_attention
+) -> tuple[_Injection, ...]:
+    rules = plan.self_attention if plan else ()
+    made = {rule: _injection(backbone, rule, clock, latent_size) for rule in rules}
+    return tuple(made[rule] for rule in rules)
+
+
+def _injection(
+    backbone: Backbone, rule: SelfAttention, clock: Clock, latent_size: tuple[int, int]
+) -> _Injection:
     steps = rule.window.steps(clock, rule.rounding)
     layers = [site for site in backbone.sites if site.kind == "self"]
     if rule.max_pixels is None:
@@ -153,7 +172,7 @@ def _self_attention(
         raise EditNotApplied(
             f"no self-attention layer {limit} can be injected: {have}; use self_attention=0 to do without"
         )
-    return frozenset(site.index for site in sites), steps
+    return _Injection(frozenset(site.index for site in sites), steps, rule.branches == "all")
 
 
 def _pixels(site: Site, latent_size: tuple[int, int]) -> int:

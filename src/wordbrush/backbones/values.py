@@ -7,7 +7,7 @@ call of the whole batch, with the source's queries and keys in place of its own 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -60,9 +60,19 @@ class ValueMix:
     )
 
     @classmethod
-    def injecting(cls, layout: Layout) -> ValueMix:
-        """Return the mix in which every target attends as the source: self-attention injection."""
-        return cls(lenders=_lenders(layout, layout.targets))
+    def injecting(cls, layout: Layout, cond: Collection[int], everywhere: Collection[int]) -> ValueMix:
+        """Return the mix in which targets, counted from 0, attend as the source: self-attention injection.
+
+        Args:
+            cond: those that do in the conditional branch only.
+            everywhere: those that do in every branch, there as that branch's row of the source.
+        """
+        if not cond and not everywhere:
+            return cls()
+        lenders = _lenders(layout, [layout.targets[target] for target in cond])
+        for first in range(0, layout.rows, layout.samples):
+            lenders[[first + 1 + target for target in everywhere]] = first
+        return cls(lenders=lenders)
 
     @classmethod
     def of(cls, mixes: Sequence[TokenMix], layout: Layout) -> ValueMix:

@@ -65,6 +65,10 @@ class Recipe:
     blend: BlendRule | None = None
 
 
+Injection = Fraction | SelfAttention | Sequence[Fraction | SelfAttention]
+"""For all targets, or a list with one for each."""
+
+
 @dataclass(frozen=True)
 class EditPlan:
     """Everything an edit will do.
@@ -73,7 +77,7 @@ class EditPlan:
         source: the prompt whose picture is edited.
         targets: the prompts of the edited pictures.
         edits: one tuple per target, applied in order.
-        self_attention: when and where targets attend to themselves as the source does.
+        self_attention: when and where each target attends to itself as the source does.
         blend: where the pictures may change at all, or None for everywhere.
 
     Raises:
@@ -84,7 +88,7 @@ class EditPlan:
     source: Prompt
     targets: tuple[Prompt, ...]
     edits: tuple[tuple[Edit, ...], ...]
-    self_attention: SelfAttention
+    self_attention: tuple[SelfAttention, ...]
     blend: BlendRule | None = None
 
     def __post_init__(self) -> None:
@@ -113,10 +117,14 @@ class EditPlan:
     def describe(self) -> str:
         """Return the table to read before an edit is run."""
         lines = [f"source: {self.source.text}"]
+        shared = len(set(self.self_attention)) == 1
         for number, (target, edits) in enumerate(zip(self.targets, self.edits, strict=True), 1):
             lines += [f"target {number}: {target.text}", *_word_table(self.source, target)]
             lines += [f"  {edit.describe()}" for edit in edits] or ["  no edit of the cross-attention"]
-        lines.append(self.self_attention.describe())
+            if not shared:
+                lines.append(f"  {self.self_attention[number - 1].describe()}")
+        if shared:
+            lines.append(self.self_attention[0].describe())
         lines.append(self.blend.describe() if self.blend else "blend: none, the whole picture may change")
         return "\n".join(lines)
 
@@ -132,7 +140,7 @@ def make_plan(
     targets: Sequence[Prompt],
     *,
     edits: Edits | Recipe | None,
-    self_attention: Fraction | SelfAttention,
+    self_attention: Injection,
     blend: BlendRule | None,
 ) -> EditPlan:
     """Read what the caller of ``wordbrush.edit`` wrote into a plan.
@@ -141,7 +149,8 @@ def make_plan(
         edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
             list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
             edit of the cross-attention at all.
-        self_attention: ignored when ``edits`` is a ``Recipe``, which brings its own.
+        self_attention: for all targets, or a list with one for each; ignored when ``edits`` is a ``Recipe``, which
+            brings its own.
 
     Raises:
         InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
@@ -158,16 +167,25 @@ def make_plan(
         if blend is not None:
             raise InvalidInput("a recipe brings its own blend: give either the recipe or blend=")
         chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
-        return EditPlan(source, tuple(targets), chosen, edits.self_attention, edits.blend)
+        injected = (edits.self_attention,) * len(targets)
+        return EditPlan(source, tuple(targets), chosen, injected, edits.blend)
     per_target = _per_target(edits, len(targets))
     complete = tuple(_completed(source, t, own) for t, own in zip(targets, per_target, strict=True))
-    return EditPlan(source, tuple(targets), complete, SelfAttention.of(self_attention), blend)
+    return EditPlan(source, tuple(targets), complete, _injections(self_attention, len(targets)), blend)
 
 
 def infer(source: Prompt, target: Prompt) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
     return Replace() if swapped else Refine()
+
+
+def _injections(given: Injection, targets: int) -> tuple[SelfAttention, ...]:
+    if not isinstance(given, list):
+        return (SelfAttention.of(given),) * targets  # pyright: ignore[reportArgumentType]
+    if len(given) != targets:
+        raise InvalidInput(f"self_attention lists {len(given)} windows but there are {targets} targets")
+    return tuple(SelfAttention.of(one) for one in given)
 
 
 def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | None]:

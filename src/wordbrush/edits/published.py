@@ -246,6 +246,8 @@ def ldm(
     local_blend: LocalBlend | None = None,
 ) -> Recipe:
     """The latent-diffusion notebook: one mapping of factors per target, and ``LocalBlend(pooled=False)``."""
+    if isinstance(equalizer, Mapping):
+        raise InvalidInput(f"here equalizer is a list of mappings, one per target: [{dict(equalizer)!r}]")
     edits = _edits(kind, cross_replace_steps, list(equalizer or [None]))
     return Recipe(edits if equalizer else edits[0], _self_attention(self_replace_steps, 16), local_blend)
 

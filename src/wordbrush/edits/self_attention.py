@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Literal
 
 from wordbrush.edits.window import Fraction, Rounding, Window
 from wordbrush.errors import InvalidInput
@@ -22,16 +23,21 @@ class SelfAttention:
         max_pixels: the largest attention grid it acts on, in pixels of that grid; 256 (16²) and 1024 (32²) are the
             published values. None means the resolution word maps are read at (16² for a 64² latent) and coarser.
         rounding: how fractions become steps.
+        branches: the guidance branches it acts in: the conditional one, as published for editing, or all of them, as
+            published for making InstructPix2Pix's image pairs.
     """
 
     until: Fraction | Window = 0.4
     max_pixels: int | None = None
     rounding: Rounding = Rounding.EXACT
+    branches: Literal["cond", "all"] = "cond"
 
     def __post_init__(self) -> None:
         limit = self.max_pixels
         if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
             raise InvalidInput(f"max_pixels must be a whole number of at least 1, not {limit!r}")
+        if self.branches not in ("cond", "all"):
+            raise InvalidInput(f"branches is 'cond' or 'all', not {self.branches!r}")
         _ = self.window
 
     @property
@@ -51,4 +57,5 @@ class SelfAttention:
             if self.max_pixels is None
             else f"grids up to {self.max_pixels} pixels"
         )
-        return f"self-attention of the source: steps {self.window}, {where}"
+        both = ", in all branches" if self.branches == "all" else ""
+        return f"self-attention of the source: steps {self.window}, {where}{both}"

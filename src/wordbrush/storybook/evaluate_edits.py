@@ -9,17 +9,18 @@ alone. *Outlined*: the share of edits in which the judge found both silhouettes;
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import wordbrush
-from wordbrush.edits.plan import Recipe
 from wordbrush.models import Model
 from wordbrush.results import EditResult
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
-from wordbrush.storybook.judges import Judges, Reading
+from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import (
     COLOURABLE,
@@ -33,6 +34,9 @@ from wordbrush.storybook.scene import (
     caption,
 )
 from wordbrush.storybook.statistics import mean, share
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FADER = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of the faded word, rising."""
@@ -67,18 +71,21 @@ def evaluate_edits(
     rising: dict[str, list[np.ndarray]] = {word: [] for word in ("snow", "rain", "fog", "colour")}
     for index in range(sources):
         scene = _plain(scene_at("heldout", index)[0])
-        targets = {kind: _changed(scene, kind, index) for kind in KINDS}
-        for way in WAYS:
-            for kind, (before, after) in targets.items():
-                result = wordbrush.edit(
-                    model,
-                    caption(before),
-                    to=caption(after),
-                    seed=index,
-                    **_how(way, before, after),
-                    **setting,
-                )
-                rows[kind][way].append(_measure(kind, after, result, judges))
+        by_source: dict[Scene, dict[str, Scene]] = {}
+        for kind in KINDS:
+            before, after = _changed(scene, kind, index)
+            by_source.setdefault(before, {})[kind] = after
+        for way, (before, afters) in itertools.product(WAYS, by_source.items()):
+            result = wordbrush.edit(
+                model,
+                caption(before),
+                to=[caption(after) for after in afters.values()],
+                seed=index,
+                **_how(way, before, list(afters.values())),
+                **setting,
+            )
+            for kind, measures in _measure(afters, result, judges).items():
+                rows[kind][way].append(measures)
         word = list(rising)[index % len(rising)]
         rising[word].append(_faded(model, judges, scene, word, index, setting))
         if progress is not None:
@@ -131,38 +138,49 @@ def _changed(scene: Scene, kind: str, index: int) -> tuple[Scene, Scene]:
             return replace(scene, companion=str(rng.choice(COMPANIONS))), scene
 
 
-def _how(way: str, before: Scene, after: Scene) -> Setting:
-    """Arguments of ``wb.edit`` for one way of editing."""
+def _how(way: str, before: Scene, afters: Sequence[Scene]) -> Setting:
+    """Arguments of ``wb.edit`` for one way of editing one source into several targets."""
     if way == "no injection":
         return {"edits": [], "self_attention": 0.0}
     if way == "default":
         return {}
-    equal = len(caption(before).split()) == len(caption(after).split())
-    recipe: Recipe = wordbrush.published.stable("replace" if equal else "refine")
-    return {"edits": recipe}
+    words = len(caption(before).split())
+    recipes = [
+        wordbrush.published.stable("replace" if len(caption(after).split()) == words else "refine")
+        for after in afters
+    ]
+    edits: Any = [recipe.edits for recipe in recipes]
+    return {"edits": replace(recipes[0], edits=edits)}
 
 
-def _measure(kind: str, after: Scene, result: EditResult, judges: Judges) -> dict[str, float]:
+def _measure(afters: Mapping[str, Scene], result: EditResult, judges: Judges) -> dict[str, dict[str, float]]:
+    """Return the measures of the edits of one source by kind; ``afters`` are their targets."""
     reading = judges.read([result.source, *result.images])
-    attribute = kind.split()[0]
-    kept = all(reading.words[name][0] == reading.words[name][1] for name in ATTRIBUTES if name != attribute)
-    outlined = bool(reading.outline.any(axis=(1, 2)).all())
-    right = reading.words[attribute][1] == described(after)[attribute]
-    measures: dict[str, float] = {"success": right, "kept": kept, "outlined": outlined}
-    if not outlined:
-        return measures
-    if attribute == "subject":
-        return {**measures, **_outside(result, reading)}
-    before, now = reading.outline
-    return {**measures, "iou": float((before & now).sum() / (before | now).sum())}
+    measured: dict[str, dict[str, float]] = {}
+    for row, (kind, after) in enumerate(afters.items(), start=1):
+        attribute = kind.split()[0]
+        words = {name: (read[0], read[row]) for name, read in reading.words.items()}
+        before, now = reading.outline[[0, row]]
+        measures = measured[kind] = {
+            "success": words[attribute][1] == described(after)[attribute],
+            "kept": all(words[name][0] == words[name][1] for name in ATTRIBUTES if name != attribute),
+            "outlined": bool(before.any() and now.any()),
+        }
+        if not measures["outlined"]:
+            continue
+        if attribute == "subject":
+            measures |= _outside(result.source, result.images[row - 1], before | now)
+        else:
+            measures["iou"] = float((before & now).sum() / (before | now).sum())
+    return measured
 
 
-def _outside(result: EditResult, reading: Reading) -> dict[str, float]:
+def _outside(before: Image, after: Image, silhouettes: np.ndarray) -> dict[str, float]:
     """PSNR in dB (levels 0..255; 60 for equal pictures) and SSIM over the pixels in neither silhouette."""
     from skimage.metrics import structural_similarity
 
-    outside = ~reading.outline.any(axis=0).repeat(4, axis=0).repeat(4, axis=1)
-    source, target = (np.asarray(image.convert("RGB")) for image in (result.source, result.images[0]))
+    outside = ~silhouettes.repeat(4, axis=0).repeat(4, axis=1)
+    source, target = (np.asarray(image.convert("RGB")) for image in (before, after))
     squared = np.square(source.astype(float) - target)[outside].mean()
     similarity = structural_similarity(source, target, channel_axis=-1, full=True)[1]
     return {
