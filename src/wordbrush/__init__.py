@@ -19,7 +19,7 @@ from wordbrush.version import __version__
 if TYPE_CHECKING:
     from wordbrush import parity
     from wordbrush.edits import published
-    from wordbrush.edits.blend import Blend
+    from wordbrush.edits.blend import AutoBlend, Blend
     from wordbrush.edits.plan import EditPlan, Recipe
     from wordbrush.edits.prompt import Word
     from wordbrush.edits.refine import Refine
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AmbiguousWord": "errors",
+    "AutoBlend": "edits.blend",
     "Blend": "edits.blend",
     "ClassifierFree": "guidance",
     "ControlError": "errors",
@@ -74,6 +75,7 @@ _MODULES = {"parity": "parity", "published": "edits.published"}
 
 __all__ = [
     "AmbiguousWord",
+    "AutoBlend",
     "Blend",
     "ClassifierFree",
     "ControlError",

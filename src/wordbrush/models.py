@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,7 @@ class Defaults:
     guidance: float = 7.5
     scheduler: str = "ddim"
     self_attention: float = 0.4
+    blend: Literal["auto", "none"] = "none"
 
     @classmethod
     def read(cls, folder: Path) -> Defaults:
@@ -52,6 +53,8 @@ class Defaults:
         for name in given:
             if name not in known:
                 raise ModelError(f"{path} sets {name!r}, which is not a setting{nearest(name, known)}")
+        if given.get("blend", "none") not in ("auto", "none"):
+            raise ModelError(f"{path} sets blend to {given['blend']!r}; it is 'auto' or 'none'")
         return cls(**given)
 
 

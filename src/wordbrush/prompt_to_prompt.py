@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from wordbrush.edits.blend import BlendRule
+from wordbrush.edits.blend import BlendChoice
 from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, make_plan
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import Guidance
@@ -86,7 +86,7 @@ def edit(
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
     self_attention: Injection | None = None,
-    blend: BlendRule | None = None,
+    blend: BlendChoice | None = None,
     seed: int | None = None,
     steps: int | None = None,
     guidance: float | Guidance | None = None,
@@ -106,7 +106,8 @@ def edit(
             has one for each target. ``Reweight`` alone acts on top of the inferred edit; ``[]`` is no edit.
         self_attention: the part of the run in which targets attend to themselves as the source does; a list has one
             for each target; None for the model's default.
-        blend: where the pictures may change; None for everywhere.
+        blend: where the pictures may change: a ``Blend``, ``"auto"`` for where the changed words act, ``"none"`` for
+            everywhere; None for the model's default.
         seed: the seed of the noise that source and targets share.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
@@ -161,7 +162,7 @@ def plan(
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
     self_attention: Injection | None = None,
-    blend: BlendRule | None = None,
+    blend: BlendChoice | None = None,
 ) -> EditPlan:
     """Return the plan that ``edit`` would carry out, without computing anything: ``print(plan(…).describe())``.
 
@@ -174,15 +175,17 @@ def plan(
     """
     if not isinstance(source, str | Start):
         raise InvalidInput(f"the source is a prompt or an inverted picture, not {source!r}")
-    if isinstance(edits, Recipe) and self_attention is not None:
-        raise InvalidInput("a recipe brings its own self_attention: give either the recipe or this")
+    if isinstance(edits, Recipe) and (self_attention is not None or blend is not None):
+        raise InvalidInput(
+            "a recipe brings its own self_attention and blend: give either the recipe or these"
+        )
     read = model.backbone.read
     return make_plan(
         read(source if isinstance(source, str) else source.prompt),
         [read(target) for target in _listed(to)],
         edits=edits,
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
-        blend=blend,
+        blend=model.defaults.blend if blend is None else blend,
     )
 
 

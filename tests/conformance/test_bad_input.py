@@ -77,7 +77,7 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"edits": wb.Replace}, wb.InvalidInput, "an edit is Replace"),
     ({"edits": "replace"}, wb.InvalidInput, "an edit is Replace.* not 'replace'"),
     ({"edits": wb.Replace(until=(0.1, 0.2))}, wb.InvalidInput, "holds none of the 2 steps"),
-    ({"blend": "cat"}, wb.InvalidInput, "blend is Blend"),
+    ({"blend": "cat"}, wb.InvalidInput, "blend is Blend.*'auto' or 'none', not 'cat'"),
     ({"size": 16.0}, wb.InvalidInput, "whole numbers of pixels"),
     ({"size": (16, 16, 3)}, wb.InvalidInput, "whole numbers of pixels"),
     ({"negative": None}, wb.InvalidInput, "negative is one prompt"),
@@ -131,6 +131,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.Reweight({"cat": True}), "finite number"),
         (lambda: wb.Blend("cat", "dog", threshold=1.0), r"\[0, 1\)"),
         (lambda: wb.Blend("cat", "dog", threshold="0.3"), r"\[0, 1\)"),  # pyright: ignore[reportArgumentType]
+        (lambda: wb.AutoBlend(max_area=0.0), r"in \(0, 1\]"),
         (lambda: wb.SelfAttention(max_pixels="1"), "whole number"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.Blend("cat", "dog", start=1.5), "window of steps"),
         (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),

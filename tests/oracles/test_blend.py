@@ -115,3 +115,47 @@ def test_several_targets_use_the_words_they_have():
         steps=STEPS,
     )
     assert torch.allclose(result.latents[2], alone.latents[1], atol=1e-9)
+
+
+def automatic(target: str | list[str], **settings: Any) -> torch.Tensor:
+    given = {"edits": wb.Replace(until=1.0), "self_attention": 0.0, **settings}
+    return wb.edit(pipelines.model(), SOURCE, to=target, seed=1, size=SIZE, steps=STEPS, **given).latents
+
+
+def test_an_automatic_blend_is_that_of_the_changed_words():
+    anywhere = automatic(TARGET)
+    chosen = automatic(TARGET, blend=wb.Blend("cat", "dog", threshold=THRESHOLD))
+    assert not torch.equal(anywhere, chosen)
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_area=1.0)), chosen)
+
+
+def test_an_automatic_blend_of_a_large_region_is_none():
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_area=0.01)), automatic(TARGET))
+
+
+def test_every_target_of_an_automatic_blend_has_its_own_source_words():
+    rule = wb.AutoBlend(THRESHOLD, max_area=1.0)
+    targets = [TARGET, "a cat on the castle", "a red cat on the beach"]
+    together = automatic(targets, blend=rule)
+    for row, target in enumerate(targets, start=1):
+        assert not torch.equal(automatic(target)[1], together[row])
+        torch.testing.assert_close(automatic(target, blend=rule)[1], together[row], atol=1e-9, rtol=0)
+
+
+def test_what_no_edit_changed_is_not_blended():
+    model = pipelines.model()
+    assert wb.plan(model, SOURCE, to=TARGET, blend="auto").blend == wb.AutoBlend()
+    assert wb.plan(model, SOURCE, to=TARGET, blend="none").blend is None
+    assert wb.plan(model, SOURCE, to=TARGET, edits=[], blend="auto").blend is None
+    assert wb.plan(model, SOURCE, to=SOURCE, edits=wb.Reweight({"cat": 2.0}), blend="auto").blend is None
+    mixed = wb.plan(model, SOURCE, to=[TARGET] * 2, edits=[[], [wb.Replace()]], blend="auto").blend
+    assert mixed == wb.AutoBlend(unedited=(0,))
+
+
+def test_articles_and_prepositions_are_no_region():
+    model = pipelines.model()
+    read = model.backbone.read
+    marks = wb.AutoBlend().indicators(read(SOURCE), [read("a cat on the beach with a dog")])
+    assert marks.shape == (2, read(SOURCE).length, 1)
+    assert marks[0].sum() == 0
+    assert marks[1].sum() == len(read("a cat on the beach with a dog").find("dog"))

@@ -58,7 +58,7 @@ class LocalBlend:
 
     Args:
         rule: thresholds and schedule.
-        indicators: (samples, tokens, 1 or 2) from ``rule.indicators``.
+        indicators: (samples, tokens, columns) from ``rule.indicators``.
         sites: the cross-attention sites the maps are read at, all of one resolution.
         steps: the steps after which to blend.
     """
@@ -75,6 +75,7 @@ class LocalBlend:
         self._steps = steps
         self._site = sites[0]
         self._sum: Tensor | None = None
+        self._everywhere: Tensor | None = None
         self.probe = Probe(
             indicators, frozenset(s.index for s in sites), self._collect, edited=rule.edited_maps
         )
@@ -85,12 +86,38 @@ class LocalBlend:
             return latents
         # Maps are summed over all steps so far and all layers: only their shape matters, not their scale.
         size = (latents.shape[-2], latents.shape[-1])
-        chosen, *subtracted = self._sum.unflatten(1, self._site.grid(size)).unbind(-1)
-        mask = _region(chosen, pooled=self._rule.pooled, threshold=self._rule.threshold, size=size)
-        for maps in subtracted:
-            mask &= ~_region(maps, pooled=False, threshold=self._rule.subtract_threshold, size=size)
-        source = latents[:1]
-        return source + mask[:, None].to(latents) * (latents - source)
+        maps = self._sum.unflatten(1, self._site.grid(size))
+        mask = self._own_region(maps, size) if self._rule.own_columns else self._shared_region(maps, size)
+        source, targets = latents[:1], latents[1:]
+        return torch.cat([source, torch.where(mask[:, None], targets, source)])
+
+    def _shared_region(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (targets, h, w) from (samples, h, w, columns): one column to include, perhaps one to take out."""
+        rule = self._rule
+        chosen, *subtracted = maps.unbind(-1)
+        region = _region(chosen, pooled=rule.pooled, threshold=rule.threshold, size=size)
+        mask = region[:1] | region[1:]
+        for column in subtracted:
+            taken = _region(column, pooled=False, threshold=rule.subtract_threshold, size=size)
+            mask &= ~(taken[:1] | taken[1:])
+        return mask
+
+    def _own_region(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return (targets, h, w) from (1 + targets, h, w, targets): column i is of target i and its source words.
+
+        A region larger than the rule allows is no region: that target may change everywhere. This is decided once,
+        when blending begins, so that a picture does not go to and fro.
+        """
+        rule = self._rule
+        own = torch.stack([maps[number + 1, ..., number] for number in range(maps.shape[-1])])
+        both = torch.stack([maps[0].movedim(-1, 0), own])
+        mask = torch.stack(
+            [_region(side, pooled=rule.pooled, threshold=rule.threshold, size=size) for side in both]
+        ).any(dim=0)
+        if self._everywhere is None:
+            area = mask.float().mean(dim=(1, 2))
+            self._everywhere = (area > rule.max_area) | (area == 0)
+        return mask | self._everywhere[:, None, None]
 
     def _collect(self, site: Site, maps: Tensor) -> None:
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
@@ -98,12 +125,13 @@ class LocalBlend:
 
 
 def _region(maps: Tensor, *, pooled: bool, threshold: float, size: tuple[int, int]) -> Tensor:
-    """Return where (samples, h, w) maps, or the first one, are above the threshold, at latent resolution."""
+    """Return where (n, h, w) maps are above the threshold, relative to their maximum, at latent resolution."""
     if pooled:
         maps = F.max_pool2d(maps, 3, stride=1, padding=1)
     maps = F.interpolate(maps[:, None], size=size)[:, 0]
-    region = maps / maps.amax(dim=(1, 2), keepdim=True) > threshold
-    return region | region[:1]
+    return (
+        maps / maps.amax(dim=(1, 2), keepdim=True) > threshold
+    )  # a map of a word that is not there: nowhere
 
 
 class MapHistory:

@@ -65,9 +65,10 @@ def edit(
         str | None,
         typer.Option(
             "--blend",
-            metavar="WORD:WORD",
+            metavar="WORD:WORD|auto|none",
             rich_help_panel=KEEP,
-            help="Change only where these words are, source:target, as cat:dog.",
+            help="Change only where these words are, source:target, as cat:dog; auto: where the changed words are; "
+            "none: anywhere.",
         ),
     ] = None,
     steps: options.Steps = None,
@@ -96,7 +97,7 @@ def edit(
     import wordbrush as wb
 
     edits = chosen_edits(windows, weights, len(targets))
-    blended = wb.Blend(source=blending[0], target=blending[1]) if blending else None
+    blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
     if plan:

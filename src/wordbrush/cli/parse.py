@@ -92,10 +92,13 @@ def parse_weights(texts: Sequence[str]) -> dict[WordLike, tuple[float, ...]]:
     return weights
 
 
-def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | None:
-    """``"cat:dog"`` → (["cat"], ["dog"]); several words with commas; ``"cat"`` means the word of both prompts."""
-    if text is None:
-        return None
+def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | str | None:
+    """``"cat:dog"`` → (["cat"], ["dog"]); several words with commas; ``"cat"`` means the word of both prompts.
+
+    ``"auto"`` and ``"none"`` are themselves; a word of that name is given as ``auto:auto``.
+    """
+    if text is None or text in ("auto", "none"):
+        return text
     parts = [part.split(",") for part in text.split(":")]
     if len(parts) not in (1, 2) or not all(word.strip() for part in parts for word in part):
         raise BadOption(f"--blend {text!r} is not a pair of words; expected SOURCE:TARGET, such as cat:dog")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
+from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.window import Clock, Window
 from wordbrush.errors import InvalidInput, UnknownWord
@@ -39,17 +40,33 @@ class BlendRule(Protocol):
         """Whether targets are judged by their edited maps instead of their own."""
         ...
 
+    @property
+    def own_columns(self) -> bool:
+        """Whether ``indicators`` has one column per target, each with that target's own choice of source words."""
+        ...
+
+    @property
+    def max_area(self) -> float:
+        """The largest share of the picture that counts as a region, where every target has a column of its own."""
+        ...
+
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
         ...
 
     def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
-        """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1), or 2 columns with words to subtract."""
+        """Return 1 at the chosen words' tokens, (1 + targets, tokens, columns).
+
+        One column, or a second one with words to subtract; or one column per target.
+        """
         ...
 
     def describe(self) -> str:
         """Say in one line what it does."""
         ...
+
+
+BlendChoice = BlendRule | Literal["auto", "none"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +90,13 @@ class Blend:
     subtract_threshold: float = 0.3
     pooled = True
     edited_maps = False
+    own_columns = False
+    max_area = 1.0
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
-        for threshold in (self.threshold, self.subtract_threshold):
-            if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
-                raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
+        _check_threshold(self.threshold)
+        _check_threshold(self.subtract_threshold)
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
@@ -116,6 +134,95 @@ class Blend:
                 f"the blend lists words for {len(self.target)} targets but there are {len(targets)}"
             )
         return [[p.find(w) for w in words] for p, words in zip(targets, self.target, strict=True)]
+
+
+@dataclass(frozen=True)
+class AutoBlend:
+    """Let the picture change only where the changed words attend, if that is a part of it and not the whole.
+
+    The words are those that were swapped, added or deleted, without articles and prepositions. A place, a subject or a
+    colour acts in a region, and the rest is held to the source; a style or a time of day acts everywhere, and then
+    nothing is held. Which of the two it is, the maps decide when blending begins.
+
+    Args:
+        threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
+        start: the fraction of the run before which nothing is blended.
+        max_area: the largest share of the picture, in (0, 1], that counts as a region.
+        unedited: targets, counted from 0, that are left alone.
+    """
+
+    threshold: float = 0.3
+    start: float = 0.2
+    max_area: float = 0.5
+    unedited: tuple[int, ...] = ()
+    pooled = True
+    edited_maps = False
+    own_columns = True
+    subtract_threshold = 1.0
+
+    def __post_init__(self) -> None:
+        Window.of((self.start, 1.0))
+        _check_threshold(self.threshold)
+        area = self.max_area
+        if isinstance(area, bool) or not isinstance(area, Real) or not 0 < area <= 1:
+            raise InvalidInput(f"max_area is a share of the picture in (0, 1], not {area!r}")
+
+    def steps(self, clock: Clock) -> range:
+        """Return the steps after which the pictures are blended."""
+        return Window(self.start, 1.0).steps(clock)
+
+    def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
+        """Return 1 at the tokens of changed words, (1 + targets, tokens, targets): column i is of target i."""
+        marks = np.zeros((1 + len(targets), source.length, len(targets)))
+        for number, target in enumerate(targets):
+            for match in align(source, target) if number not in self.unedited else ():
+                if match.relation is not Relation.SAME:
+                    marks[0, _telling(source, match.source), number] = 1.0
+                    marks[1 + number, _telling(target, match.target), number] = 1.0
+        return marks
+
+    def describe(self) -> str:
+        """Say in one line what it does."""
+        return (
+            f"blend: may change where the changed words attend above {self.threshold:g}, from {self.start:g} of the "
+            f"steps on, or everywhere if that is more than {self.max_area:.0%} of the picture"
+        )
+
+
+FUNCTION_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "on",
+        "in",
+        "at",
+        "by",
+        "to",
+        "from",
+        "with",
+        "and",
+        "or",
+        "for",
+        "near",
+        "under",
+    ]
+)
+"""Words that act nowhere in particular."""
+
+
+def _telling(prompt: Prompt, tokens: Sequence[int]) -> list[int]:
+    """Return those of ``tokens`` that belong to words which say something."""
+    empty = {
+        token for word in prompt.words if word.text.casefold() in FUNCTION_WORDS for token in word.tokens
+    }
+    return [token for token in tokens if token not in empty]
+
+
+def _check_threshold(threshold: object) -> None:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
+        raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 
 def _per_target(words: object) -> TypeGuard[Sequence[Sequence[WordLike]]]:

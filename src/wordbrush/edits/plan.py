@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from wordbrush.edits.align import Match, Relation, align
-from wordbrush.edits.blend import BlendRule
+from wordbrush.edits.blend import AutoBlend, BlendChoice, BlendRule
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.refine import Refine
@@ -141,7 +141,7 @@ def make_plan(
     *,
     edits: Edits | Recipe | None,
     self_attention: Injection,
-    blend: BlendRule | None,
+    blend: BlendChoice,
 ) -> EditPlan:
     """Read what the caller of ``wordbrush.edit`` wrote into a plan.
 
@@ -151,33 +151,43 @@ def make_plan(
             edit of the cross-attention at all.
         self_attention: for all targets, or a list with one for each; ignored when ``edits`` is a ``Recipe``, which
             brings its own.
+        blend: a rule; ``"auto"`` for ``AutoBlend()`` where words are changed by an edit; or ``"none"``. Ignored when
+            ``edits`` is a ``Recipe``, which brings its own.
 
     Raises:
         InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
             no edit or blend.
     """
-    if blend is not None and not hasattr(blend, "indicators"):
-        raise InvalidInput(f"blend is Blend(source=…, target=…) with the words of a region, not {blend!r}")
+    if blend not in ("auto", "none") and not hasattr(blend, "indicators"):
+        raise InvalidInput(f"blend is Blend(source=…, target=…), 'auto' or 'none', not {blend!r}")
     for prompt in (source, *targets):
         if not prompt.text.strip():
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
     if isinstance(edits, Recipe):
-        if blend is not None:
-            raise InvalidInput("a recipe brings its own blend: give either the recipe or blend=")
         chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend)
     per_target = _per_target(edits, len(targets))
     complete = tuple(_completed(source, t, own) for t, own in zip(targets, per_target, strict=True))
-    return EditPlan(source, tuple(targets), complete, _injections(self_attention, len(targets)), blend)
+    injected = _injections(self_attention, len(targets))
+    rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
+    return EditPlan(source, tuple(targets), complete, injected, rule)  # pyright: ignore[reportArgumentType]
 
 
 def infer(source: Prompt, target: Prompt) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
     return Replace() if swapped else Refine()
+
+
+def _automatic(
+    source: Prompt, targets: Sequence[Prompt], edits: Sequence[Sequence[Edit]]
+) -> AutoBlend | None:
+    """Return the blend of what the edits change; None where no word is swapped, added or deleted by an edit."""
+    rule = AutoBlend(unedited=tuple(number for number, own in enumerate(edits) if not own))
+    return rule if rule.indicators(source, targets).any() else None
 
 
 def _injections(given: Injection, targets: int) -> tuple[SelfAttention, ...]:

@@ -197,6 +197,8 @@ class LocalBlend:
     subtract: Sequence[str | Sequence[str]] = ()
     subtract_threshold: float = 0.3
     edited_maps = True
+    own_columns = False
+    max_area = 1.0
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""

@@ -24,9 +24,9 @@ class Brush:
     progress: Callable[[int, int], None] | None = None
 
     def edit(self, source: str, to: Sequence[str], *, seed: int, **settings: Any) -> wb.EditResult:
-        """Edit as ``wordbrush.edit`` does, with the figure's settings."""
+        """Edit as ``wordbrush.edit`` does, with the figure's settings; as in the paper, without a blend."""
         return wb.edit(self.model, source, to=list(to), seed=self._seed(seed), steps=self.steps,
-                       progress=self.progress, **settings)  # fmt: skip
+                       progress=self.progress, **{"blend": "none", **settings})  # fmt: skip
 
     def same_noise(self, prompts: Sequence[str], *, seed: int) -> list[Image]:
         """Generate each prompt from one and the same noise, without any control."""

@@ -82,7 +82,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     _prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
     shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
     shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
-    defaults = {"guidance": 4.0, "steps": 30, "scheduler": "ddim", "self_attention": 0.4}
+    defaults = {"guidance": 4.0, "steps": 30, "scheduler": "ddim", "self_attention": 0.4, "blend": "auto"}
     write_json(fresh / "wordbrush.json", defaults)
     _describe(fresh, out, _seen(out, "text_to_image", "autoencoder"))
 
