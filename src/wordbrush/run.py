@@ -34,6 +34,7 @@ class Run:
         negative: the prompt of the unconditional branch, or its embedding for every step, (1, tokens, channels) each.
         noise: (samples, C, h, w) of variance 1, on the model's device and in its dtype.
         scheduler: a name or an instance, of which a fresh copy is used.
+        evaluations: of the network; some schedulers make more than ``steps``.
     """
 
     model: Model
@@ -43,6 +44,7 @@ class Run:
     guidance: Guidance
     scheduler: object
     steps: int
+    evaluations: int
     plan: EditPlan | None = None
 
     def __call__(
@@ -52,7 +54,7 @@ class Run:
         scheduler = make_scheduler(self.scheduler, self.model.scheduler)
         scheduler.set_timesteps(self.steps, device=self.noise.device)
         backbone = self.model.backbone
-        clock = Clock(self.steps, len(scheduler.timesteps))
+        clock = Clock(self.steps, self.evaluations)
         height, width = self.noise.shape[-2:]
         sites = map_sites(backbone.sites, backbone.native_latent_size)
         history = MapHistory(self.prompts, sites, (height, width)) if record else None
@@ -105,6 +107,7 @@ class Run:
         return {
             "model": self.model.name,
             "steps": self.steps,
+            "forward_samples": self.evaluations * len(self.guidance.branches) * len(self.prompts),
             "guidance": getattr(self.guidance, "scale", None),
             "scheduler": self.scheduler if named else type(self.scheduler).__name__,
             "size": (height * self.model.factor, width * self.model.factor),
@@ -178,9 +181,10 @@ def make_run(
             f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
         )
     sampler.set_timesteps(int(steps))
-    _check_negative(negative, guidance, len(sampler.timesteps))
+    evaluations = len(sampler.timesteps)
+    _check_negative(negative, guidance, evaluations)
     batch = noise.expand(len(prompts), -1, -1, -1)
-    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), plan)
+    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), evaluations, plan)
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:

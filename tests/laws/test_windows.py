@@ -31,6 +31,16 @@ def test_step_i_of_n_is_inside_if_start_le_i_over_n_lt_stop(first: int, length: 
             window.steps(Clock(n, n))
 
 
+def test_pairs_share_as_many_steps_as_published():
+    def shared(part: float) -> int:
+        return len(Window.of(part).steps(Clock(100, 100), Rounding.PUBLISHED_PAIRS))
+
+    assert (shared(0.1), shared(0.9)) == (10, 90)
+    assert [shared(p / 1000) for p in range(1, 1000)] == [
+        sum(p / 1000 > i / 99 for i in range(100)) for p in range(1, 1000)
+    ]
+
+
 def test_a_sum_of_fractions_means_the_fraction():
     assert len(Window.of(0.1 + 0.2).steps(Clock(10, 10))) == 3
     assert len(Window.of(0.7 + 0.1).steps(Clock(10, 10))) == 8

@@ -24,6 +24,7 @@ class Rounding(Enum):
     EXACT = "step i of n is inside if start <= i/n < stop"
     PUBLISHED_CROSS = "int(f·(n + 1)), n the nominal number of steps"
     PUBLISHED_SELF = "int(f·n), n the nominal number of steps"
+    PUBLISHED_PAIRS = "step i of n is inside if i/(n - 1) < stop, as where InstructPix2Pix's pairs are made"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Window:
                 raise InvalidInput(
                     f"the window {self} holds none of the {clock.evaluations} steps: widen it, or take more steps"
                 )
+        elif rounding is Rounding.PUBLISHED_PAIRS:
+            first, end = (math.ceil(f * (clock.evaluations - 1) - 1e-9) for f in (self.start, self.stop))
         else:
             n = clock.nominal + (rounding is Rounding.PUBLISHED_CROSS)
             first, end = int(self.start * n), int(self.stop * n)
