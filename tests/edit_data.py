@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from wordbrush.dataset.formats import EditPair, Picture
 from wordbrush.dataset.keys import caption_key, pair_key, triplet_key
 from wordbrush.dataset.records import PAIRS, Pair
 from wordbrush.dataset.shards import encode
@@ -69,3 +70,35 @@ def write_pairs(folder: Path, pairs: Iterable[Pair], per_shard: int = 3) -> Path
         content = encode(rows[start : start + per_shard], PAIRS, {"unit": unit})
         (folder / "pairs" / f"{unit:05d}.parquet").write_bytes(content)
     return folder
+
+
+def edit(number: int, **changes: Any) -> EditPair:
+    """An edit with captions, scores and settings, and pictures that are PNG files, but for ``changes``."""
+    values: dict[str, Any] = {
+        "key": f"pair-{number}",
+        "before": f"a cat, number {number}",
+        "instruction": f"make the cat “{number}” a dog",
+        "after": f"a dog, number {number}",
+        "before_picture": shown(picture(2 * number)),
+        "after_picture": shown(picture(2 * number + 1)),
+        "scores": {
+            "clip_image": 0.8 + number / 100,
+            "clip_direction": 0.25,
+            "clip_before": 0.3,
+            "clip_after": 0.3,
+        },
+        "settings": {"seed": 70 + number, "share": 0.4, "guidance": 7.5},
+    }
+    return EditPair(**values | changes)
+
+
+def shown(image: Image.Image, kind: str = "PNG", *, mask: bool = False, **options: Any) -> Picture:
+    """A picture as it is after reading a file."""
+    return Picture.decode(encoded(image, kind, **options), "test", mask=mask)
+
+
+def region(number: int, size: tuple[int, int] = (24, 16)) -> Picture:
+    """A mask with a white rectangle."""
+    mask = Image.new("L", size)
+    mask.paste(255, (2, 3, 8 + number % 8, 12))
+    return shown(mask, mask=True)
