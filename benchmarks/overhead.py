@@ -44,11 +44,11 @@ def plain(model: wb.Model, steps: int) -> torch.Tensor:
     return sample(backbone, scheduler, noise, text=lambda _: text, guidance=wb.ClassifierFree(GUIDANCE))
 
 
-def controlled(model: wb.Model, steps: int, edits: Any) -> torch.Tensor:
+def controlled(model: wb.Model, steps: int, edits: Any, blend: Any = "none") -> torch.Tensor:
     """Edit with wordbrush, all steps under control."""
     return wb.edit(
-        model, SOURCE, to=TARGET, edits=edits, self_attention=1.0, seed=SEED, steps=steps, guidance=GUIDANCE,
-        scheduler="ddim",
+        model, SOURCE, to=TARGET, edits=edits, self_attention=1.0, blend=blend, seed=SEED, steps=steps,
+        guidance=GUIDANCE, scheduler="ddim",
     ).latents  # fmt: skip
 
 
@@ -65,6 +65,9 @@ WAYS: dict[str, Callable[[wb.Model, int], torch.Tensor]] = {
     "replace": lambda model, steps: controlled(model, steps, [wb.Replace(until=1.0)]),
     "refine + re-weight": lambda model, steps: controlled(
         model, steps, [wb.Refine(until=1.0), wb.Reweight({"beach": 2.0})]
+    ),
+    "replace, blended": lambda model, steps: controlled(
+        model, steps, [wb.Replace(until=1.0)], wb.AutoBlend(max_area=1.0)
     ),
     "published replace": published,
 }

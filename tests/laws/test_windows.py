@@ -13,7 +13,7 @@ import pipelines
 import wordbrush as wb
 from wordbrush import Replace, Reweight
 from wordbrush.edits.prompt import read_prompt
-from wordbrush.edits.window import Clock, Rounding, Schedule, Window
+from wordbrush.edits.window import Clock, Rounding, Schedule, Window, from_fraction_on
 from wordbrush.errors import InvalidInput
 
 HUNDREDTHS = st.integers(0, 100)
@@ -29,6 +29,13 @@ def test_step_i_of_n_is_inside_if_start_le_i_over_n_lt_stop(first: int, length: 
     else:
         with pytest.raises(InvalidInput, match=f"holds none of the {n} steps"):
             window.steps(Clock(n, n))
+
+
+@given(start=HUNDREDTHS, n=st.integers(1, 120))
+def test_from_a_fraction_on_there_is_always_a_step(start: int, n: int):
+    steps = from_fraction_on(start / 100, Clock(n, n))
+    inside = [i for i in range(n) if Fraction(i, n) >= Fraction(start, 100)]
+    assert list(steps) == (inside or [n - 1])
 
 
 def test_pairs_share_as_many_steps_as_published():

@@ -11,7 +11,7 @@ import numpy as np
 
 from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import Prompt, WordLike
-from wordbrush.edits.window import Clock, Window
+from wordbrush.edits.window import Clock, Window, from_fraction_on
 from wordbrush.errors import InvalidInput, UnknownWord
 
 Words = WordLike | Sequence[WordLike]
@@ -100,7 +100,7 @@ class Blend:
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
-        return Window(self.start, 1.0).steps(clock)
+        return from_fraction_on(self.start, clock)
 
     def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
         """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1), or 2 columns with words to subtract.
@@ -169,7 +169,7 @@ class AutoBlend:
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
-        return Window(self.start, 1.0).steps(clock)
+        return from_fraction_on(self.start, clock)
 
     def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
         """Return 1 at the tokens of changed words, (1 + targets, tokens, targets): column i is of target i."""

@@ -94,6 +94,12 @@ class Window:
         return f"{self.start:g} to {self.stop:g}"
 
 
+def from_fraction_on(start: float, clock: Clock) -> range:
+    """Return the steps from a fraction of the run on, at least the last one."""
+    first = math.ceil(start * clock.evaluations - 1e-9)
+    return range(min(first, clock.evaluations - 1), clock.evaluations)
+
+
 @dataclass(frozen=True)
 class Schedule:
     """A window for every target token: one for all of them, and others for some words."""
