@@ -123,11 +123,10 @@ def _short(label: str) -> str:
 
 
 def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
-    centres = (histogram.edges[:-1] + histogram.edges[1:]) / 2
-    width = histogram.edges[1] - histogram.edges[0]
-    axes.bar(centres, histogram.selected, width, color=KEPT)
-    axes.bar(centres, histogram.rejected, width, bottom=histogram.selected, color=REST)
-    top = float((histogram.selected + histogram.rejected).max()) or 1.0
+    both = histogram.selected + histogram.rejected
+    axes.stairs(both, histogram.edges, fill=True, color=REST)
+    axes.stairs(histogram.selected, histogram.edges, fill=True, color=KEPT)
+    top = float(both.max()) or 1.0
     axes.set_ylim(0, 1.18 * top)
     axes.set_xlim(histogram.edges[0], histogram.edges[-1])
     for bound in histogram.bounds:

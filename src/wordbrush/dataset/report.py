@@ -64,11 +64,11 @@ def write_report(folder: Path, *, selection: Selection, out: Path) -> Report:
     from wordbrush.dataset.charts import chart
 
     folder = Path(folder)
-    steps = funnel(folder, selection)
+    steps, shown = funnel(folder, selection), examples(folder, selection)
     picture = chart(
         steps, histograms(folder, selection), title=f"{folder.resolve().name}: {selection.preset}"
     )
-    page = _page(folder, selection, steps, picture, examples(folder, selection))
+    page = _page(folder, selection, steps, picture, shown)
     report = Report(Path(out) / "report.html", Path(out) / "report.png")
     write_files({report.html: page.encode(), report.png: picture})
     return report
