@@ -45,6 +45,9 @@ class Sampling:
             raise InvalidInput(f"a text needs at least 1 token, not {self.max_tokens}")
 
 
+PUBLISHED = Sampling()
+
+
 @dataclass(frozen=True)
 class LocalWriter:
     """Writes with a causal language model in the published form: ``caption ##`` → ``instruction %% caption END``.
@@ -61,7 +64,7 @@ class LocalWriter:
     model: str
     name: str = ""
     examples: tuple[Example, ...] = ()
-    sampling: Sampling = Sampling()
+    sampling: Sampling = PUBLISHED
     batch: int = 32
     device: str | None = None
     dtype: str = "float32"
