@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from wordbrush.dataset.card import card
 from wordbrush.dataset.export import convert, export, read_selected
 from wordbrush.dataset.formats import FORMATS
 from wordbrush.dataset.funnel import funnel, percent
+from wordbrush.dataset.manifest import Manifest
 from wordbrush.dataset.records import Caption
 from wordbrush.dataset.select import select
 from wordbrush.dataset.shards import encode
@@ -96,6 +98,14 @@ def test_the_card_agrees_with_what_hugging_face_finds(name: str, run: Path, tmp_
     assert Features._from_yaml_list(info["features"]) == next(iter(loaded.values())).features
     files = (tmp_path / "out").rglob("*.parquet")
     assert info["download_size"] == sum(path.stat().st_size for path in files)
+
+
+def test_the_card_has_the_settings_of_every_stage(run: Path, tmp_path: Path):
+    made_with = {"settings": {"model": "storybook", "share": [0.1, 0.9]}, "source": {}, "rows_per_unit": 3}
+    Manifest("pairs", made_with, 10).write(run / "pairs")
+    export(run, selection=select(run), format="diffusers", out=tmp_path / "out")
+    block = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```")[1]
+    assert json.loads(block.removeprefix("json")) == {"pairs": made_with["settings"]}
 
 
 def test_a_selection_of_other_pairs_is_refused(run: Path, tmp_path: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from wordbrush.dataset.export import convert
 from wordbrush.dataset.formats import FORMATS, EditPair, Picture
 from wordbrush.dataset.formats import parquet as parquet_files
 from wordbrush.errors import DataError, InvalidInput
+from wordbrush.files import CannotWrite
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
@@ -387,6 +389,20 @@ def test_an_export_is_whole_or_not_there(name: str, tmp_path: Path):
     with pytest.raises(DataError, match="exists: choose another folder"):
         formats.write(name, [example(0, name)], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: Any, **options: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    for name in ("imagefolder", "original"):
+        with pytest.raises(CannotWrite, match=r"cannot write .*out: the disk is full"):
+            formats.write(name, [edit(0)], tmp_path / "out")
+    monkeypatch.setattr(parquet_files.pq.ParquetWriter, "write_batch", full)
+    with pytest.raises(CannotWrite, match="the disk is full"):
+        formats.write("diffusers", [edit(0)], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_formats_and_missing_sources(tmp_path: Path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wordbrush.dataset.formats.base import Written
@@ -37,6 +38,7 @@ def card(
     licence: str | None = None,
     selection: Selection | None = None,
     steps: Sequence[Step] = (),
+    settings: Mapping[str, Any] | None = None,
     made: str | None = None,
 ) -> str:
     """Return the card as Markdown.
@@ -45,6 +47,7 @@ def card(
         licence: an identifier of the hub; None says that it is not specified.
         selection: what the pairs were chosen by.
         steps: the funnel of the run.
+        settings: what every stage of the run was made with, as JSON values.
         made: a sentence on where the pairs come from; None says that they were made by wordbrush.
     """
     lines = ["---", *_front_matter(written, licence), "---", "", "# Image editing pairs", ""]
@@ -54,6 +57,9 @@ def card(
         "",
     ]
     lines += ["## How it was made", "", made or MADE, ""]
+    if settings:
+        lines += ["The settings of every stage:", "", "```json"]
+        lines += [json.dumps(settings, indent=1, ensure_ascii=False), "```", ""]
     if selection is not None:
         lines += ["## Selection", "", f"Rules `{selection.preset}`, in this order:", ""]
         lines += [f"- {rule}" for rule in selection.rules] + [""]

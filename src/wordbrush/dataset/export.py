@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from wordbrush.dataset import formats
@@ -15,6 +14,7 @@ from wordbrush.dataset.card import card
 from wordbrush.dataset.formats import EditPair, Written
 from wordbrush.dataset.formats.parquet import READ_ROWS, Row
 from wordbrush.dataset.funnel import funnel
+from wordbrush.dataset.manifest import NAME, Manifest
 from wordbrush.dataset.query import shards
 from wordbrush.dataset.records import SCORES
 from wordbrush.dataset.selection import Selection
@@ -30,16 +30,16 @@ def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
     Raises:
         DataError: a shard is damaged, a picture does not decode, or a selected pair is not there.
     """
-    wanted = pa.array(selection.keys, pa.string())
+    wanted = frozenset(selection.keys)
     found = 0
     for path in shards(Path(folder), "pairs"):
         try:
             file = pq.ParquetFile(path, page_checksum_verification=True)
             for group in range(file.num_row_groups):
-                keys = file.read_row_group(group, columns=["key"])["key"]
-                chosen = pc.is_in(keys, wanted)
-                if pc.any(chosen).as_py():
-                    for row in _rows(file, group, chosen.to_pylist(), path):
+                keys = file.read_row_group(group, columns=["key"])["key"].to_pylist()
+                chosen = [key in wanted for key in keys]
+                if any(chosen):
+                    for row in _rows(file, group, chosen, path):
                         yield _pair(row)
                         found += 1
         except (pa.ArrowException, OSError) as error:
@@ -92,8 +92,16 @@ def export(
         format,
         read_selected(folder, selection),
         out,
-        card=lambda written: card(written, licence=licence, selection=selection, steps=steps),
+        card=lambda written: card(
+            written, licence=licence, selection=selection, steps=steps, settings=_settings(Path(folder))
+        ),
     )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what every stage was made with, by stage, as far as the run has manifests."""
+    stages = [name for name in ("captions", "triplets", "pairs") if (folder / name / NAME).exists()]
+    return {name: Manifest.read(folder / name).made_with.get("settings") for name in stages}
 
 
 def convert(
