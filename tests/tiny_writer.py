@@ -19,9 +19,9 @@ def build(folder: Path, *, seed: int = 0) -> Path:
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|endoftext|>").save_pretrained(folder)
     torch.manual_seed(seed)
-    config = GPT2Config(
-        vocab_size=257, n_positions=256, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
-    )
+    # Embeddings larger than usual: adapters cannot change them, and logits are read off them.
+    sizes = {"vocab_size": 257, "n_positions": 256, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    config = GPT2Config(**sizes, initializer_range=0.2, bos_token_id=0, eos_token_id=0)
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
 
