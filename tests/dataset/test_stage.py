@@ -43,6 +43,11 @@ def test_reports_add_up(tmp_path: Path):
     assert (captions.units, captions.made, captions.reused) == (13, 13, 0)
     assert (captions.rows_in, captions.rows_out, captions.kept) == (62, 62, 41)
     assert captions.reasons == {"third": 21}
+    assert captions.survival == pytest.approx(41 / 62)
+    assert (captions.rows_made, captions.remaining) == (62, 0)
+    assert seen[0].rate is seen[0].remaining is seen[0].survival is None
+    assert seen[4].rate == pytest.approx(20 / seen[4].seconds)
+    assert seen[4].remaining == pytest.approx(seen[4].seconds / 4 * 9)
     assert [report.done for report in seen] == list(range(14))
     assert [report.rows_in for report in seen] == [*range(0, 61, 5), 62]
 
@@ -170,6 +175,7 @@ def test_a_source_gives_the_kept_rows_in_order_wherever_shards_end(made: Path):
     for start in range(0, 40, 3):
         for stop in range(start, 41, 4):
             assert source.rows(start, stop) == kept[start:stop]
+    assert len(ShardSource(made / "captions", rejected=True).rows(0, 60)) == 60
     assert pickle.loads(pickle.dumps(source)).rows(5, 9) == kept[5:9]
 
 

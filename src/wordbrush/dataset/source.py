@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from wordbrush.dataset.manifest import Manifest
-from wordbrush.dataset.shards import DamagedShard, read_shard
+from wordbrush.dataset.shards import DamagedShard, Shard, read_shard
 from wordbrush.errors import DataError
 
 
@@ -32,16 +32,17 @@ class Source(Protocol):
 
 
 class ShardSource:
-    """The kept rows of a finished stage, in order; memory is bounded by one shard.
+    """The rows of a finished stage, in order; memory is bounded by one shard.
 
     Args:
         folder: the stage's folder, for example ``OUT/captions``.
+        rejected: also give the rows that the stage rejected; without it, only those that it kept.
 
     Raises:
         DataError: the folder holds no finished stage.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, rejected: bool = False) -> None:
         manifest = Manifest.read(folder)
         if not manifest.complete:
             raise DataError(
@@ -49,9 +50,10 @@ class ShardSource:
                 "run the command that makes it again, and it goes on"
             )
         self.folder = folder
+        self.rejected = rejected
         self.stage = manifest.stage
         self.shards = manifest.ordered
-        self.ends = list(accumulate(shard.kept for shard in self.shards))
+        self.ends = list(accumulate(map(self._given, self.shards)))
         self.content = manifest.content
 
     def __len__(self) -> int:
@@ -59,29 +61,33 @@ class ShardSource:
 
     def fingerprint(self) -> dict[str, Any]:
         """Name the stage before, and the checksum of all its shards."""
-        return {"stage": self.stage, "content": self.content}
+        return {"stage": self.stage, "content": self.content, "rejected": self.rejected}
 
     def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
-        """Return the kept rows [start, stop).
+        """Return the rows [start, stop).
 
         Raises:
             DataError: a shard is damaged or missing.
         """
         found: list[dict[str, Any]] = []
         for number in range(bisect_right(self.ends, start), len(self.shards)):
-            first = self.ends[number] - self.shards[number].kept
+            shard = self.shards[number]
+            first = self.ends[number] - self._given(shard)
             if first >= stop:
                 break
-            kept = _kept(self.folder / self.shards[number].file, self.shards[number].digest)
-            found += kept.slice(max(0, start - first), stop - max(start, first)).to_pylist()
+            table = _table(self.folder / shard.file, shard.digest, self.rejected)
+            found += table.slice(max(0, start - first), stop - max(start, first)).to_pylist()
         return found
+
+    def _given(self, shard: Shard) -> int:
+        return shard.rows if self.rejected else shard.kept
 
 
 @lru_cache(maxsize=1)  # units are made in order, and several of them may lie in one shard
-def _kept(path: Path, digest: str) -> pa.Table:
-    """Return the kept rows of a shard; ``digest`` distinguishes it from another one of that name."""
+def _table(path: Path, digest: str, rejected: bool) -> pa.Table:
+    """Return the rows of a shard; ``digest`` distinguishes it from another one of that name."""
     try:
         table = read_shard(path)
     except DamagedShard as error:
         raise DataError(f"{error}; run the command that made it again, and it is made again") from error
-    return table.filter(table["kept"])
+    return table if rejected else table.filter(table["kept"])

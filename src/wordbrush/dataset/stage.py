@@ -111,6 +111,7 @@ class StageReport:
         units: of the whole stage; ``made`` in this run, ``reused`` from runs before.
         rows_in: input rows of the units that are done; ``rows_out`` came of them, ``kept`` are handed on.
         reasons: rejected rows by gate.
+        rows_made: output rows of the units made in this run.
         seconds: wall-clock time of this run.
         set_aside: damaged files that were renamed and are made again.
     """
@@ -123,6 +124,7 @@ class StageReport:
     rows_out: int
     kept: int
     reasons: dict[str, int]
+    rows_made: int
     seconds: float
     set_aside: tuple[str, ...] = ()
 
@@ -130,6 +132,21 @@ class StageReport:
     def done(self) -> int:
         """Units whose file exists."""
         return self.made + self.reused
+
+    @property
+    def survival(self) -> float | None:
+        """Share of the output rows that are kept, in [0, 1]; None before there are any."""
+        return self.kept / self.rows_out if self.rows_out else None
+
+    @property
+    def rate(self) -> float | None:
+        """Output rows per second of this run, loading included; None before the first unit."""
+        return self.rows_made / self.seconds if self.made and self.seconds else None
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds until the end at the speed of this run; None before its first unit."""
+        return self.seconds / self.made * (self.units - self.done) if self.made else None
 
 
 Progress = Callable[[StageReport], None]
@@ -156,7 +173,7 @@ def run_stage(
     task = UnitTask(stage, source, folder, plan)
     with _locked(folder):
         damaged = _find_done(task)
-        reused = len(plan.shards)
+        reused, rows_reused = len(plan.shards), plan.rows
 
         def report() -> StageReport:
             return StageReport(
@@ -168,6 +185,7 @@ def run_stage(
                 rows_out=plan.rows,
                 kept=plan.kept,
                 reasons=plan.reasons,
+                rows_made=plan.rows - rows_reused,
                 seconds=time.monotonic() - began,
                 set_aside=tuple(str(path) for path in damaged),
             )
