@@ -15,7 +15,7 @@ from wordbrush.dataset.keys import caption_key, key_seed
 from wordbrush.dataset.records import TRIPLETS, Triplet
 from wordbrush.dataset.source import ShardSource
 from wordbrush.dataset.stage import run_stage
-from wordbrush.dataset.triplets import CHECKS, TripletStage
+from wordbrush.dataset.triplets import CHECKS, TripletStage, spent
 from wordbrush.dataset.writers.base import (
     Answer,
     Changed,
@@ -155,6 +155,10 @@ def test_stage_runs_over_shards(tmp_path: Path):
     rows = ShardSource(tmp_path / "triplets").rows(0, 99)
     assert len(rows) == report.kept > 20
     assert set(rows[0]) == set(TRIPLETS.names)
+    texts = report.kept + 4 * (report.rows_out - report.kept)
+    total = spent(tmp_path / "triplets", Prices(read=1.0, written=100.0))
+    assert (total.attempts, total.tokens_in, total.tokens_out) == (texts, 10 * texts, 4 * texts)
+    assert total.cost == pytest.approx(410e-6 * texts)
 
 
 def dog(caption: str, seed: int) -> Answer:

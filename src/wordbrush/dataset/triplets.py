@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from wordbrush.dataset.filters import BlockedWords, Language, Length
 from wordbrush.dataset.keys import triplet_key
 from wordbrush.dataset.records import TRIPLETS, Triplet
+from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.stage import Worker
-from wordbrush.dataset.writers.base import ATTEMPTS, Changed, Check, Draft, Texts, Write, Writer, write_drafts
+from wordbrush.dataset.writers.base import (
+    ATTEMPTS,
+    FREE,
+    Changed,
+    Check,
+    Draft,
+    Prices,
+    Texts,
+    Write,
+    Writer,
+    write_drafts,
+)
 from wordbrush.errors import InvalidInput
 
 CHECKS: tuple[Check, ...] = (Changed(), Texts((Length(words=(1, 60)), Language(), BlockedWords())))
@@ -91,6 +105,30 @@ class TripletStage:
             kept=answer.fault is None,
             reason=answer.fault,
         )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a stage of triplets has cost: texts written, tokens read and written, and their price."""
+
+    attempts: int
+    tokens_in: int
+    tokens_out: int
+    cost: float
+
+
+def spent(folder: Path, prices: Prices = FREE) -> Spent:
+    """Add up what the finished units in ``folder`` (``OUT/triplets``) have cost, rejects included.
+
+    Raises:
+        DataError: a shard is damaged.
+    """
+    totals = dict.fromkeys(("attempts", "tokens_in", "tokens_out"), 0)
+    for path in sorted(folder.glob("*.parquet")):
+        table = read_shard(path)
+        for name in totals:
+            totals[name] += pc.sum(table[name]).as_py() or 0
+    return Spent(**totals, cost=prices.cost(totals["tokens_in"], totals["tokens_out"]))
 
 
 def _settings(check: Check) -> dict[str, Any]:

@@ -220,3 +220,6 @@ class Prices:
     def cost(self, tokens_in: int, tokens_out: int) -> float:
         """Return the cost of so many tokens read and written."""
         return (self.read * tokens_in + self.written * tokens_out) / 1e6
+
+
+FREE = Prices()
