@@ -30,13 +30,37 @@ class Manifest:
         made_with: everything the rows depend on, as JSON values: ``settings`` of the stage, ``source`` of its rows and
             ``rows_per_unit``.
         rows_in: rows of the source.
-        shards: by unit, those that are done.
+        shards: by unit, those that are done; ``add`` enters more.
+
+    Attributes:
+        rows_done: source rows of the units that are done.
+        rows: rows in their shards; ``kept`` of them are handed on to the next stage.
+        reasons: rejected rows by the gate that rejected them.
     """
 
     stage: str
     made_with: dict[str, Any]
     rows_in: int
     shards: dict[int, Shard] = field(default_factory=dict)
+    rows_done: int = field(init=False, default=0)
+    rows: int = field(init=False, default=0)
+    kept: int = field(init=False, default=0)
+    reasons: Counter[str] = field(init=False, default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        given, self.shards = self.shards, {}
+        for shard in given.values():
+            self.add(shard)
+
+    def add(self, shard: Shard) -> None:
+        """Enter a shard that is done; one that is there already changes nothing."""
+        if shard.unit in self.shards:
+            return
+        self.shards[shard.unit] = shard
+        self.rows_done += shard.rows_in
+        self.rows += shard.rows
+        self.kept += shard.kept
+        self.reasons.update(shard.reasons)
 
     @property
     def units(self) -> int:
@@ -57,24 +81,6 @@ class Manifest:
     def ordered(self) -> list[Shard]:
         """The shards that are done, by unit."""
         return [self.shards[unit] for unit in sorted(self.shards)]
-
-    @property
-    def rows(self) -> int:
-        """Rows in the shards that are done."""
-        return sum(shard.rows for shard in self.shards.values())
-
-    @property
-    def kept(self) -> int:
-        """Rows that are handed on to the next stage."""
-        return sum(shard.kept for shard in self.shards.values())
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Rejected rows by the gate that rejected them."""
-        counted: Counter[str] = Counter()
-        for shard in self.shards.values():
-            counted.update(shard.reasons)
-        return dict(sorted(counted.items()))
 
     @property
     def content(self) -> str:
@@ -100,7 +106,7 @@ class Manifest:
             "rows_in": self.rows_in,
             "rows": self.rows,
             "kept": self.kept,
-            "reasons": self.reasons,
+            "reasons": dict(sorted(self.reasons.items())),
             "shards": [{"file": shard.file} | dataclasses.asdict(shard) for shard in self.ordered],
         }
         text = json.dumps(described, indent=1, ensure_ascii=False) + "\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,7 +112,7 @@ class StageReport:
         rows_in: input rows of the units that are done; ``rows_out`` came of them, ``kept`` are handed on.
         reasons: rejected rows by gate.
         rows_made: output rows of the units made in this run.
-        seconds: wall-clock time of this run.
+        seconds: wall-clock time since this run began to make units.
         set_aside: damaged files that were renamed and are made again.
     """
 
@@ -161,39 +161,20 @@ def run_stage(
     stopped. Damaged files are renamed to ``NAME.parquet.corrupt`` and made again.
 
     Args:
-        progress: called with the state of the stage before the first unit and after each.
+        progress: called with the state of the stage after each file that is found, before the first unit is made and
+            after each that is.
 
     Raises:
         DataError: the folder was made with other settings, holds other files, or another run is working in it.
         CannotWrite: the disk is full, or the folder cannot be written; no file is left half-written.
     """
-    began = time.monotonic()
-    folder = out / stage.name
-    plan = _plan(stage, source)
-    task = UnitTask(stage, source, folder, plan)
-    with _locked(folder):
-        damaged = _find_done(task)
-        reused, rows_reused = len(plan.shards), plan.rows
-
-        def report() -> StageReport:
-            return StageReport(
-                stage=stage.name,
-                units=plan.units,
-                made=len(plan.shards) - reused,
-                reused=reused,
-                rows_in=sum(shard.rows_in for shard in plan.shards.values()),
-                rows_out=plan.rows,
-                kept=plan.kept,
-                reasons=plan.reasons,
-                rows_made=plan.rows - rows_reused,
-                seconds=time.monotonic() - began,
-                set_aside=tuple(str(path) for path in damaged),
-            )
-
-        missing = [unit for unit in range(plan.units) if unit not in plan.shards]
-        plan.write(folder)
-        _work(task, missing, engine, (lambda: progress(report())) if progress else lambda: None)
-        return report()
+    task = UnitTask(stage, source, out / stage.name, _plan(stage, source))
+    with _locked(task.folder):
+        run = _Run(task, progress)
+        run.find_done()
+        task.manifest.write(task.folder)
+        run.make_missing(engine)
+        return run.report()
 
 
 def _plan(stage: Stage, source: Source) -> Manifest:
@@ -207,47 +188,77 @@ def _plan(stage: Stage, source: Source) -> Manifest:
     return Manifest(stage.name, as_json(made_with), len(source))
 
 
-def _work(task: UnitTask, missing: Sequence[int], engine: Engine, tell: Callable[[], None]) -> None:
-    """Make the missing units and enter them into the manifest, which is saved however this ends."""
-    plan, saved = task.manifest, time.monotonic()
-    tell()
-    if not missing:
-        return
-    bare = UnitTask(task.stage, task.source, task.folder, Manifest(plan.stage, plan.made_with, plan.rows_in))
-    try:
-        for shard in engine.run(bare, missing):
-            plan.shards[shard.unit] = shard
-            if time.monotonic() - saved > SAVE_EVERY:
-                plan.write(task.folder)
-                saved = time.monotonic()
-            tell()
-    except BaseException:
-        with suppress(CannotWrite):  # the failure to report is the first one
-            plan.write(task.folder)
-        raise
-    plan.write(task.folder)
+class _Run:
+    """One call of ``run_stage``: what it has found, and what it makes."""
 
+    def __init__(self, task: UnitTask, progress: Progress | None) -> None:
+        self.task, self.plan, self.progress = task, task.manifest, progress
+        self.began = time.monotonic()
+        self.reused = self.rows_reused = 0
+        self.damaged: list[str] = []
 
-def _find_done(task: UnitTask) -> list[Path]:
-    """Enter the units that are done into the manifest and return the damaged files, which were set aside."""
-    folder, plan = task.folder, task.manifest
-    known: dict[int, Shard] = {}
-    if (folder / NAME).exists():
-        before = Manifest.read(folder)
-        plan.refuse_other(before, folder)
-        known = before.shards
-    names = {shard_name(unit): unit for unit in range(plan.units)}
-    damaged = []
-    for path in sorted(folder.glob("*.parquet")):
-        if path.name not in names:
-            raise DataError(f"{path} is not of this run: move it away, or choose another folder")
-        unit = names[path.name]
-        start, stop = plan.span(unit)
+    def find_done(self) -> None:
+        """Enter the units that are done into the manifest; damaged files are set aside."""
+        folder = self.task.folder
+        known: dict[int, Shard] = {}
+        if (folder / NAME).exists():
+            before = Manifest.read(folder)
+            self.plan.refuse_other(before, folder)
+            known = before.shards
+        names = {shard_name(unit): unit for unit in range(self.plan.units)}
+        for path in sorted(folder.glob("*.parquet")):
+            if path.name not in names:
+                raise DataError(f"{path} is not of this run: move it away, or choose another folder")
+            unit = names[path.name]
+            start, stop = self.plan.span(unit)
+            try:
+                self.plan.add(check_shard(path, self.task.tag(unit), stop - start, known.get(unit)))
+            except DamagedShard:
+                self.damaged.append(str(set_aside(path)))
+            self.reused, self.rows_reused = len(self.plan.shards), self.plan.rows
+            self.tell()
+
+    def make_missing(self, engine: Engine) -> None:
+        """Make the units that are not done and enter them into the manifest, which is saved however this ends."""
+        plan, folder = self.plan, self.task.folder
+        missing = [unit for unit in range(plan.units) if unit not in plan.shards]
+        self.began = saved = time.monotonic()
+        self.tell()
+        if not missing:
+            return
+        bare = replace(self.task, manifest=Manifest(plan.stage, plan.made_with, plan.rows_in))
         try:
-            plan.shards[unit] = check_shard(path, task.tag(unit), stop - start, known.get(unit))
-        except DamagedShard:
-            damaged.append(set_aside(path))
-    return damaged
+            for shard in engine.run(bare, missing):
+                plan.add(shard)
+                if time.monotonic() - saved > SAVE_EVERY:
+                    plan.write(folder)
+                    saved = time.monotonic()
+                self.tell()
+        except BaseException:
+            with suppress(CannotWrite):  # the failure to report is the first one
+                plan.write(folder)
+            raise
+        plan.write(folder)
+
+    def tell(self) -> None:
+        if self.progress:
+            self.progress(self.report())
+
+    def report(self) -> StageReport:
+        plan = self.plan
+        return StageReport(
+            stage=plan.stage,
+            units=plan.units,
+            made=len(plan.shards) - self.reused,
+            reused=self.reused,
+            rows_in=plan.rows_done,
+            rows_out=plan.rows,
+            kept=plan.kept,
+            reasons=dict(sorted(plan.reasons.items())),
+            rows_made=plan.rows - self.rows_reused,
+            seconds=time.monotonic() - self.began,
+            set_aside=tuple(self.damaged),
+        )
 
 
 @contextmanager
