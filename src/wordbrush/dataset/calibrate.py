@@ -18,6 +18,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from wordbrush.dataset.query import columns, connection, names, quoted, shards
 from wordbrush.dataset.rules import PRESETS, Keep, Rule, check
 from wordbrush.errors import DataError, InvalidInput, nearest
@@ -85,7 +87,7 @@ def calibrate(
                 f"WHERE {value} IS NOT NULL AND NOT isnan({value}::DOUBLE) ORDER BY 1",
                 [names(files)],
             ).fetchnumpy()
-            moved[score] = _at(next(iter(rows.values())), reference[score], score, folder)
+            moved[score] = _at(np.asarray(next(iter(rows.values()))), reference[score], score, folder)
     return tuple(
         replace(rule, at_least=moved[rule.score])
         if isinstance(rule, Keep) and rule.at_least is not None
@@ -98,10 +100,8 @@ def _thresholds(rules: Sequence[Rule]) -> list[Keep]:
     return [rule for rule in rules if isinstance(rule, Keep) and rule.at_least is not None]
 
 
-def _at(ordered: Sequence[float], percentage: float, score: str, folder: Path) -> float:
+def _at(ordered: np.ndarray, percentage: float, score: str, folder: Path) -> float:
     """Return the value that the percentage of the sorted values precedes; beyond the last one nothing is kept."""
-    import numpy as np
-
     if not len(ordered):
         raise DataError(f"no pair in {folder} has the score {score!r}: score them first")
     place = round(percentage * len(ordered) / 100)

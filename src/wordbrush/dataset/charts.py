@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -96,11 +96,10 @@ def _draw_funnel(axes: Axes, lines: Sequence[Line]) -> None:
         axes.barh(place, left, 0.72, color={"step": "#9aa3ad", "gate": REST, "end": KEPT}[kind])
         axes.barh(place, lost, 0.72, left=left, color=LOST)
         weight = "normal" if kind == "gate" else "bold"
-        style = {"va": "center", "color": INK, "size": 9, "weight": weight}
-        axes.text(-0.015, place, _short(label), ha="right", **style)
-        axes.text(
-            1.015, place, text, ha="left", **style | {"color": INK if lost or kind != "gate" else QUIET}
-        )
+        quiet = kind == "gate" and not lost
+        style: dict[str, Any] = {"va": "center", "size": 9, "weight": weight}
+        axes.text(-0.015, place, _short(label), ha="right", color=INK, **style)
+        axes.text(1.015, place, text, ha="left", color=QUIET if quiet else INK, **style)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     axes.axis("off")

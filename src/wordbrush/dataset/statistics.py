@@ -154,5 +154,11 @@ def _example(row: Sequence[object], scores: dict[str, float | None]) -> Example:
         pictures = Picture.decode(first, f"pair {key!r}"), Picture.decode(second, f"pair {key!r}")
     known = {name: value for name, value in scores.items() if value is not None and math.isfinite(value)}
     return Example(
-        str(key), str(before), str(instruction), str(after), reason and str(reason), pictures, known
+        str(key),
+        str(before),
+        str(instruction),
+        str(after),
+        None if reason is None else str(reason),
+        pictures,
+        known,
     )

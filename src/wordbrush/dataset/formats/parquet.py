@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -162,26 +163,30 @@ def write_rows(rows: Iterable[Mapping[str, Any]], folder: Path, *, schema: pa.Sc
     """
     place = folder / "data"
     place.mkdir()
-    pairs = size = shard = 0
-    writer: pq.ParquetWriter | None = None
-    written = 0
-    for group in _groups(rows):
-        if writer is None:
-            writer = _writer(place / f"{shard:05d}", schema)
-        batch = pa.RecordBatch.from_pylist(group, schema=schema)
-        writer.write_batch(batch, row_group_size=len(group))
-        pairs, size, written = pairs + len(group), size + batch.nbytes, written + batch.nbytes
-        if written >= SHARD_BYTES:
-            writer.close()
-            writer, written, shard = None, 0, shard + 1
-    if writer is not None:
-        writer.close()
-        shard += 1
-    if not pairs:
+    groups = _groups(rows)
+    shards: list[tuple[int, int]] = []
+    while (first := next(groups, None)) is not None:
+        shards.append(_write_shard(place / f"{len(shards):05d}", chain([first], groups), schema))
+    if not shards:
         raise DataError("there are no pairs to write: nothing was selected")
-    for number in range(shard):
-        (place / f"{number:05d}").rename(place / f"{split}-{number:05d}-of-{shard:05d}.parquet")
+    for number in range(len(shards)):
+        name = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
+        (place / f"{number:05d}").rename(place / name)
+    pairs, size = (sum(column) for column in zip(*shards, strict=True))
     return Content({split: Split(pairs, size)}, schema)
+
+
+def _write_shard(path: Path, groups: Iterable[list[Mapping[str, Any]]], schema: pa.Schema) -> tuple[int, int]:
+    """Write row groups until the shard is large enough; return its rows and their bytes."""
+    rows = size = 0
+    with _writer(path, schema) as writer:
+        for group in groups:
+            batch = pa.RecordBatch.from_pylist(group, schema=schema)
+            writer.write_batch(batch, row_group_size=len(group))
+            rows, size = rows + len(group), size + batch.nbytes
+            if size >= SHARD_BYTES:
+                break
+    return rows, size
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
