@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from wordbrush.dataset.engines.local import LocalEngine
+from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.keys import caption_key, key_rng, key_seed, pair_key, triplet_key
 from wordbrush.dataset.records import CAPTIONS, PAIRS, Caption, Pair
 from wordbrush.dataset.source import ShardSource
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--delay", type=float, default=0.0)
+    parser.add_argument("--ray", action="store_true")
     given = parser.parse_args()
     print("ready", flush=True)
 
@@ -157,7 +159,8 @@ def main() -> None:
         if report.made:
             print(report.stage, report.done, flush=True)
 
-    run(given.out, LocalEngine(), count=given.count, delay=given.delay, progress=tell)
+    engine = RayEngine(2) if given.ray else LocalEngine()
+    run(given.out, engine, count=given.count, delay=given.delay, progress=tell)
 
 
 if __name__ == "__main__":

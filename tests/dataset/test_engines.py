@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +53,20 @@ def test_ray_writes_the_bytes_of_the_local_engine_even_if_a_worker_dies(
     assert not poison.exists(), "no worker died"
     assert (report.made, report.reused) == (4, 0)
     assert toy.contents(out) == toy.contents(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_ray_goes_on(engine: RayEngine, whole: Path, tmp_path: Path):
+    command = [sys.executable, toy.__file__, str(tmp_path), "--count", str(COUNT), "--delay", "0.3", "--ray"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert [running.stdout.readline() for _ in range(3)] == ["ready\n", "captions 1\n", "captions 2\n"]
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    captions, pairs = toy.run(tmp_path, engine, count=COUNT)
+    assert captions.reused >= 2
+    assert pairs.made == 4
+    assert toy.contents(tmp_path) == toy.contents(whole)
 
 
 @pytest.mark.slow

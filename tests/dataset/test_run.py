@@ -55,7 +55,7 @@ class SnowWriter:
     def open(self):
         def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
             return [
-                Answer("let it snow", text if len(text) % 4 == 0 else f"{text} under snow", raw=text)
+                Answer("let it snow", text if len(text) % 4 == 0 else f"{text} under snow", text, None, 3, 2)
                 for text in captions
             ]
 
@@ -200,7 +200,13 @@ def test_the_command_line_does_it_in_one_command_or_in_many(file: Path, tmp_path
     done = invoke("run", file, "--out", one, "--json")
     assert [stage["stage"] for stage in done["stages"]] == ["captions", "triplets", "pairs"]
     invoke("captions", "storybook:40", "--out", many, "--set", "rows_per_unit=16", "--json")
-    invoke("write", many, "--json")
+    written = invoke("write", many, "--json", "--price", "1e6", "2e6")
+    assert written["spent"] == {
+        "attempts": written["rows_out"],
+        "tokens_in": 3 * written["rows_out"],
+        "tokens_out": 2 * written["rows_out"],
+        "cost": 7 * written["rows_out"],
+    }
     gates = "gates={clip_image = 0.5}"
     assert invoke("pairs", many, "--set", "candidates=3", "--set", gates, "--json")["rows_out"] > 0
     chosen = invoke("select", many, "--best", "1", "--json")

@@ -77,6 +77,10 @@ def write(
             help="storybook, a causal language model (a folder or hub id), or server:MODEL.",
         ),
     ] = "storybook",
+    price: Annotated[
+        tuple[float, float],
+        typer.Option("--price", metavar="READ WRITTEN", help="What a million tokens cost, for the sum."),
+    ] = (0.0, 0.0),
     seed: options.Seed = 0,
     settings: Settings = None,
     engine: EngineName = "local",
@@ -84,12 +88,26 @@ def write(
     json: options.Json = False,
 ) -> None:
     """Write an instruction and the caption after it for every caption."""
+    from dataclasses import asdict
+
     from wordbrush.dataset import config, run
+    from wordbrush.dataset.triplets import spent
+    from wordbrush.dataset.writers.base import Prices
 
     section = config.make(config.Writer, {**_writer(writer), **_read(settings)}, where="data write")
     with stages() as shown:
         done = run.write_triplets(section, folder, seed=seed, engine=_engine(engine, workers), progress=shown)
-    _tell(done, json)
+    total = spent(folder / run.TRIPLETS, Prices(*price))
+    if json:
+        print_json({**_as_json(done), "spent": asdict(total)})
+        return
+    _print_stage(done)
+    cost = f", cost {total.cost:,.2f}" if any(price) else ""
+    out.print(
+        f"{total.attempts:,} texts; tokens: {total.tokens_in:,} read, {total.tokens_out:,} written{cost}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 @app.command()

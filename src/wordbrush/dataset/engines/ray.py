@@ -68,7 +68,8 @@ class RayEngine:
 
         data = from_items([{"unit": unit} for unit in units], override_num_blocks=len(units)).map(
             _Actor,
-            fn_constructor_args=(pickle.dumps(task), sys.path, os.getcwd()),
+            # Ray's pickle carries what a script or notebook defines along, where the standard one only names it.
+            fn_constructor_args=(ray.cloudpickle.dumps(task), sys.path, os.getcwd()),
             compute=ActorPoolStrategy(size=min(self.workers, len(units)), max_tasks_in_flight_per_actor=1),
             num_cpus=self.cpus,
             num_gpus=self.gpus or None,
