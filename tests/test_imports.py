@@ -12,7 +12,17 @@ import pytest
 import wordbrush
 
 PACKAGE = Path(wordbrush.__file__).parent
-HEAVY = ("torch", "diffusers", "transformers", "scipy", "matplotlib", "accelerate")
+HEAVY = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "scipy",
+    "matplotlib",
+    "accelerate",
+    "pyarrow",
+    "duckdb",
+    "ray",
+)
 
 # Ring 0 is pure: no model, device or file. Ring 1 touches models. Ring 2 uses both. The longest match counts.
 RINGS = {
@@ -25,6 +35,7 @@ RINGS = {
     "wordbrush.files": 1,
     "wordbrush.contact": 1,
     "wordbrush.backbones": 1,
+    "wordbrush.metrics": 1,
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
     "wordbrush.quiet": 1,
@@ -33,6 +44,7 @@ RINGS = {
     "wordbrush.run": 1,
     "wordbrush.inversion": 1,
     "wordbrush.prompt_to_prompt": 1,
+    "wordbrush.dataset": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
     "wordbrush.cli": 2,
@@ -121,6 +133,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'edit', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'models']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'figures']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

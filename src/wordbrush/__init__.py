@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wordbrush.errors import (
         AmbiguousWord,
         ControlError,
+        DataError,
         EditNotApplied,
         InvalidInput,
         ModelError,
@@ -47,6 +48,7 @@ _HOMES = {
     "Blend": "edits.blend",
     "ClassifierFree": "guidance",
     "ControlError": "errors",
+    "DataError": "errors",
     "EditNotApplied": "errors",
     "EditPlan": "edits.plan",
     "EditResult": "results",
@@ -77,6 +79,7 @@ __all__ = [
     "Blend",
     "ClassifierFree",
     "ControlError",
+    "DataError",
     "EditNotApplied",
     "EditPlan",
     "EditResult",

@@ -30,6 +30,10 @@ class ModelError(WordbrushError):
     """A model that is missing, unreadable, incomplete or of a class that cannot be edited."""
 
 
+class DataError(WordbrushError):
+    """A data set, file of rows or run folder that is missing, malformed, damaged or made with other settings."""
+
+
 class ControlError(WordbrushError, RuntimeError):
     """A model whose attention cannot be controlled now: nested control, caching hooks, a foreign backend."""
 

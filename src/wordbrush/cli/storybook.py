@@ -118,12 +118,22 @@ def evaluate(
     p2p: Annotated[
         bool, typer.Option("--p2p", help="Judge Prompt-to-Prompt edits against ground truth.")
     ] = False,
+    writer: Annotated[
+        bool,
+        typer.Option(
+            "--writer",
+            help="Judge a writer's triplets; --model is storybook or a language model (500 captions).",
+        ),
+    ] = False,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
-    """Measure a model, or its edits, by classifiers that were trained on rendered scenes."""
+    """Measure a model, or its edits, by classifiers that were trained on rendered scenes; or a writer, by grammar."""
+    if writer:
+        report(_evaluate_writer(model, captions=prompts or 500, device=device), json)
+        return
     from wordbrush.storybook.evaluate import evaluate as measure
 
     count = prompts or (200 if p2p else 500)
@@ -132,6 +142,16 @@ def evaluate(
             model, prompts=count, p2p=p2p, steps=steps, guidance=guidance, device=device, progress=shown
         )
     report(measured, json)
+
+
+def _evaluate_writer(model: str, *, captions: int, device: str | None) -> Mapping[str, Any]:
+    from wordbrush.dataset.writers.local import LocalWriter
+    from wordbrush.dataset.writers.storybook import NAME, storybook_writer
+    from wordbrush.storybook.evaluate_writer import evaluate_writer
+
+    chosen = storybook_writer(device=device) if model == NAME else LocalWriter(model, device=device)
+    with progress("Measuring") as shown:
+        return evaluate_writer(chosen, captions=captions, progress=shown)
 
 
 def report(values: Mapping[str, Any], json: bool) -> None:

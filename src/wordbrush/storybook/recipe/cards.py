@@ -15,6 +15,11 @@ combinations of subject, place, time and style is held out of all training. Subj
 Noto Color Emoji (SIL Open Font License 1.1); everything else is drawn by the renderer. No picture of the real
 world, no person and nothing from the internet is in the data."""
 
+TEXT_DATA = """Captions of the storybook's scenes, in varied wordings, and triplets of caption, instruction and
+caption after it that were written by hand (`storybook/triplets.jsonl`). The recipe shows them as they stand a tenth of
+the time, and else their wording with other words of the same class, about scenes drawn at random. A tenth of all
+combinations of subject, place, time and style is held out of all training."""
+
 LICENCE = "Apache-2.0, as the package, which can make every picture of the data again."
 
 ABOUT = {
@@ -36,7 +41,16 @@ ABOUT = {
         "Classifiers that read attributes and the subject's silhouette. They were trained on renders of their own, "
         "with hue and greyscale augmentation, and were used to train or filter nothing.",
     ),
+    "writer": (
+        "Storybook writer",
+        "AutoModelForCausalLM.from_pretrained",
+        "A causal transformer in Llama's classes that reads `caption ##` and writes `instruction %% caption END`, "
+        "each mark on a line of its own: the published form of InstructPix2Pix. The chat template puts a single "
+        "message, the caption, into that form. Made for `wordbrush.dataset`.",
+    ),
 }
+DATA_OF = {"writer": TEXT_DATA}
+LIMITS_OF = {"writer": "It knows the words of its world and no others, and changes one thing at a time."}
 
 
 def card(name: str, training: dict[str, Any], measured: Path) -> str:
@@ -54,7 +68,7 @@ def card(name: str, training: dict[str, Any], measured: Path) -> str:
         f"Loads with `{loader}`.",
         "",
     ]
-    lines += ["## Data", "", DATA, "", "## Recipe", ""]
+    lines += ["## Data", "", DATA_OF.get(name, DATA), "", "## Recipe", ""]
     lines += [
         f"`wordbrush storybook train --stage {stage}`: {seen:,} samples seen."
         for stage, seen in training["samples_seen"].items()
@@ -73,7 +87,7 @@ def card(name: str, training: dict[str, Any], measured: Path) -> str:
         "",
         "## Limits",
         "",
-        "It knows the words of its world and no others, at 128 × 128 pixels.",
+        LIMITS_OF.get(name, "It knows the words of its world and no others, at 128 × 128 pixels."),
         "",
         "## Licence",
         "",

@@ -22,6 +22,7 @@ STAGES = (
     "judge_look",
     "judge_outline",
     "contrastive",
+    "writer",
     "export",
 )
 
@@ -35,10 +36,11 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "judge_look": {"total": 60_000},
     "judge_outline": {"total": 60_000},
     "contrastive": {"total": 120_000},
+    "writer": {"total": 100_000, "captions": 25_600, "batch": 64},
     "export": {"destination": None},
     "adopt": {},
 }
-"""Settings of each stage; change one with ``--set key=value``. Counts are pictures seen."""
+"""Settings of each stage; change one with ``--set key=value``. Counts are pictures seen, of the writer texts."""
 
 
 def train(
@@ -155,6 +157,10 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
         return contrastive.train(
             renders, out / "tokenizer", out / stage, device=target, minutes=minutes, **chosen
         )
+    if stage == "writer":
+        from wordbrush.storybook.recipe import writer
+
+        return writer.train(out / stage, device=target, minutes=minutes, **chosen)
     from wordbrush.storybook.recipe import judge
 
     return judge.train(

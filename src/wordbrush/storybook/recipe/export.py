@@ -3,6 +3,7 @@
     text_to_image/   a StableDiffusionPipeline (autoencoder, text encoder, tokenizer, U-Net, DDIM scheduler)
     contrastive/     a CLIPModel with its tokenizer and image processor
     judge/           the attribute classifiers
+    writer/          a LlamaForCausalLM with its tokenizer
 
 Each directory gets a model card with the recipe, the samples seen and what was measured. Stages that have not been run
 are left as they are at the destination.
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary, writer
 from wordbrush.storybook.recipe.cards import card
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import Run, Schedule
@@ -51,6 +52,7 @@ def export(out: Path, destination: Path | None = None) -> list[str]:
         ("text_to_image", ("text_to_image", "autoencoder", "tokenizer"), _text_to_image),
         ("contrastive", ("contrastive", "tokenizer"), _contrastive),
         ("judge", tuple(f"judge_{kind}" for kind in judge.KINDS), _judge),
+        ("writer", ("writer",), _writer),
     ):
         if not all(any((out / stage).glob("*.safetensors")) or stage == "tokenizer" for stage in stages):
             continue
@@ -136,6 +138,12 @@ def _judge(out: Path, fresh: Path) -> None:
         )
         record[f"accuracy_{kind}"] = judge.accuracy(model.eval(), out / "renders", CPU)
     _describe(fresh, out, record)
+
+
+def _writer(out: Path, fresh: Path) -> None:
+    writer.averaged_model(out / "writer", CPU).half().save_pretrained(fresh, safe_serialization=True)
+    writer.load_tokenizer(out / "writer" / "tokenizer").save_pretrained(fresh)
+    _describe(fresh, out, _seen(out, "writer"))
 
 
 def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:

@@ -1,0 +1,244 @@
+"""The settings of a whole run, as they stand in a TOML file; what is not known is refused, not ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+
+from wordbrush.dataset.pairs import PairStage
+from wordbrush.errors import DataError, InvalidInput, nearest
+
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Captions(Section):
+    """``[captions]``: what is read, and the filters in the order in which they are asked.
+
+    Args:
+        sources: as ``readers.reader`` takes them, for example ``"captions.jsonl"``, ``"hf:owner/name"``,
+            ``"storybook:2000"``.
+        column, url_column, split: of those sources that have such.
+        limit: read no more than so many.
+        words, characters: the fewest and the most words, and the most characters.
+        language: a code such as ``"en"``, or ``"any"``.
+        blocked_words: ``"default"``, ``"none"``, or a file with one word a line.
+        pattern: a regular expression that no caption may match.
+        rows_per_unit: captions per file.
+    """
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    column: str | None = None
+    url_column: str | None = None
+    split: str = "train"
+    limit: PositiveInt | None = None
+    words: tuple[int, int] = (2, 60)
+    characters: PositiveInt = 400
+    language: str = "en"
+    blocked_words: str = "default"
+    pattern: str | None = None
+    rows_per_unit: PositiveInt = 10_000
+
+
+class Writer(Section):
+    """``[writer]``: what writes the triplets, and how often it may try.
+
+    What is not given is the writer's own default.
+
+    Args:
+        kind: ``"storybook"``, the embedded one; ``"local"``, a causal language model of transformers; or
+            ``"server"``, one of OpenAI's protocol.
+        model: a directory, a hub id, or as the server names it; for the storybook writer a directory of the recipe.
+        examples: a file of triplets written by hand, of which the first ``shown`` stand before every caption.
+        temperature, top_p, frequency_penalty, max_tokens: how the next token is drawn.
+        batch, device, dtype: of the computation; not for a server.
+        form, base_url, concurrency, timeout, retries: as in ``writers.openai.OpenAIWriter``, for a server only.
+        truth: reject what is not true of the storybook; None where the storybook writer writes.
+        per_caption, attempts, rows_per_unit: as in ``triplets.TripletStage``.
+    """
+
+    kind: Literal["storybook", "local", "server"] = "storybook"
+    model: str | None = None
+    examples: Path | None = None
+    shown: PositiveInt = 8
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    max_tokens: PositiveInt | None = None
+    batch: PositiveInt | None = None
+    device: str | None = None
+    dtype: str | None = None
+    form: Literal["json", "published"] | None = None
+    base_url: str | None = None
+    concurrency: PositiveInt | None = None
+    timeout: PositiveFloat | None = None
+    retries: NonNegativeInt | None = None
+    truth: bool | None = None
+    per_caption: PositiveInt = 1
+    attempts: PositiveInt = 4
+    rows_per_unit: PositiveInt = 256
+
+
+class Select(Section):
+    """``[select]``: the rules of the selection.
+
+    Args:
+        preset: a name of ``rules.PRESETS``; None takes the gates of the pairs, and then the best 4 by direction.
+        at_least: score → its least value, in place of the preset's.
+        best: pairs per triplet, in place of the preset's.
+        where: an SQL condition over the columns of the pairs.
+    """
+
+    preset: str | None = None
+    at_least: dict[str, float] = {}
+    best: PositiveInt | None = None
+    where: str | None = None
+
+
+class Engine(Section):
+    """``[engine]``: what makes the units.
+
+    Args:
+        name: ``"local"``, this process, or ``"ray"``, a pool of Ray actors.
+        workers: number of actors.
+        address: of a running Ray cluster; None starts Ray on this machine.
+        cpus, gpus: what Ray reserves for an actor.
+    """
+
+    name: Literal["local", "ray"] = "local"
+    workers: PositiveInt = 1
+    address: str | None = None
+    cpus: NonNegativeFloat = 1
+    gpus: NonNegativeFloat = 0
+
+
+class Export(Section):
+    """``[export]``: data sets made of the selected pairs.
+
+    Args:
+        formats: names of ``formats.FORMATS``.
+        licence: an identifier of the Hugging Face hub, such as ``"cc-by-4.0"``.
+    """
+
+    formats: tuple[str, ...] = ()
+    licence: str | None = None
+
+
+class Config(Section):
+    """A whole run.
+
+    Args:
+        seed: everything random is drawn from it and the records' keys.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    captions: Captions
+    writer: Writer = Writer()
+    pairs: PairStage = PairStage()
+    select: Select = Select()
+    engine: Engine = Engine()
+    export: Export = Export()
+
+    @property
+    def pair_stage(self) -> PairStage:
+        """The stage of the pairs, with the run's seed."""
+        return dataclasses.replace(self.pairs, seed=self.seed)
+
+
+def read_config(path: Path, changes: Sequence[str] = ()) -> Config:
+    """Read a TOML file.
+
+    Args:
+        changes: ``"section.name=value"``, with the value as in TOML or as plain text, in place of the file's.
+
+    Raises:
+        DataError: the file cannot be read, or is no TOML.
+        InvalidInput: a section, setting or value that there is not, with the nearest one.
+    """
+    try:
+        read = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path} is no TOML: {error}") from error
+    for change in changes:
+        name, value = read_setting(change)
+        section, dot, key = name.rpartition(".")
+        place = read.setdefault(section, {}) if dot else read
+        place[key] = value
+    return make(Config, read, where=str(path))
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """Split ``"name=value"``; a value that is no TOML is plain text. Raises ``InvalidInput`` if there is no ``=``."""
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not equals or not name:
+        raise InvalidInput(f"{text!r} is not a setting; expected NAME=VALUE")
+    try:
+        return name, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return name, value
+
+
+def make(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
+    """Return a section, a whole ``Config`` or a ``PairStage`` of these values.
+
+    Args:
+        where: what the message begins with: the file, or the command.
+
+    Raises:
+        InvalidInput: a setting that there is not, or a value of another type or out of range.
+    """
+    _check_names(kind, values, where)
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise InvalidInput(f"{where} needs a setting {place}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        given = "" if isinstance(first["input"], Mapping) else f", not {first['input']!r}"
+        raise InvalidInput(f"{where}: {f'{place}: ' if place else ''}{reason}{given}") from error
+
+
+def names_of(kind: Any) -> dict[str, Any]:
+    """Return the settings of a section by name, with their types; the seed is the whole run's."""
+    if dataclasses.is_dataclass(kind):
+        return {field.name: None for field in dataclasses.fields(kind) if field.name != "seed"}
+    return {name: field.annotation for name, field in kind.model_fields.items()}
+
+
+def _check_names(kind: Any, values: Mapping[str, Any], where: str, inside: str = "") -> None:
+    known = names_of(kind)
+    for name, value in values.items():
+        if name not in known:
+            what = f"[{inside}] has no setting" if inside else "has no setting"
+            raise InvalidInput(f"{where} {what} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        inner = known[name]
+        if isinstance(inner, type) and (dataclasses.is_dataclass(inner) or issubclass(inner, Section)):
+            if not isinstance(value, Mapping):
+                raise InvalidInput(f"{where}: {name} is a table, [{name}], not {value!r}")
+            _check_names(inner, value, where, name)

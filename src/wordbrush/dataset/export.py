@@ -1,0 +1,122 @@
+"""From selected pairs, or from anybody's data set, to a data set in any format, with its card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from wordbrush.dataset import formats
+from wordbrush.dataset.card import card
+from wordbrush.dataset.formats import EditPair, Written
+from wordbrush.dataset.formats.parquet import READ_ROWS, Row
+from wordbrush.dataset.funnel import funnel
+from wordbrush.dataset.manifest import NAME, Manifest
+from wordbrush.dataset.query import shards
+from wordbrush.dataset.records import SCORES
+from wordbrush.dataset.selection import Selection
+from wordbrush.errors import DataError
+
+SETTINGS = ("triplet_key", "candidate", "seed", "share", "guidance", "control", "steps")
+"""Columns of the pairs that say how a pair was made."""
+
+
+def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
+    """Yield the selected pairs of a run in the order of its shards; a row group without any is not read.
+
+    Raises:
+        DataError: a shard is damaged, a picture does not decode, or a selected pair is not there.
+    """
+    wanted = frozenset(selection.keys)
+    found = 0
+    for path in shards(Path(folder), "pairs"):
+        try:
+            file = pq.ParquetFile(path, page_checksum_verification=True)
+            for group in range(file.num_row_groups):
+                keys = file.read_row_group(group, columns=["key"])["key"].to_pylist()
+                chosen = [key in wanted for key in keys]
+                if any(chosen):
+                    for row in _rows(file, group, chosen, path):
+                        yield _pair(row)
+                        found += 1
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if found != len(wanted):
+        raise DataError(
+            f"{len(wanted) - found} of the {len(wanted)} selected pairs are not in {folder}: the pairs have been made "
+            "again since, so select again"
+        )
+
+
+def _rows(file: pq.ParquetFile, group: int, chosen: list[bool], path: Path) -> Iterator[Row]:
+    start = 0
+    for batch in file.iter_batches(READ_ROWS, row_groups=[group]):
+        picked = pa.array(chosen[start : start + batch.num_rows])
+        for values in batch.filter(picked).to_pylist():
+            yield Row(values, f"{path}, pair {values['key']!r}", values["key"])
+        start += batch.num_rows
+
+
+def _pair(row: Row) -> EditPair:
+    return EditPair(
+        key=row.name,
+        before=row.text("before"),
+        instruction=row.text("instruction"),
+        after=row.text("after"),
+        before_picture=row.picture("before_image"),
+        after_picture=row.picture("after_image"),
+        scores=row.numbers({name: name for name in SCORES}),
+        settings={name: row.values[name] for name in SETTINGS},
+    )
+
+
+def export(
+    folder: Path, *, selection: Selection, format: str, out: Path, licence: str | None = None
+) -> Written:
+    """Write the selected pairs of a run as a data set with a card.
+
+    Args:
+        format: a name of ``formats.FORMATS``.
+        out: a folder that does not exist yet.
+        licence: an identifier of the Hugging Face hub such as ``"cc-by-4.0"``; None leaves it unspecified.
+
+    Raises:
+        InvalidInput: an unknown format.
+        DataError: ``out`` exists, nothing is selected, or a pair cannot be read.
+    """
+    steps = funnel(Path(folder), selection)
+    return formats.write(
+        format,
+        read_selected(folder, selection),
+        out,
+        card=lambda written: card(
+            written, licence=licence, selection=selection, steps=steps, settings=_settings(Path(folder))
+        ),
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what every stage was made with, by stage, as far as the run has manifests."""
+    stages = [name for name in ("captions", "triplets", "pairs") if (folder / name / NAME).exists()]
+    return {name: Manifest.read(folder / name).made_with.get("settings") for name in stages}
+
+
+def convert(
+    source: Any, *, read_as: str, format: str, out: Path, split: str | None = None, licence: str | None = None
+) -> Written:
+    """Write a data set of one format as one of another, with a card.
+
+    Raises:
+        InvalidInput: an unknown format.
+        DataError: the source is not of its format, ``out`` exists, or a pair lacks what the format needs.
+    """
+    made = f"Converted from a data set in the format `{read_as}`" + (f", split `{split}`." if split else ".")
+    return formats.write(
+        format,
+        formats.read(read_as, source, split=split),
+        out,
+        card=lambda written: card(written, licence=licence, made=made),
+    )

@@ -1,0 +1,113 @@
+"""What a format is: a name, how it is read, how it is written, and what it has room for."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from wordbrush.dataset.formats.pair import EditPair
+from wordbrush.errors import DataError
+from wordbrush.files import cannot_write, check_writable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Reader(Protocol):
+    """Reads a data set, pair by pair."""
+
+    def __call__(self, source: Any, split: str | None) -> Iterator[EditPair]:
+        """Yield the pairs of one split in order; None is the only one, or the one that the format is known for."""
+        ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split that was written: its pairs, and the bytes of its columns before compression."""
+
+    pairs: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a writer put into a folder; ``schema`` is None where the files are not parquet."""
+
+    splits: Mapping[str, Split]
+    schema: pa.Schema | None = None
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to store edits.
+
+    Args:
+        name: how it is asked for.
+        about: one line.
+        carries: which of ``captions``, ``mask``, ``scores`` and ``settings`` have a place in it.
+        needs: which of them every pair must have.
+        read: yields pairs.
+        write: fills an empty folder, one pair in memory at a time.
+        columns: those by which a parquet file of the format is known.
+    """
+
+    name: str
+    about: str
+    carries: frozenset[str]
+    read: Reader
+    write: Callable[[Iterable[EditPair], Path], Content]
+    needs: frozenset[str] = frozenset()
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished export.
+
+    Args:
+        left_out: parts that pairs had and the format has no place for.
+        size: bytes of all its files but the card.
+    """
+
+    format: Format
+    folder: Path
+    content: Content
+    left_out: tuple[str, ...] = field(default=())
+    size: int = 0
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs in all splits."""
+        return sum(split.pairs for split in self.content.splits.values())
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Lend an empty folder that is renamed to ``path`` when all went well, and removed when not.
+
+    A process that is killed leaves ``.NAME.….partial`` beside ``path``, which may be deleted, and never a ``path`` that
+    is incomplete.
+
+    Raises:
+        DataError: ``path`` exists.
+        CannotWrite: the disk refuses.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists: choose another folder, or move it away")
+    check_writable(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+    except OSError as error:
+        if isinstance(error, DataError) or error.errno is None:
+            raise
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

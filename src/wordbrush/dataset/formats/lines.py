@@ -1,0 +1,60 @@
+"""JSON and JSON lines, with errors that say where."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wordbrush.errors import DataError
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds. Raises ``DataError`` if it is missing or malformed."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield where it stands and its value for every line of a file of JSON objects, blank lines left out.
+
+    Raises:
+        DataError: the file is missing, or a line is not a JSON object.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise DataError(f"{where} is not a JSON object but {type(value).__name__}")
+    return value
+
+
+def first(values: dict[str, Any], names: tuple[str, ...], where: str) -> str:
+    """Return the text under the first of several names that is there. Raises ``DataError`` if there is none."""
+    found = optional(values, names)
+    if found is None:
+        raise DataError(
+            f"{where} has none of {', '.join(map(repr, names))}; it has {', '.join(map(repr, values))}"
+        )
+    return found
+
+
+def optional(values: dict[str, Any], names: tuple[str, ...]) -> str | None:
+    """Return the text under the first of several names that is there, or None."""
+    return next((values[name] for name in names if isinstance(values.get(name), str)), None)

@@ -1,0 +1,365 @@
+"""The ``pairs`` stage: candidates for each triplet, made by Prompt-to-Prompt, and scored (arXiv:2211.09800, 3.1.2).
+
+The published recipe denoises both pictures of every one of 100 candidates in 100 steps. Here candidates come in groups
+that share one picture of the caption before, and one trajectory towards it: they differ in how much of it they keep.
+Groups are made until enough candidates pass the gates. A group in few steps, the draft, can say which of its
+candidates are worth all the steps.
+
+What is drawn at random is drawn from the keys of the triplet, the group and the candidate, and a group is always
+denoised alone: any candidate can be made again, bit for bit, by making its group again (``remake``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from wordbrush.dataset.keys import key_rng, key_seed, pair_key
+from wordbrush.dataset.records import PAIRS, Pair, Triplet
+from wordbrush.errors import InvalidInput, WordbrushError
+from wordbrush.version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from PIL.Image import Image
+
+    from wordbrush.metrics.clip import Clip
+    from wordbrush.models import Model
+    from wordbrush.results import EditResult
+    from wordbrush.storybook.judges import Judges
+
+Control = Literal["published", "full"]
+PUBLISHED_GATES = {"clip_image": 0.7, "clip_before": 0.2, "clip_after": 0.2, "clip_direction": 0.2}
+"""The least cosines of the released filter; the paper has 0.75 for the first."""
+
+
+@dataclass(frozen=True)
+class PairStage:
+    """How pairs are made.
+
+    Args:
+        model: what ``wordbrush.load`` takes.
+        scorer: what ``wordbrush.metrics.clip.load_clip`` takes.
+        candidates: the most candidates of a triplet.
+        per_source: candidates that share one picture of the caption before.
+        enough: stop after the group with which so many candidates have passed; None makes all of them.
+        control: ``"published"`` shares self-attention in all guidance branches, and nothing else, in the first
+            p of the steps; ``"full"`` injects the words' maps in the first p, self-attention in the first p/2, and
+            blends where the changed words act.
+        share: the interval that p is drawn from.
+        guidance: the interval that the scale of a group is drawn from.
+        steps, scheduler: None for the model's defaults.
+        draft_steps: steps of the draft; None makes none.
+        slack: how far a draft's scores may lie below the gates.
+        gates: score → its least value.
+        truth: also let the storybook's judges read the pictures: a measure, never a gate.
+        seed: of the run.
+        rows_per_unit: triplets per file.
+    """
+
+    model: str = "storybook"
+    scorer: str = "storybook"
+    candidates: int = 100
+    per_source: int = 5
+    enough: int | None = 4
+    control: Control = "full"
+    share: tuple[float, float] = (0.1, 0.9)
+    guidance: tuple[float, float] = (7.5, 15.0)
+    steps: int | None = None
+    scheduler: str | None = None
+    draft_steps: int | None = None
+    slack: float = 0.05
+    gates: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_GATES))
+    truth: bool = False
+    seed: int = 0
+    rows_per_unit: int = 8
+    name = "pairs"
+
+    def __post_init__(self) -> None:
+        for what in ("candidates", "per_source", "rows_per_unit"):
+            if getattr(self, what) < 1:
+                raise InvalidInput(f"{what} must be at least 1, not {getattr(self, what)!r}")
+        if self.control not in ("published", "full"):
+            raise InvalidInput(f"control is 'published' or 'full', not {self.control!r}")
+        if not 0 <= self.share[0] <= self.share[1] <= 1:
+            raise InvalidInput(f"share is an interval within 0 and 1, not {self.share!r}")
+        if self.guidance[0] > self.guidance[1]:
+            raise InvalidInput(f"guidance is an interval, the lower end first, not {self.guidance!r}")
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the rows."""
+        return PAIRS
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything the rows depend on beside the triplets."""
+        from wordbrush import models
+        from wordbrush.metrics import clip
+
+        weights = {"model": models.EMBEDDED.get(self.model), "scorer": clip.EMBEDDED.get(self.scorer)}
+        digests = {name: digest(Path(place or getattr(self, name))) for name, place in weights.items()}
+        return {**asdict(self), "weights": digests, "version": __version__}
+
+    def open(self) -> PairWorker:
+        """Load the models."""
+        import wordbrush
+        from wordbrush.metrics.clip import load_clip
+        from wordbrush.storybook.judges import Judges
+
+        return PairWorker(
+            self, wordbrush.load(self.model), load_clip(self.scorer), Judges() if self.truth else None
+        )
+
+
+def digest(folder: Path) -> str:
+    """Return the SHA-256 of all safetensors files below ``folder``, or its name where it is no folder."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        found.update(path.relative_to(folder).as_posix().encode())
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16] if folder.is_dir() else str(folder)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """What is drawn for one candidate."""
+
+    key: str
+    number: int
+    share: float
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Candidates of one triplet that share the picture before."""
+
+    number: int
+    seed: int
+    guidance: float
+    candidates: tuple[_Candidate, ...]
+
+
+class PairWorker:
+    """Makes the pairs of a unit: rows of triplets → rows of candidates, in order."""
+
+    def __init__(self, stage: PairStage, model: Model, clip: Clip, judges: Judges | None) -> None:
+        self._stage = stage
+        self._model = model
+        self._clip = clip
+        self._judges = judges
+
+    def __call__(self, rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        for row in rows:
+            for pair in self.of(Triplet.from_row(row)):
+                yield pair.to_row()
+
+    def of(self, triplet: Triplet) -> list[Pair]:
+        """Make candidates of a triplet until enough of them pass; a triplet that cannot be edited gives one reject."""
+        made: list[Pair] = []
+        for group in self._groups(triplet):
+            try:
+                made += self._make(triplet, group)
+            except WordbrushError as error:
+                return [*made, self._refused(triplet, group, error)]
+            if self._stage.enough is not None and sum(pair.kept for pair in made) >= self._stage.enough:
+                break
+        return made
+
+    def remake(self, triplet: Triplet, candidate: int) -> Pair:
+        """Make one candidate again, alone: the same bytes as in the run.
+
+        Raises:
+            InvalidInput: the triplet has no such candidate.
+        """
+        for group in self._groups(triplet):
+            for position, one in enumerate(group.candidates):
+                if one.number == candidate:
+                    return self._make(triplet, group)[position]
+        raise InvalidInput(
+            f"the candidates of a triplet are 0 to {self._stage.candidates - 1}, not {candidate!r}"
+        )
+
+    def _groups(self, triplet: Triplet) -> Iterator[_Group]:
+        stage = self._stage
+        for number, first in enumerate(range(0, stage.candidates, stage.per_source)):
+            own = []
+            for candidate in range(first, min(first + stage.per_source, stage.candidates)):
+                key = pair_key(triplet.key, candidate)
+                own.append(
+                    _Candidate(key, candidate, float(key_rng(stage.seed, key, "share").uniform(*stage.share)))
+                )
+            rng = key_rng(stage.seed, triplet.key, "guidance", number)
+            yield _Group(
+                number,
+                key_seed(stage.seed, triplet.key, "noise", number),
+                float(rng.uniform(*stage.guidance)),
+                tuple(own),
+            )
+
+    def _make(self, triplet: Triplet, group: _Group) -> list[Pair]:
+        stage = self._stage
+        spent = dict.fromkeys((one.number for one in group.candidates), 0)
+        drafts: dict[int, Pair] = {}
+        chosen = group.candidates
+        if stage.draft_steps is not None:
+            made = self._run(triplet, group, stage.draft_steps)
+            drafts = {pair.candidate: self._drafted(pair) for pair in made}
+            spent = {number: pair.forward_samples for number, pair in drafts.items()}
+            chosen = tuple(one for one in group.candidates if drafts[one.number].kept)
+        final = self._run(triplet, replace(group, candidates=chosen), stage.steps) if chosen else []
+        finals = {
+            pair.candidate: replace(pair, forward_samples=pair.forward_samples + spent[pair.candidate])
+            for pair in final
+        }
+        return [finals.get(one.number) or drafts[one.number] for one in group.candidates]
+
+    def _run(self, triplet: Triplet, group: _Group, steps: int | None) -> list[Pair]:
+        import wordbrush
+
+        result = wordbrush.edit(
+            self._model,
+            triplet.before,
+            to=[triplet.after] * len(group.candidates),
+            seed=group.seed,
+            guidance=group.guidance,
+            steps=steps,
+            scheduler=self._stage.scheduler,
+            **self._control(group.candidates),
+        )
+        return self._judged([self._pair(triplet, group, one, result) for one in group.candidates], result)
+
+    def _control(self, candidates: Sequence[_Candidate]) -> dict[str, Any]:
+        """Return the arguments of ``wordbrush.edit`` that say how much of the picture before is kept."""
+        from wordbrush.edits.replace import Replace
+        from wordbrush.edits.self_attention import SelfAttention
+        from wordbrush.edits.window import Rounding
+
+        if self._stage.control == "full":
+            return {
+                "edits": [[Replace(until=one.share)] for one in candidates],
+                "self_attention": [one.share / 2 for one in candidates],
+                "blend": "auto",
+            }
+        everywhere = {"max_pixels": 2**62, "rounding": Rounding.PUBLISHED_PAIRS, "branches": "all"}
+        shared = [SelfAttention(one.share, **everywhere) for one in candidates]  # pyright: ignore[reportArgumentType]
+        return {"edits": [], "self_attention": shared, "blend": "none"}
+
+    def _pair(self, triplet: Triplet, group: _Group, one: _Candidate, result: EditResult) -> Pair:
+        row = result.settings["forward_samples"] // len(result.latents)
+        position = group.candidates.index(one)
+        return Pair(
+            key=one.key,
+            triplet_key=triplet.key,
+            before=triplet.before,
+            instruction=triplet.instruction,
+            after=triplet.after,
+            candidate=one.number,
+            seed=group.seed,
+            share=one.share,
+            guidance=group.guidance,
+            control=self._stage.control,
+            steps=result.settings["steps"],
+            # The first of a group bears the cost of the picture that all of it share.
+            forward_samples=row * (2 if position == 0 else 1),
+            before_image=_png(result.source),
+            after_image=_png(result.images[position]),
+        )
+
+    def _judged(self, pairs: list[Pair], result: EditResult) -> list[Pair]:
+        """Score the pairs of one edit and say which gate rejects them."""
+        from wordbrush.metrics.alignment import alignment_shift
+        from wordbrush.metrics.pixels import l1, ssim
+
+        sources = [result.source] * len(pairs)
+        cosines = self._clip.pairs(
+            sources,
+            result.images,
+            before=[pair.before for pair in pairs],
+            after=[pair.after for pair in pairs],
+        )
+        judged = []
+        for row, (pair, image) in enumerate(zip(pairs, result.images, strict=True)):
+            scored = replace(
+                pair,
+                clip_image=float(cosines.image[row]),
+                clip_before=float(cosines.before[row]),
+                clip_after=float(cosines.after[row]),
+                clip_direction=float(cosines.direction[row]),
+                l1=l1(result.source, image),
+                ssim=ssim(result.source, image),
+                alignment_shift=alignment_shift(result.source, image),
+                **self._truth(pair, result.source, image),
+            )
+            reason = rejected(scored, self._stage.gates)
+            judged.append(replace(scored, kept=reason is None, reason=reason))
+        return judged
+
+    def _truth(self, pair: Pair, before: Image, after: Image) -> dict[str, float]:
+        """Return the share of each caption's attributes that the judges read in its picture."""
+        if self._judges is None:
+            return {}
+        from wordbrush.storybook.evaluate import described
+        from wordbrush.storybook.scene import parse
+
+        words = self._judges.read([before, after]).words
+        shares = {}
+        for row, (name, text) in enumerate({"truth_before": pair.before, "truth_after": pair.after}.items()):
+            wanted = described(parse(text))
+            shares[name] = sum(words[part][row] == word for part, word in wanted.items()) / len(wanted)
+        return shares
+
+    def _drafted(self, pair: Pair) -> Pair:
+        """Return the draft of a pair, kept if it may pass with all the steps; its pictures are not."""
+        lower = {name: least - self._stage.slack for name, least in self._stage.gates.items()}
+        reason = rejected(pair, lower)
+        return replace(
+            pair,
+            before_image=None,
+            after_image=None,
+            kept=reason is None,
+            reason=reason and f"draft {reason}",
+        )
+
+    def _refused(self, triplet: Triplet, group: _Group, error: WordbrushError) -> Pair:
+        first = group.candidates[0]
+        return Pair(
+            key=first.key,
+            triplet_key=triplet.key,
+            before=triplet.before,
+            instruction=triplet.instruction,
+            after=triplet.after,
+            candidate=first.number,
+            seed=group.seed,
+            share=first.share,
+            guidance=group.guidance,
+            control=self._stage.control,
+            steps=0,
+            forward_samples=0,
+            kept=False,
+            reason=f"edit: {error}",
+        )
+
+
+def rejected(pair: Pair, gates: Mapping[str, float]) -> str | None:
+    """Return the first gate that a scored pair fails, with its score, or None.
+
+    Raises:
+        InvalidInput: a gate is no score of a pair.
+    """
+    for name, least in gates.items():
+        score = getattr(pair, name, None)
+        if not isinstance(score, float):
+            raise InvalidInput(f"there is no score {name!r} to be at least {least:g}")
+        if not score >= least:  # NaN fails too
+            return f"{name}: {score:.3f} is below {least:g}"
+    return None
+
+
+def _png(image: Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()

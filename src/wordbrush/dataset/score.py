@@ -1,0 +1,103 @@
+"""Measuring pairs again, for example with another CLIP model; the pictures and how they were made stay."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.dataset.pairs import PUBLISHED_GATES, digest, rejected
+from wordbrush.dataset.records import PAIRS, SCORES, Pair, gate
+from wordbrush.errors import DataError, PromptTooLong
+from wordbrush.version import __version__
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from PIL.Image import Image
+
+    from wordbrush.dataset.stage import Worker
+
+CLIP = ("clip_image", "clip_before", "clip_after", "clip_direction")
+AGAIN = {*SCORES, "score"}
+"""Gates whose verdict is made again."""
+
+
+@dataclass(frozen=True)
+class ScoreStage:
+    """Every score of a pair is made again, and with it the verdict, unless something else than a score decided it.
+
+    Rows without pictures have nothing to measure and stay as they are. What the storybook's judges read stays, too. A
+    pair whose captions are too long for the scorer is rejected by the gate ``score``.
+
+    Args:
+        scorer: what ``wordbrush.metrics.clip.load_clip`` takes.
+        gates: score → its least value.
+        rows_per_unit: pairs per file.
+    """
+
+    scorer: str
+    gates: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_GATES))
+    rows_per_unit: int = 500
+    name = "pairs"
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the rows."""
+        return PAIRS
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Everything the scores depend on beside the pictures."""
+        from wordbrush.metrics import clip
+
+        weights = digest(Path(clip.EMBEDDED.get(self.scorer, self.scorer)))
+        return {**asdict(self), "weights": weights, "version": __version__}
+
+    def open(self) -> Worker:
+        """Load the scorer."""
+        from wordbrush.metrics.clip import load_clip
+
+        clip = load_clip(self.scorer)
+
+        def work(rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+            for row in rows:
+                yield self._scored(clip, Pair.from_row(row)).to_row()
+
+        return work
+
+    def _scored(self, clip: Any, pair: Pair) -> Pair:
+        if pair.before_image is None or pair.after_image is None:
+            return pair
+        from wordbrush.metrics.alignment import alignment_shift
+        from wordbrush.metrics.pixels import l1, ssim
+
+        before, after = (_decode(pair, name) for name in ("before_image", "after_image"))
+        try:
+            cosines = clip.pairs([before], [after], before=[pair.before], after=[pair.after])
+        except PromptTooLong as error:
+            unmeasured: dict[str, Any] = dict.fromkeys(CLIP)
+            return replace(pair, **unmeasured, kept=False, reason=f"score: {error}")
+        scored = replace(
+            pair,
+            clip_image=float(cosines.image[0]),
+            clip_before=float(cosines.before[0]),
+            clip_after=float(cosines.after[0]),
+            clip_direction=float(cosines.direction[0]),
+            l1=l1(before, after),
+            ssim=ssim(before, after),
+            alignment_shift=alignment_shift(before, after),
+        )
+        if pair.reason is not None and gate(pair.reason) not in AGAIN:
+            return scored
+        reason = rejected(scored, self.gates)
+        return replace(scored, kept=reason is None, reason=reason)
+
+
+def _decode(pair: Pair, name: str) -> Image:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        return Image.open(io.BytesIO(getattr(pair, name))).convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise DataError(f"{name} of pair {pair.key!r} is no picture that can be decoded") from error

@@ -1,0 +1,190 @@
+"""A writer on this machine: any causal language model that transformers reads, fine-tuned or shown examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wordbrush.dataset.writers.base import Answer, Write
+from wordbrush.dataset.writers.form import BadForm, Example, read_completion
+from wordbrush.errors import InvalidInput, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn; the defaults are the published ones.
+
+    Args:
+        temperature: of the softmax, above 0.
+        top_p: the smallest set of tokens with at least this probability is drawn from, in (0, 1].
+        frequency_penalty: subtracted from a token's logit for each time it was written before.
+        max_tokens: of one text.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 1.0
+    frequency_penalty: float = 0.1
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise InvalidInput(f"the temperature has to be above 0, not {self.temperature}")
+        if not 0 < self.top_p <= 1:
+            raise InvalidInput(f"top_p lies above 0 and up to 1, not {self.top_p}")
+        if self.max_tokens < 1:
+            raise InvalidInput(f"a text needs at least 1 token, not {self.max_tokens}")
+
+
+PUBLISHED = Sampling()
+
+
+@dataclass(frozen=True)
+class LocalWriter:
+    """Writes with a causal language model in the published form: ``caption ##`` → ``instruction %% caption END``.
+
+    Args:
+        model: a transformers directory, an adapter directory of ``wordbrush writer finetune``, or a hub id. Weights
+            are read from safetensors only.
+        name: what is recorded as the writer; by default the last part of ``model``.
+        examples: triplets shown before every caption, for models that were not fine-tuned on such text.
+        batch: captions written at once; has no influence on what is written but for the rounding of the network.
+        device, dtype: where and in which precision the network computes; a GPU if there is one, and float32.
+    """
+
+    model: str
+    name: str = ""
+    examples: tuple[Example, ...] = ()
+    sampling: Sampling = PUBLISHED
+    batch: int = 32
+    device: str | None = None
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", Path(self.model).name)
+
+    @cached_property
+    def head(self) -> str:
+        """The examples as text, in front of every prompt."""
+        return "".join(f"{one.prompt}{one.completion}\n\n" for one in self.examples)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the checksum of the weights (of a hub id, the id), what is shown, and how is drawn."""
+        sampling = self.sampling
+        return {
+            "model": _digest(Path(self.model)) if Path(self.model).is_dir() else self.model,
+            "head": self.head,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "frequency_penalty": sampling.frequency_penalty,
+            "max_tokens": sampling.max_tokens,
+            "dtype": self.dtype,
+        }
+
+    def open(self) -> Write:
+        """Load model and tokenizer.
+
+        Raises:
+            ModelError: the model is missing, unreadable, incomplete, or has no safetensors weights.
+            InvalidInput: there is no such dtype or device.
+        """
+        from wordbrush.dataset.writers.sampling import sample_texts
+        from wordbrush.models import _device, _dtype
+
+        model, tokenizer = load_causal(self.model, dtype=_dtype(self.dtype), device=_device(self.device))
+
+        def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
+            answers: list[Answer] = []
+            for start in range(0, len(captions), self.batch):
+                prompts = [
+                    self.head + Example(text, "", "").prompt for text in captions[start : start + self.batch]
+                ]
+                texts = sample_texts(
+                    model, tokenizer, prompts, seeds[start : start + self.batch], sampling=self.sampling
+                )
+                answers += [read_answer(*text) for text in texts]
+            return answers
+
+        return write
+
+
+def read_answer(text: str, tokens_in: int, tokens_out: int) -> Answer:
+    """Return a completion in the published form as an answer; its fault is of the gate ``form``."""
+    try:
+        instruction, after = read_completion(text)
+    except BadForm as error:
+        return Answer(raw=text, fault=f"form: {error}", tokens_in=tokens_in, tokens_out=tokens_out)
+    return Answer(instruction, after, text, None, tokens_in, tokens_out)
+
+
+def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    """Return (model, tokenizer) of a transformers directory, an adapter directory or a hub id, ready for inference.
+
+    Raises:
+        ModelError: it is missing, unreadable or incomplete, is no causal language model, or has no safetensors weights.
+    """
+    import transformers
+
+    from wordbrush.quiet import quiet
+
+    path = Path(name)
+    if not path.is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        raise ModelError(
+            f"there is no model at {name!r}: give a transformers directory or a hub id 'owner/model'"
+        )
+    if (path / ADAPTER).exists():
+        return _load_adapter(path, dtype=dtype, device=device)
+    if path.is_dir() and not any(path.glob("*.safetensors")):
+        raise ModelError(f"{name} has no safetensors weights")
+    try:
+        with quiet():
+            tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+                name, dtype=dtype, use_safetensors=True, output_loading_info=True
+            )
+    except Exception as error:  # the libraries raise almost anything for what they cannot read
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{name} cannot be read as a causal language model: {reason}") from error
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(f"the weights of {name} lack {len(missing)} tensors, first {missing[0]}")
+    return _ready(model, device), tokenizer
+
+
+def _load_adapter(path: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
+    import peft
+
+    if not (path / "adapter_model.safetensors").exists():
+        raise ModelError(f"{path} is an adapter without adapter_model.safetensors")
+    try:
+        base = json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path / ADAPTER} does not name its base model") from error
+    model, tokenizer = load_causal(str(base), dtype=dtype, device=device)
+    adapted = peft.PeftModel.from_pretrained(model, str(path))
+    return _ready(adapted, device), tokenizer
+
+
+def _ready(model: Any, device: torch.device) -> Any:
+    return model.to(device).eval().requires_grad_(False)
+
+
+def _digest(folder: Path) -> str:
+    """Return a checksum of everything in a model directory that decides what it writes."""
+    hashed = blake2b(digest_size=16)
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".model", ".txt"):
+            hashed.update(path.name.encode())
+            with path.open("rb") as file:
+                while piece := file.read(1 << 20):
+                    hashed.update(piece)
+    return hashed.hexdigest()

@@ -1,0 +1,260 @@
+"""A writer behind any server of OpenAI's chat protocol: vLLM, llama.cpp, Ollama, ``transformers serve``, or OpenAI's.
+
+The address and the key come from the environment (``OPENAI_BASE_URL``, ``OPENAI_API_KEY``); the key is written nowhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from wordbrush.dataset.writers.base import Answer, Write
+from wordbrush.dataset.writers.form import END, Example
+from wordbrush.dataset.writers.local import PUBLISHED, Sampling, read_answer
+from wordbrush.errors import InvalidInput, ModelError
+
+if TYPE_CHECKING:
+    import httpx
+
+ADDRESS, KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
+PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+"""Statuses that a server may get over."""
+
+CONTENT_CODES = ("content_filter", "content_policy_violation")
+LONGEST_WAIT = 60.0
+
+SYSTEM = (
+    "You write training data for an image editor that follows instructions. You are given the caption of a picture. "
+    "Think of one edit that could be made to the picture, and answer with a short instruction in everyday words and "
+    "with the caption of the edited picture. Keep every word of the caption that the edit does not touch."
+)
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"instruction": {"type": "string"}, "output": {"type": "string"}},
+    "required": ["instruction", "output"],
+    "additionalProperties": False,
+}
+RESPONSE_FORMAT = {
+    "type": "json_schema",
+    "json_schema": {"name": "edit", "strict": True, "schema": SCHEMA},
+}
+
+
+@dataclass(frozen=True)
+class OpenAIWriter:
+    """Writes by asking a server.
+
+    Args:
+        model: as the server names it.
+        form: ``"json"`` constrains the answer by a JSON schema and explains the task; ``"published"`` sends the bare
+            caption, for servers of a model that was fine-tuned on the published form.
+        examples: triplets shown as a conversation before every caption.
+        base_url: such as ``"http://127.0.0.1:8000/v1"``; by default what the environment says.
+        concurrency: requests under way at once.
+        timeout: seconds to wait for an answer.
+        retries: how often a request is sent again after a failure that may pass; the waits double, from ``wait``
+            seconds on, and are spread by a factor in [0.5, 1.5) that is a function of the text's seed.
+    """
+
+    model: str
+    form: Literal["json", "published"] = "json"
+    examples: tuple[Example, ...] = ()
+    base_url: str | None = None
+    sampling: Sampling = PUBLISHED
+    concurrency: int = 8
+    timeout: float = 60.0
+    retries: int = 5
+    wait: float = 1.0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.form not in ("json", "published"):
+            raise InvalidInput(f"the form of a server's answers is 'json' or 'published', not {self.form!r}")
+        if self.concurrency < 1 or self.retries < 0 or not self.timeout > 0:
+            raise InvalidInput(
+                f"a server is asked with at least 1 request at once, 0 retries and a timeout above 0, not "
+                f"{self.concurrency}, {self.retries} and {self.timeout}"
+            )
+        if not self.name:
+            object.__setattr__(self, "name", self.model)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return the model, how it is asked, and how is drawn; neither address nor key."""
+        return {
+            "model": self.model,
+            "form": self.form,
+            "system": SYSTEM if self.form == "json" else "",
+            "examples": [asdict(example) for example in self.examples],
+            "sampling": asdict(self.sampling),
+        }
+
+    def open(self) -> Write:
+        """Open the connections.
+
+        Raises:
+            InvalidInput: no address is given, or one that is none. The returned function raises ``ModelError`` if the
+                server is down, refuses the key, or does not know the model.
+        """
+        import httpx
+
+        key = os.environ.get(KEY)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        client = httpx.Client(
+            base_url=self._address(),
+            headers=headers,
+            timeout=self.timeout,
+            limits=httpx.Limits(max_connections=self.concurrency),
+        )
+
+        def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
+            with ThreadPoolExecutor(self.concurrency) as pool:
+                asked = [
+                    pool.submit(self._ask, client, caption, seed)
+                    for caption, seed in zip(captions, seeds, strict=True)
+                ]
+                try:
+                    return [one.result() for one in asked]
+                except BaseException:
+                    for one in asked:
+                        one.cancel()
+                    raise
+
+        return write
+
+    def _address(self) -> str:
+        address = self.base_url or os.environ.get(ADDRESS)
+        if not address:
+            raise InvalidInput(
+                f"no server is given: set {ADDRESS}, for example to 'http://127.0.0.1:8000/v1', or give base_url"
+            )
+        if not address.startswith(("http://", "https://")):
+            raise InvalidInput(f"the address of a server begins with http:// or https://, not as {address!r}")
+        return address.rstrip("/")
+
+    def request(self, caption: str, seed: int) -> dict[str, Any]:
+        """Return the body of the request for ``caption``."""
+        messages = [{"role": "system", "content": SYSTEM}] if self.form == "json" else []
+        for example in self.examples:
+            messages += [
+                {"role": "user", "content": example.before},
+                {"role": "assistant", "content": self._as_answer(example)},
+            ]
+        messages.append({"role": "user", "content": caption})
+        constraint = {"response_format": RESPONSE_FORMAT} if self.form == "json" else {"stop": [END]}
+        return {
+            "model": self.model,
+            "messages": messages,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "frequency_penalty": self.sampling.frequency_penalty,
+            "max_tokens": self.sampling.max_tokens,
+            "seed": seed % 2**31,  # servers take 32 bits
+            **constraint,
+        }
+
+    def _as_answer(self, example: Example) -> str:
+        if self.form == "published":
+            return example.completion
+        return json.dumps({"instruction": example.instruction, "output": example.after}, ensure_ascii=False)
+
+    def _ask(self, client: httpx.Client, caption: str, seed: int) -> Answer:
+        """Send the request until it is answered, or has failed too often."""
+        import httpx
+
+        body, failure = self.request(caption, seed), ""
+        for attempt in range(self.retries + 1):
+            try:
+                response = client.post("/chat/completions", json=body)
+            except httpx.TimeoutException:
+                failure, asked_for = f"no answer within {self.timeout:g} s", 0.0
+            except httpx.TransportError as error:
+                if attempt == self.retries:
+                    raise ModelError(
+                        f"the server at {client.base_url} cannot be reached after {attempt + 1} tries "
+                        f"({type(error).__name__}): start it, and run the same command again"
+                    ) from error
+                failure, asked_for = type(error).__name__, 0.0
+            else:
+                if response.status_code not in PASSING:
+                    return self._read(response)
+                failure, asked_for = f"status {response.status_code}", _retry_after(response)
+            if attempt < self.retries:
+                spread = 0.5 + np.random.default_rng([seed, attempt]).random()
+                time.sleep(min(LONGEST_WAIT, max(asked_for, self.wait * 2**attempt * spread)))
+        return Answer(fault=f"server: {failure}, {self.retries + 1} times")
+
+    def _read(self, response: httpx.Response) -> Answer:
+        try:
+            body = response.json()
+        except ValueError:
+            body = None
+        if response.status_code != 200:
+            return self._refused(response, body)
+        try:
+            choice = body["choices"][0]  # pyright: ignore[reportOptionalSubscript]
+            text = choice["message"]["content"]
+            used = body.get("usage") or {}  # pyright: ignore[reportOptionalMemberAccess]
+            tokens = int(used.get("prompt_tokens", 0)), int(used.get("completion_tokens", 0))
+            finish, refusal = choice.get("finish_reason"), choice["message"].get("refusal")
+        except (TypeError, KeyError, IndexError, ValueError, AttributeError):
+            return Answer(raw=response.text[:2000], fault="server: the answer is not of the chat protocol")
+        if refusal or not isinstance(text, str):
+            return Answer(raw=str(refusal or body)[:2000], fault="refused: the model wrote no answer")
+        if finish == "length":
+            fault = f"form: cut off after {tokens[1] or self.sampling.max_tokens} tokens"
+            return Answer(raw=text, fault=fault, tokens_in=tokens[0], tokens_out=tokens[1])
+        read = read_json if self.form == "json" else _read_published
+        return replace(read(text), tokens_in=tokens[0], tokens_out=tokens[1])
+
+    def _refused(self, response: httpx.Response, body: Any) -> Answer:
+        """Raise what concerns every request; what concerns this caption alone is an answer with a fault."""
+        told = body.get("error", body.get("detail")) if isinstance(body, dict) else None
+        code = told.get("code") if isinstance(told, dict) else None
+        message = str((told.get("message") if isinstance(told, dict) else told) or response.text)[
+            :300
+        ].strip()
+        where, status = response.request.url.copy_with(path="/"), response.status_code
+        if code in CONTENT_CODES:
+            return Answer(raw=message, fault="refused: the server's content policy")
+        if status in (401, 403):
+            raise ModelError(f"the server at {where} refuses the key (status {status}): set {KEY}")
+        if status == 404:
+            raise ModelError(
+                f"the server at {where} has no model {self.model!r}, or its address lacks the '/v1' at the end "
+                f"(status 404: {message})"
+            )
+        raise ModelError(f"the server at {where} refuses the request (status {status}): {message}")
+
+
+def read_json(text: str) -> Answer:
+    """Return an answer written as ``{"instruction": …, "output": …}``; its fault is of the gate ``form``."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        return Answer(raw=text, fault="form: the answer is not JSON")
+    parts = [values.get(name) for name in SCHEMA["required"]] if isinstance(values, dict) else []
+    for name, part in zip(SCHEMA["required"], parts or (None, None), strict=True):
+        if not isinstance(part, str) or not part.strip():
+            return Answer(raw=text, fault=f"form: the answer has no {name!r}")
+    instruction, after = (" ".join(part.split()) for part in parts)
+    return Answer(instruction, after, text)
+
+
+def _read_published(text: str) -> Answer:
+    """Read an answer from which the server has cut the end mark at which it stopped, or has not."""
+    return replace(read_answer(text if END in text else text + END, 0, 0), raw=text)
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Return the seconds that the server asks to wait for, 0 if it does not say."""
+    try:
+        return max(0.0, float(response.headers.get("retry-after", 0)))
+    except ValueError:  # the other form is a date
+        return 0.0

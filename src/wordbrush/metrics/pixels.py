@@ -1,0 +1,65 @@
+"""What changed between two pictures, pixel by pixel: mean absolute and squared difference, PSNR, SSIM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from wordbrush.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EQUAL_PSNR = 60.0
+"""Decibels at which two pictures count as equal; the peak signal-to-noise ratio of equal pictures is infinite."""
+
+
+def l1(before: Image, after: Image) -> float:
+    """Mean absolute difference of two RGB pictures of one size, in [0, 1].
+
+    Raises:
+        InvalidInput: the pictures differ in size.
+    """
+    a, b = unit_pixels(before, after)
+    return float(np.abs(a - b).mean())
+
+
+def psnr(before: Image, after: Image, where: np.ndarray | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, at most 60; over the pixels of ``where``, bool (h, w), if given.
+
+    Raises:
+        InvalidInput: the pictures differ in size, or ``where`` is empty or of another size.
+    """
+    a, b = unit_pixels(before, after)
+    squared = np.square(a - b)
+    if where is not None:
+        if where.shape != squared.shape[:2] or not where.any():
+            raise InvalidInput(
+                f"the region is {where.shape} with {int(where.sum())} pixels, the pictures {squared.shape[:2]}"
+            )
+        squared = squared[where]
+    return float(10 * np.log10(1 / max(squared.mean(), 10 ** (-EQUAL_PSNR / 10))))
+
+
+def ssim(before: Image, after: Image, where: np.ndarray | None = None) -> float:
+    """Structural similarity (Wang et al. 2004) of two RGB pictures, averaged over ``where`` if given, in [-1, 1].
+
+    Raises:
+        InvalidInput: the pictures differ in size.
+    """
+    from skimage.metrics import structural_similarity
+
+    a, b = unit_pixels(before, after)
+    similarity = structural_similarity(a, b, channel_axis=-1, data_range=1.0, full=True)[1]
+    return float(similarity.mean() if where is None else similarity[where].mean())
+
+
+def unit_pixels(before: Image, after: Image) -> tuple[np.ndarray, np.ndarray]:
+    if before.size != after.size:
+        raise InvalidInput(
+            f"the pictures differ in size, {before.width} × {before.height} and {after.width} × {after.height}: "
+            "they can only be compared pixel by pixel if they are the same"
+        )
+    a, b = (np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (before, after))
+    return a, b

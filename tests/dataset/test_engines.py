@@ -1,0 +1,132 @@
+"""Both engines write the same bytes, whatever happens to the workers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import toy
+from wordbrush.dataset.engines.local import LocalEngine
+from wordbrush.dataset.engines.ray import RayEngine
+from wordbrush.dataset.source import ShardSource
+from wordbrush.dataset.stage import run_stage
+from wordbrush.errors import DataError, InvalidInput
+from wordbrush.files import CannotWrite
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
+COUNT = 20  # 4 units of captions, 4 of pairs
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    ray = pytest.importorskip("ray")
+    yield RayEngine(workers=2)
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    toy.run(out, LocalEngine(), count=COUNT)
+    return out
+
+
+@pytest.mark.slow
+def test_ray_writes_the_bytes_of_the_local_engine_even_if_a_worker_dies(
+    engine: RayEngine, whole: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    """Each pair is in one file once, and Ray says nothing until there is something to say."""
+    poison = tmp_path / "poison"
+    poison.touch()
+    out = tmp_path / "out"
+    run_stage(toy.Captions(), toy.Numbers(COUNT), out, engine=engine)
+    assert capfd.readouterr() == ("", "")
+    report = run_stage(toy.Pairs(suicide=poison), ShardSource(out / "captions"), out, engine=engine)
+    assert not poison.exists(), "no worker died"
+    assert (report.made, report.reused) == (4, 0)
+    assert toy.contents(out) == toy.contents(whole)
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_ray_goes_on(engine: RayEngine, whole: Path, tmp_path: Path):
+    command = [sys.executable, toy.__file__, str(tmp_path), "--count", str(COUNT), "--delay", "0.3", "--ray"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert [running.stdout.readline() for _ in range(3)] == ["ready\n", "captions 1\n", "captions 2\n"]
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    captions, pairs = toy.run(tmp_path, engine, count=COUNT)
+    assert captions.reused >= 2
+    assert pairs.made == 4
+    assert toy.contents(tmp_path) == toy.contents(whole)
+
+
+@pytest.mark.slow
+def test_ray_goes_on_where_another_engine_stopped(engine: RayEngine, whole: Path, tmp_path: Path):
+    toy.run(tmp_path, LocalEngine(), count=COUNT)
+    (tmp_path / "pairs" / "00001.parquet").unlink()
+    (tmp_path / "pairs" / "00002.parquet").write_bytes(b"damaged")
+    report = run_stage(toy.Pairs(), ShardSource(tmp_path / "captions"), tmp_path, engine=engine)
+    assert (report.made, report.reused, len(report.set_aside)) == (2, 2, 1)
+    Path(report.set_aside[0]).unlink()
+    assert toy.contents(tmp_path) == toy.contents(whole)
+
+
+@dataclass(frozen=True)
+class FullDisk(toy.Pairs):
+    """Makes every write of its process fail as on a full disk."""
+
+    def open(self):
+        os.fsync = full
+        return self.work
+
+
+def full(descriptor: int) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@dataclass(frozen=True)
+class Deadly(toy.Captions):
+    """Kills every process that works on it."""
+
+    def open(self):
+        return lambda rows: os._exit(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "error", "sentence"),
+    [
+        (toy.Captions(fails=ZeroDivisionError), ZeroDivisionError, None),
+        (Deadly(), DataError, "unit 0 of captions has killed 4 workers"),
+    ],
+    ids=["error", "death"],
+)
+def test_what_goes_wrong_in_workers_is_raised(engine, tmp_path: Path, stage, error, sentence: str | None):
+    with pytest.raises(error, match=sentence):
+        run_stage(stage, toy.Numbers(5 if stage == Deadly() else COUNT), tmp_path, engine=engine)
+    left = {path.name for path in tmp_path.rglob(".*.tmp")}
+    assert left <= {f".{unit:05d}.attempts.tmp" for unit in range(4)}
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_for_a_worker_is_a_sentence(engine: RayEngine, whole: Path, tmp_path: Path):
+    with pytest.raises(CannotWrite, match=r"cannot write .*\.parquet: the disk is full"):
+        run_stage(FullDisk(), ShardSource(whole / "captions"), tmp_path, engine=engine)
+    assert list(tmp_path.rglob("*.parquet")) == []
+
+
+@pytest.mark.parametrize(
+    "settings", [{"workers": 0}, {"workers": 1, "gpus": -1}], ids=["no workers", "negative"]
+)
+def test_engines_that_cannot_be_are_refused(settings: dict):
+    with pytest.raises(InvalidInput):
+        RayEngine(**settings)

@@ -1,0 +1,157 @@
+"""From a run to a data set that others load: the selected pairs, all of them, with a card that tells the truth."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from edit_data import edit, pair, write_pairs
+from wordbrush.dataset import formats
+from wordbrush.dataset.card import card
+from wordbrush.dataset.export import convert, export, read_selected
+from wordbrush.dataset.formats import FORMATS
+from wordbrush.dataset.funnel import funnel, percent
+from wordbrush.dataset.manifest import Manifest
+from wordbrush.dataset.records import Caption
+from wordbrush.dataset.select import select
+from wordbrush.dataset.shards import encode
+from wordbrush.errors import DataError
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Ten pairs in four shards, of which the published filter takes five."""
+    pairs = [
+        *(pair(1, number) for number in range(6)),
+        pair(2, 0),
+        pair(3, 0, clip_image=0.1),
+        pair(4, 0, kept=False, reason="abandoned: early", before_image=None, after_image=None),
+        pair(5, 0, clip_direction=None),
+    ]
+    folder = write_pairs(tmp_path / "run", pairs)
+    captions = [
+        Caption(f"{n}", "a cat", "test", None, n < 3, None if n < 3 else "length: 2 words") for n in range(5)
+    ]
+    (folder / "captions").mkdir()
+    rows = [caption.to_row() for caption in captions]
+    (folder / "captions" / "00000.parquet").write_bytes(encode(rows, Caption.schema, {"unit": 0}))
+    return folder
+
+
+def test_the_selected_pairs_come_out_in_order_with_everything_known(run: Path):
+    selection = select(run)
+    read = list(read_selected(run, selection))
+    assert [one.key for one in read] == [*(pair(1, number).key for number in range(4)), pair(2).key]
+    assert {one.key for one in read} == set(selection.keys)
+    assert read[0].before_picture.encoded == pair(1).before_image
+    assert dict(read[0].scores) == {
+        "clip_image": 0.9, "clip_before": 0.3, "clip_after": 0.3, "clip_direction": 0.25, "l1": 0.1, "ssim": 0.7,
+    }  # fmt: skip
+    assert read[0].settings["seed"] == 1000
+
+
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if "mask" not in one.needs])
+def test_export(name: str, run: Path, tmp_path: Path):
+    selection = select(run)
+    written = export(run, selection=selection, format=name, out=tmp_path / "out")
+    assert written.pairs == selection.selected == 5
+    read = list(formats.read(name, tmp_path / "out"))
+    assert sorted(one.instruction for one in read) == sorted(
+        4 * [pair(1).instruction] + [pair(2).instruction]
+    )
+    front, text = front_matter(tmp_path / "out" / "README.md")
+    assert "license" not in front
+    assert "Not specified." in text
+    assert "clip_image ≥ 0.7" in text
+    assert "| rejected: abandoned | 1 | 10 % |" in text
+    assert "| rejected: length | 2 | 40 % |" in text
+    assert ("Left out" in text) == bool(written.left_out)
+
+
+def front_matter(path: Path) -> tuple[dict[str, Any], str]:
+    """The card's YAML and its text."""
+    _, front, text = path.read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(front), text
+
+
+@pytest.mark.parametrize("name", ["clip_filtered", "magicbrush", "ultraedit"])
+def test_the_card_agrees_with_what_hugging_face_finds(name: str, run: Path, tmp_path: Path):
+    from datasets import Features, load_dataset
+
+    export(run, selection=select(run), format=name, out=tmp_path / "out", licence="cc-by-4.0")
+    loaded = load_dataset(
+        str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"), verification_mode="all_checks"
+    )
+    front, _ = front_matter(tmp_path / "out" / "README.md")
+    info = front["dataset_info"]
+    assert front["license"] == "cc-by-4.0"
+    assert {one["name"]: one["num_examples"] for one in info["splits"]} == {
+        k: v.num_rows for k, v in loaded.items()
+    }
+    assert Features._from_yaml_list(info["features"]) == next(iter(loaded.values())).features
+    files = (tmp_path / "out").rglob("*.parquet")
+    assert info["download_size"] == sum(path.stat().st_size for path in files)
+
+
+def test_the_card_has_the_settings_of_every_stage(run: Path, tmp_path: Path):
+    made_with = {"settings": {"model": "storybook", "share": [0.1, 0.9]}, "source": {}, "rows_per_unit": 3}
+    Manifest("pairs", made_with, 10).write(run / "pairs")
+    export(run, selection=select(run), format="diffusers", out=tmp_path / "out")
+    block = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```")[1]
+    assert json.loads(block.removeprefix("json")) == {"pairs": made_with["settings"]}
+
+
+def test_a_selection_of_other_pairs_is_refused(run: Path, tmp_path: Path):
+    selection = select(write_pairs(tmp_path / "other", [pair(1), pair(8)]))
+    with pytest.raises(DataError, match=r"1 of the 2 selected pairs are not in .*select again"):
+        export(run, selection=selection, format="diffusers", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_selected_is_refused(run: Path, tmp_path: Path):
+    with pytest.raises(DataError, match="nothing was selected"):
+        export(run, selection=select(run, where="false"), format="diffusers", out=tmp_path / "out")
+
+
+def test_a_selected_pair_without_pictures_is_named(tmp_path: Path):
+    folder = write_pairs(tmp_path / "run", [pair(1, before_image=b"not a picture")])
+    with pytest.raises(DataError, match=rf"pair '{pair(1).key}', before_image: the picture does not decode"):
+        export(folder, selection=select(folder), format="diffusers", out=tmp_path / "out")
+
+
+def test_a_damaged_shard_is_named(run: Path):
+    selection = select(run)
+    shard = run / "pairs" / "00001.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 255  # inside a picture
+    shard.write_bytes(content)
+    with pytest.raises(DataError, match=r"00001\.parquet"):
+        list(read_selected(run, selection))
+
+
+def test_conversion_says_where_it_comes_from(tmp_path: Path):
+    formats.write("clip_filtered", [edit(0)], tmp_path / "in")
+    written = convert(tmp_path / "in", read_as="clip_filtered", format="diffusers", out=tmp_path / "out")
+    text = card(written, made="x")
+    assert "no place for the captions before and after" in text
+    assert (
+        "Converted from a data set in the format `clip_filtered`"
+        in (tmp_path / "out" / "README.md").read_text()
+    )
+
+
+def test_the_funnel_adds_up(run: Path):
+    steps = funnel(run, select(run))
+    assert [(step.name, step.records, step.kept) for step in steps] == [("captions", 5, 3), ("pairs", 10, 5)]
+    for step in steps:
+        assert step.survivors[-1] == step.kept
+    assert [percent(*one) for one in ((0, 0), (0, 9), (9, 9), (1, 3), (1, 70), (999, 1000))] == [
+        "–", "0 %", "100 %", "33 %", "1.4 %", "99.9 %",
+    ]  # fmt: skip

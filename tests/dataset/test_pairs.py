@@ -1,0 +1,126 @@
+"""Pairs made with a small random model: what is shared, what is drawn, what is kept, and making one again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import pipelines
+import small_clip
+import wordbrush as wb
+from wordbrush.dataset.keys import caption_key, triplet_key
+from wordbrush.dataset.pairs import PairStage, PairWorker, rejected
+from wordbrush.dataset.records import PAIRS, Pair, Triplet
+
+OPEN = {"clip_image": -1.0}
+SHUT = {"clip_image": -1.0, "clip_direction": 2.0}
+
+
+def triplet(before: str = "a cat on the beach", after: str = "a dog on the beach") -> Triplet:
+    key = caption_key(before)
+    return Triplet(triplet_key(key, 0), key, before, "make it a dog", after, "hand")
+
+
+def worker(**settings: Any) -> PairWorker:
+    given = {"candidates": 5, "per_source": 2, "steps": 2, "enough": None, "gates": OPEN, **settings}
+    return PairWorker(PairStage(**given), pipelines.model("sd1", torch.float32), small_clip.clip(), None)
+
+
+def test_candidates_of_a_group_share_the_picture_before():
+    pairs = worker().of(triplet())
+    assert [pair.candidate for pair in pairs] == [0, 1, 2, 3, 4]
+    assert len({pair.before_image for pair in pairs}) == 3
+    assert pairs[0].before_image == pairs[1].before_image
+    assert pairs[0].seed == pairs[1].seed != pairs[2].seed
+    assert len({pair.after_image for pair in pairs}) == 5
+    assert len({pair.share for pair in pairs}) == 5
+    assert all(0.1 <= pair.share <= 0.9 and 7.5 <= pair.guidance <= 15 for pair in pairs)
+
+
+def test_the_rows_fit_the_schema():
+    import pyarrow as pa
+
+    rows = list(worker()([triplet().to_row()]))
+    table = pa.Table.from_pylist(rows, schema=PAIRS)
+    assert table.num_rows == 5
+    assert [Pair.from_row(row) for row in table.to_pylist()] == worker().of(triplet())
+
+
+@pytest.mark.parametrize("control", ["published", "full"])
+def test_one_candidate_is_made_again_alone(control: str):
+    run = worker(control=control, draft_steps=1, slack=2.0)
+    pairs = run.of(triplet())
+    assert run.remake(triplet(), 3) == pairs[3]
+    assert pairs[3].after_image != pairs[1].after_image
+    with pytest.raises(wb.InvalidInput, match="0 to 4"):
+        run.remake(triplet(), 5)
+
+
+def test_what_is_drawn_depends_on_the_keys_alone():
+    alone = worker().of(triplet())
+    among = [
+        Pair.from_row(row) for row in worker()([triplet("a castle", "a car").to_row(), triplet().to_row()])
+    ]
+    assert among[5:] == alone
+    other = worker(seed=1).of(triplet())
+    assert {pair.seed for pair in other}.isdisjoint({pair.seed for pair in alone})
+
+
+def test_groups_are_made_until_enough_pass():
+    assert [pair.candidate for pair in worker(enough=1).of(triplet())] == [0, 1]
+    assert [pair.candidate for pair in worker(enough=3).of(triplet())] == [0, 1, 2, 3]
+    failed = worker(enough=1, gates=SHUT).of(triplet())
+    assert len(failed) == 5
+    assert not any(pair.kept for pair in failed)
+    assert all(str(pair.reason).startswith("clip_direction: ") for pair in failed)
+
+
+def test_a_draft_that_cannot_pass_is_not_finished():
+    pairs = worker(draft_steps=1, gates=SHUT, slack=0.0).of(triplet())
+    assert all(str(pair.reason).startswith("draft clip_direction: ") for pair in pairs)
+    assert all(pair.after_image is None and pair.clip_image is not None for pair in pairs)
+    # One step, two branches; the first of a group pays for its source too.
+    assert [pair.forward_samples for pair in pairs] == [4, 2, 4, 2, 4]
+    finished = worker(draft_steps=1, slack=2.0).of(triplet())
+    assert [pair.forward_samples for pair in finished] == [12, 6, 12, 6, 12]
+    assert [pair.after_image for pair in finished] == [pair.after_image for pair in worker().of(triplet())]
+
+
+def test_controls_differ_from_each_other_and_from_none():
+    made = {
+        control: worker(control=control, share=(0.9, 0.9), candidates=1).of(triplet())[0].after_image
+        for control in ("published", "full")
+    }
+    same_noise = worker(share=(0.0, 0.0), control="published", candidates=1).of(triplet())[0]
+    assert len({*made.values(), same_noise.after_image}) == 3
+
+
+def test_a_triplet_that_cannot_be_edited_is_one_reject():
+    (pair,) = worker().of(triplet(after="cat " * 60))
+    assert not pair.kept
+    assert str(pair.reason).startswith("edit: the prompt has")
+    assert pair.after_image is None
+
+
+def test_gates():
+    pair = Pair(
+        "k", "t", "a", "b", "c", 0, 1, 0.5, 7.5, "full", 2, 8, clip_image=0.7, clip_direction=float("nan")
+    )
+    assert rejected(pair, {"clip_image": 0.7}) is None
+    assert rejected(pair, {"clip_image": 0.71}) == "clip_image: 0.700 is below 0.71"
+    assert rejected(pair, {"clip_direction": -1.0}) == "clip_direction: nan is below -1"
+    with pytest.raises(wb.InvalidInput, match="no score 'clip_imagination'"):
+        rejected(pair, {"clip_imagination": 0.1})
+
+
+def test_bad_settings():
+    for settings, message in (
+        ({"candidates": 0}, "candidates must be at least 1"),
+        ({"control": "half"}, "'published' or 'full'"),
+        ({"share": (0.9, 0.1)}, "interval within 0 and 1"),
+        ({"guidance": (9.0, 7.0)}, "lower end first"),
+    ):
+        with pytest.raises(wb.InvalidInput, match=message):
+            PairStage(**settings)  # pyright: ignore[reportArgumentType]

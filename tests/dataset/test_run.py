@@ -1,0 +1,277 @@
+"""A whole run with cheap stages: everything is made, and the same call makes nothing again."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import toy
+from wordbrush.cli import console, stages
+from wordbrush.cli.app import app
+from wordbrush.dataset import build, run
+from wordbrush.dataset.config import Config, read_config
+from wordbrush.dataset.keys import key_rng
+from wordbrush.dataset.pairs import PairStage, rejected
+from wordbrush.dataset.selection import Selection
+from wordbrush.dataset.stage import StageReport
+from wordbrush.dataset.triplets import TripletStage
+from wordbrush.dataset.writers.base import Answer
+from wordbrush.errors import DataError, InvalidInput
+
+FILE = """
+[captions]
+sources = ["storybook:40"]
+rows_per_unit = 16
+
+[pairs]
+candidates = 3
+gates = { clip_image = 0.5 }
+
+[select]
+best = 1
+
+[export]
+formats = ["diffusers"]
+"""
+
+
+@dataclass(frozen=True)
+class SnowWriter:
+    """Lets it snow; every fourth caption it leaves as it is."""
+
+    name: str = "snow"
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {}
+
+    def open(self):
+        def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
+            return [
+                Answer("let it snow", text if len(text) % 4 == 0 else f"{text} under snow", text, None, 3, 2)
+                for text in captions
+            ]
+
+        return write
+
+
+@dataclass(frozen=True)
+class ColourStage(PairStage):
+    """Pairs of plain colours, with scores drawn from the key."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {"candidates": self.candidates, "gates": dict(self.gates)}
+
+    def open(self):
+        toys = toy.Pairs(seed=self.seed, candidates=self.candidates)
+
+        def work(rows: list[dict[str, Any]]):
+            for row in rows:
+                for candidate in range(self.candidates):
+                    pair = toys.pair({"key": row["caption_key"], "text": row["before"]}, candidate)
+                    rng = key_rng(1, pair.key)
+                    pair = replace(
+                        pair,
+                        triplet_key=row["key"],
+                        instruction=row["instruction"],
+                        after=row["after"],
+                        before_image=colour(rng),
+                        after_image=colour(rng),
+                        clip_direction=rng.random(),
+                    )
+                    reason = rejected(pair, self.gates)
+                    yield replace(pair, kept=reason is None, reason=reason).to_row()
+
+        return work
+
+
+def colour(rng: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), tuple(int(value) for value in rng.integers(0, 256, 3))).save(
+        buffer, format="PNG"
+    )
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the models stay at home."""
+
+    def triplets(section: Any, *, seed: int) -> TripletStage:
+        return TripletStage(SnowWriter(), seed=seed, rows_per_unit=10, attempts=1)
+
+    make_pairs = run.make_pairs
+    monkeypatch.setattr(build, "triplets", triplets)
+    monkeypatch.setattr(
+        run,
+        "make_pairs",
+        lambda stage, out, **rest: make_pairs(
+            ColourStage(candidates=stage.candidates, gates=stage.gates, seed=stage.seed), out, **rest
+        ),
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture
+def config(file: Path) -> Config:
+    return read_config(file)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_run_makes_everything_once(config: Config, tmp_path: Path):
+    out = tmp_path / "out"
+    seen: list[StageReport] = []
+    done = run.run(config, out, progress=seen.append)
+    captions, triplets, pairs = done.stages
+    assert (captions.rows_in, triplets.rows_in, pairs.rows_in) == (40, captions.kept, triplets.kept)
+    assert set(triplets.reasons) == {"unchanged"}
+    assert pairs.rows_out == 3 * triplets.kept
+    assert {report.stage for report in seen} == {"captions", "triplets", "pairs"}
+    assert 0 < done.selection.selected <= triplets.kept
+    assert Selection.read(out / "selection").keys == done.selection.keys
+    assert done.report.exists()
+    assert len(list((done.exports[0] / "data").glob("*.parquet"))) > 0
+    assert json.loads((out / "config.json").read_text())["pairs"]["candidates"] == 3
+
+    before = toy.contents(out)
+    again = run.run(config, out)
+    assert [report.made for report in again.stages] == [0, 0, 0]
+    assert again.exports == done.exports
+    after = toy.contents(out)
+    assert {name for name in before if before[name] != after[name]} <= {
+        "report/report.png",
+        "report/report.html",
+    }
+
+
+@pytest.mark.usefixtures("cheap")
+def test_another_selection_is_another_export_beside_the_first(config: Config, tmp_path: Path):
+    first = run.run(config, tmp_path / "out")
+    stricter = config.model_copy(
+        update={"select": config.select.model_copy(update={"at_least": {"clip_image": 0.8}})}
+    )
+    second = run.run(stricter, tmp_path / "out")
+    assert second.selection.selected < first.selection.selected
+    assert second.exports != first.exports
+    assert first.exports[0].exists()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_other_settings_are_refused(config: Config, tmp_path: Path):
+    run.run(config, tmp_path / "out")
+    before = (tmp_path / "out" / "config.json").read_bytes()
+    other = config.model_copy(update={"pairs": replace(config.pairs, candidates=4)})
+    with pytest.raises(DataError, match="pairs was made with candidates = 3, not 4"):
+        run.run(other, tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == before
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_stage_that_rejects_everything_says_so(config: Config, tmp_path: Path):
+    short = config.captions.model_copy(update={"words": (1, 2)})
+    with pytest.raises(DataError, match=r"no captions are left in .*: length 40"):
+        run.run(config.model_copy(update={"captions": short}), tmp_path / "out")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_cannot_be_done_is_said_before_anything_is_made(config: Config, tmp_path: Path):
+    wrong = config.model_copy(update={"export": config.export.model_copy(update={"formats": ("difusers",)})})
+    with pytest.raises(InvalidInput, match=r"no format 'difusers'.*did you mean 'diffusers'"):
+        run.run(wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_command_line_does_it_in_one_command_or_in_many(file: Path, tmp_path: Path):
+    one, many = tmp_path / "one", tmp_path / "many"
+    done = invoke("run", file, "--out", one, "--json")
+    assert [stage["stage"] for stage in done["stages"]] == ["captions", "triplets", "pairs"]
+    invoke("captions", "storybook:40", "--out", many, "--set", "rows_per_unit=16", "--json")
+    written = invoke("write", many, "--json", "--price", "1e6", "2e6")
+    assert written["spent"] == {
+        "attempts": written["rows_out"],
+        "tokens_in": 3 * written["rows_out"],
+        "tokens_out": 2 * written["rows_out"],
+        "cost": 7 * written["rows_out"],
+    }
+    gates = "gates={clip_image = 0.5}"
+    assert invoke("pairs", many, "--set", "candidates=3", "--set", gates, "--json")["rows_out"] > 0
+    chosen = invoke("select", many, "--best", "1", "--json")
+    assert chosen["selected"] == done["selection"]["selected"]
+    assert Path(invoke("report", many, "--json")["files"][0]).exists()
+    assert Path(invoke("export", many, "--json")["folder"]).name == Path(done["exports"][0]).name
+    for stage in ("captions", "triplets", "pairs"):
+        assert toy.contents(one / stage) == toy.contents(many / stage)
+    assert (one / "selection.parquet").read_bytes() == (many / "selection.parquet").read_bytes()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_the_command_line_says_in_words_what_was_made(file: Path, tmp_path: Path):
+    told = CliRunner().invoke(app, ["data", "run", str(file), "--out", str(tmp_path / "out")])
+    assert told.exit_code == 0, told.output
+    assert "captions: " in told.stdout
+    assert "(rejected: unchanged " in told.stdout
+    assert "The report is in" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["captions", "storybook:3", "--out", "OUT", "--set", "limits=3"], "did you mean 'limit'"),
+        (["captions", "storybook:3", "--out", "OUT", "--engine", "spark"], "--engine is local or ray"),
+        (["write", "OUT"], "holds no rows of a stage"),
+        (["select", "OUT"], "holds no rows of a stage"),
+        (["report", "OUT"], "there is no selection in"),
+        (["run", "OUT/none.toml", "--out", "OUT"], "cannot read"),
+    ],
+)
+@pytest.mark.usefixtures("cheap")
+def test_what_cannot_be_done_is_a_sentence(arguments: list[str], sentence: str, tmp_path: Path):
+    told = CliRunner().invoke(
+        app, ["data", *(word.replace("OUT", str(tmp_path / "out")) for word in arguments)]
+    )
+    assert told.exit_code == 2
+    assert sentence in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_settings_can_be_looked_at_first(file: Path, tmp_path: Path):
+    shown = invoke("run", file, "--out", tmp_path / "out", "--set", "pairs.candidates=7", "--dry-run")
+    assert (shown["pairs"]["candidates"], shown["captions"]["language"]) == (7, "en")
+    assert not (tmp_path / "out").exists()
+
+
+def test_progress_has_rate_time_left_and_survival():
+    report = StageReport("pairs", 10, 2, 2, 40, 400, 100, {}, rows_made=200, seconds=100.0)
+    assert stages.describe(report) == "2 rows/s · 0:05:00 left · 25.0 % kept"
+
+
+def test_a_damaged_file_is_named_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stages, "EVERY", 0.0)
+    report = StageReport("pairs", 10, 2, 2, 40, 400, 100, {}, 200, 100.0, ("x/00001.parquet.corrupt",))
+    with stages.stages() as tell:
+        tell(report)
+        tell(report)
+    told = capfd.readouterr().err
+    assert told.count("set aside as x/00001.parquet.corrupt") == 1
+    assert told.count("pairs: 4 of 10 units") == 2
+    assert not console.err.is_terminal
+
+
+def invoke(*arguments: object) -> Any:
+    told = CliRunner().invoke(app, ["data", *map(str, arguments)])
+    assert told.exit_code == 0, told.output
+    return json.loads(told.stdout)
