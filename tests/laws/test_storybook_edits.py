@@ -40,9 +40,21 @@ def test_edits_keep_more_than_the_same_noise_does(model: wb.Model, target: str):
 def test_a_blend_changes_less(model: wb.Model):
     target = "a dog on a beach at sunset"
     for seed in SEEDS:
-        free = wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS).latents
-        held = wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS, blend=wb.Blend("cat", "dog")).latents
+        free, held, automatic = (
+            wb.edit(model, SOURCE, to=target, seed=seed, steps=STEPS, blend=blend).latents
+            for blend in ("none", wb.Blend("cat", "dog"), "auto")
+        )
         assert 0 < moved(held) < moved(free)
+        assert 0 < moved(automatic) < moved(free)
+
+
+def test_a_style_is_not_taken_for_a_region(model: wb.Model):
+    source, target = "a watercolor of a fox in a forest", "an oil painting of a fox in a forest"
+    free, automatic = (
+        wb.edit(model, source, to=target, seed=4, steps=STEPS, blend=blend).latents
+        for blend in ("none", "auto")
+    )
+    assert torch.equal(free, automatic)
 
 
 def test_a_fader_moves_the_picture_further_the_more_it_is_turned(model: wb.Model):

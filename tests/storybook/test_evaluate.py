@@ -1,0 +1,64 @@
+"""The shipped judges read renders rightly, and what they say of a model and of its edits is put together."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from wordbrush.errors import ModelError
+from wordbrush.storybook.evaluate import ATTRIBUTES, described, evaluate
+from wordbrush.storybook.evaluate_edits import KINDS, WAYS
+from wordbrush.storybook.judges import FOLDER, Judges
+from wordbrush.storybook.recipe.renders import scene_at
+from wordbrush.storybook.world import glyphs, render
+
+pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the judges are not part of this checkout")
+
+
+@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_renders_are_read_rightly():
+    scenes = [scene_at("heldout", index) for index in range(60)]
+    read = Judges().read([Image.fromarray(render(scene, seed)) for scene, seed in scenes])
+    for name in ATTRIBUTES:
+        right = sum(
+            described(scene)[name] == word for (scene, _), word in zip(scenes, read.words[name], strict=True)
+        )
+        assert right / len(scenes) >= 0.85, name
+    other = read.words["subject"][1:] + read.words["subject"][:1]
+    assert sum(scene.subject == word for (scene, _), word in zip(scenes, other, strict=True)) < 20
+    assert 0.05 < read.outline.mean() < 0.4
+
+
+def test_pictures_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="128 × 128 pixels, not 64 × 128"):
+        Judges().read([Image.new("RGB", (64, 128))])
+
+
+def test_a_model_is_measured():
+    found = evaluate(prompts=12, steps=10)
+    assert set(found["right"]) == set(ATTRIBUTES)
+    assert found["right"]["subject"]["of"] == 12
+    assert found["right"]["time"]["share"] > 0.7, "the shipped model draws times and weathers"
+    blind = evaluate(prompts=12, steps=1, guidance=1.0)
+    assert blind["right"]["subject"]["share"] < found["right"]["subject"]["share"]
+
+
+def test_edits_are_measured_in_every_way():
+    found = evaluate(prompts=1, p2p=True, steps=6)
+    assert set(found["edits"]) == set(KINDS)
+    for kind in KINDS:
+        assert set(found["edits"][kind]) == set(WAYS)
+    swap = found["edits"]["subject"]
+    assert swap["default"]["psnr"]["mean"] > swap["no injection"]["psnr"]["mean"]
+    assert sum(share["of"] for share in found["fader"]["rises"].values()) == 1
+
+
+def test_a_model_of_another_world_is_refused(tmp_path, monkeypatch):
+    import torch
+
+    import pipelines
+    import wordbrush
+
+    monkeypatch.setattr(wordbrush, "load", lambda *args, **settings: pipelines.model("sd1", torch.float32))
+    with pytest.raises(ModelError, match="draws 32 × 32"):
+        evaluate("other")
