@@ -198,3 +198,15 @@ def test_differences_are_found_at_any_depth():
     before, after = {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": 2, "c": [1]}, "e": 0}
     assert list(differences(before, after)) == [("a.b", 1, 2), ("d", 0, None), ("e", None, 0)]
     assert list(differences(before, before)) == []
+
+
+def test_the_most_telling_difference_is_named():
+    def manifest(rows: int, content: str) -> Manifest:
+        made_with = {"settings": {}, "source": {"content": content, "rows": rows}, "rows_per_unit": 1}
+        return Manifest("captions", made_with, rows)
+
+    with pytest.raises(DataError, match=r"with source\.rows = 1, not 2"):
+        manifest(2, "b").refuse_other(manifest(1, "a"), Path("out"))
+    with pytest.raises(DataError, match=r"with source\.content = \"a\", not \"b\""):
+        manifest(1, "b").refuse_other(manifest(1, "a"), Path("out"))
+    manifest(1, "a").refuse_other(manifest(1, "a"), Path("out"))

@@ -9,12 +9,11 @@ import typer
 
 from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, working
-from wordbrush.cli.stages import stages
+from wordbrush.cli.stages import as_json, print_selection, print_stage, stages, tell_stage
 from wordbrush.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from wordbrush.dataset.selection import Selection
-    from wordbrush.dataset.stage import Engine, StageReport
+    from wordbrush.dataset.stage import Engine
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +31,16 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set", metavar="NAME=VALUE", help="Another setting; an unknown name lists them. Repeatable."
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        "-s",
+        min=0,
+        metavar="N",
+        help="Everything random is drawn from it and the records' keys: the same seed, the same data set.",
     ),
 ]
 EngineName = Annotated[
@@ -63,7 +72,7 @@ def captions(
     section = config.make(config.Captions, {"sources": sources, **_read(settings)}, where="data captions")
     with stages() as shown:
         done = run.make_captions(section, folder, engine=_engine(engine, workers), progress=shown)
-    _tell(done, json)
+    tell_stage(done, json)
 
 
 @app.command()
@@ -81,7 +90,7 @@ def write(
         tuple[float, float],
         typer.Option("--price", metavar="READ WRITTEN", help="What a million tokens cost, for the sum."),
     ] = (0.0, 0.0),
-    seed: options.Seed = 0,
+    seed: Seed = 0,
     settings: Settings = None,
     engine: EngineName = "local",
     workers: Workers = 1,
@@ -99,9 +108,9 @@ def write(
         done = run.write_triplets(section, folder, seed=seed, engine=_engine(engine, workers), progress=shown)
     total = spent(folder / run.TRIPLETS, Prices(*price))
     if json:
-        print_json({**_as_json(done), "spent": asdict(total)})
+        print_json({**as_json(done), "spent": asdict(total)})
         return
-    _print_stage(done)
+    print_stage(done)
     cost = f", cost {total.cost:,.2f}" if any(price) else ""
     out.print(
         f"{total.attempts:,} texts; tokens: {total.tokens_in:,} read, {total.tokens_out:,} written{cost}",
@@ -114,7 +123,7 @@ def write(
 def pairs(
     folder: Folder,
     model: options.Model = "storybook",
-    seed: options.Seed = 0,
+    seed: Seed = 0,
     settings: Settings = None,
     engine: EngineName = "local",
     workers: Workers = 1,
@@ -131,7 +140,7 @@ def pairs(
         done = run.make_pairs(
             replace(stage, seed=seed), folder, engine=_engine(engine, workers), progress=shown
         )
-    _tell(done, json)
+    tell_stage(done, json)
 
 
 @app.command()
@@ -153,7 +162,7 @@ def score(
 
     with stages() as shown:
         done = run.score_pairs(folder, to, scorer=scorer, engine=_engine(engine, workers), progress=shown)
-    _tell(done, json)
+    tell_stage(done, json)
 
 
 @app.command()
@@ -186,7 +195,7 @@ def select(
     if json:
         print_json(chosen.to_json())
         return
-    _tell_selection(chosen)
+    print_selection(chosen)
     out.print(f"The verdict on every pair is in {folder / run.SELECTION}.parquet", soft_wrap=True)
 
 
@@ -261,7 +270,7 @@ def run(
     if json:
         print_json(
             {
-                "stages": [_as_json(stage) for stage in done.stages],
+                "stages": [as_json(stage) for stage in done.stages],
                 "selection": done.selection.to_json(),
                 "report": done.report,
                 "exports": done.exports,
@@ -269,8 +278,8 @@ def run(
         )
         return
     for stage in done.stages:
-        _print_stage(stage)
-    _tell_selection(done.selection)
+        print_stage(stage)
+    print_selection(done.selection)
     out.print(f"The report is in {done.report}", soft_wrap=True)
     for place in done.exports:
         out.print(f"A data set is in {place}", soft_wrap=True)
@@ -295,36 +304,3 @@ def _engine(name: str, workers: int) -> Engine:
     if name not in ("local", "ray"):
         raise InvalidInput(f"--engine is local or ray, not {name!r}")
     return build.engine(config.Engine(name=name, workers=workers))  # pyright: ignore[reportArgumentType]
-
-
-def _tell(stage: StageReport, json: bool) -> None:
-    if json:
-        print_json(_as_json(stage))
-    else:
-        _print_stage(stage)
-
-
-def _as_json(stage: StageReport) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {**asdict(stage), "survival": stage.survival, "rate": stage.rate}
-
-
-def _print_stage(stage: StageReport) -> None:
-    kept = f"{stage.kept:,} of {stage.rows_out:,} kept"
-    reasons = ", ".join(f"{gate} {count:,}" for gate, count in stage.reasons.items())
-    made = f"{stage.made} units made" + (f", {stage.reused} were there" if stage.reused else "")
-    out.print(
-        f"{stage.stage}: {kept}{f' (rejected: {reasons})' if reasons else ''}; {made}",
-        soft_wrap=True,
-        highlight=False,
-    )
-
-
-def _tell_selection(selection: Selection) -> None:
-    reasons = ", ".join(f"{count.gate} {count.rejected:,}" for count in selection.counts if count.rejected)
-    out.print(
-        f"selection: {selection.selected:,} of {selection.pairs:,} pairs{f' (rejected: {reasons})' if reasons else ''}",
-        soft_wrap=True,
-        highlight=False,
-    )

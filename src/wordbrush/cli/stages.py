@@ -1,15 +1,17 @@
-"""How far a stage is, on stderr: a bar on a terminal, and elsewhere a line from time to time."""
+"""How far a stage is, on stderr: a bar on a terminal, elsewhere a line from time to time; and what it has made."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from wordbrush.cli.console import err
+from wordbrush.cli.console import err, out, print_json
 
 if TYPE_CHECKING:
+    from wordbrush.dataset.selection import Selection
     from wordbrush.dataset.stage import Progress, StageReport
 
 EVERY = 30.0
@@ -42,6 +44,41 @@ def describe(report: StageReport) -> str:
     if report.survival is not None:
         parts.append(f"{report.survival:.1%} kept".replace("%", " %"))
     return " · ".join(parts)
+
+
+def tell_stage(stage: StageReport, json: bool) -> None:
+    """Print what a stage has made, as JSON or in words."""
+    if json:
+        print_json(as_json(stage))
+    else:
+        print_stage(stage)
+
+
+def as_json(stage: StageReport) -> dict[str, Any]:
+    """Return a report as JSON values."""
+    return {**asdict(stage), "survival": stage.survival, "rate": stage.rate}
+
+
+def print_stage(stage: StageReport) -> None:
+    """Print a report as one line."""
+    kept = f"{stage.kept:,} of {stage.rows_out:,} kept"
+    reasons = ", ".join(f"{gate} {count:,}" for gate, count in stage.reasons.items())
+    made = f"{stage.made} units made" + (f", {stage.reused} were there" if stage.reused else "")
+    out.print(
+        f"{stage.stage}: {kept}{f' (rejected: {reasons})' if reasons else ''}; {made}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def print_selection(selection: Selection) -> None:
+    """Print a selection as one line."""
+    reasons = ", ".join(f"{count.gate} {count.rejected:,}" for count in selection.counts if count.rejected)
+    out.print(
+        f"selection: {selection.selected:,} of {selection.pairs:,} pairs{f' (rejected: {reasons})' if reasons else ''}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from wordbrush.files import write_files
 from wordbrush.version import __version__
 
 NAME = "manifest.json"
+CHECKSUMS = ("source.content",)
+"""What differs whenever something else does, and tells a reader least."""
+
 SHOWN = 60
 """Characters of a setting that a message repeats."""
 
@@ -140,7 +143,8 @@ class Manifest:
         """Raise ``DataError``, naming the setting, if ``before`` was made with others than this manifest."""
         if before.stage != self.stage:
             raise DataError(f"{folder} holds {before.stage}, not {self.stage}: choose another folder")
-        for name, old, new in differences(before.made_with, self.made_with):
+        found = sorted(differences(before.made_with, self.made_with), key=lambda one: one[0] in CHECKSUMS)
+        for name, old, new in found:
             what = "from other rows, with" if name.startswith("source.") else "with"
             raise DataError(
                 f"{folder} was made {what} {name.removeprefix('settings.')} = {_short(old)}, not {_short(new)}: "

@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class RayEngine:
         from ray.data import ActorPoolStrategy, from_items
 
         data = from_items([{"unit": unit} for unit in units], override_num_blocks=len(units)).map(
-            _Actor,
+            _Actor,  # pyright: ignore[reportArgumentType]
             # Ray's pickle carries what a script or notebook defines along, where the standard one only names it.
             fn_constructor_args=(ray.cloudpickle.dumps(task), sys.path, os.getcwd()),
             compute=ActorPoolStrategy(size=min(self.workers, len(units)), max_tasks_in_flight_per_actor=1),
@@ -125,7 +125,7 @@ class _Actor:
     def __init__(self, task: bytes, path: list[str], folder: str) -> None:
         self.pickled, self.path, self.folder = task, path, folder
         self.task: UnitTask | None = None
-        self.make: Any = None
+        self.make: Callable[[int], Shard] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, bytes]:
         try:
@@ -134,16 +134,17 @@ class _Actor:
             return {"result": pickle.dumps(_portable(error))}
 
     def _make(self, unit: int) -> Shard:
-        if self.task is None:
-            sys.path += [place for place in self.path if place not in sys.path]
-            os.chdir(self.folder)
-            self.task = pickle.loads(self.pickled)
-        attempts = _count_attempt(self.task, unit)
-        if self.make is None:
-            self.make = self.task.open()
+        task = self.task = self.task or self._read()
+        attempts = _count_attempt(task, unit)
+        self.make = self.make or task.open()
         made = self.make(unit)
         attempts.unlink(missing_ok=True)
         return made
+
+    def _read(self) -> UnitTask:
+        sys.path += [place for place in self.path if place not in sys.path]
+        os.chdir(self.folder)
+        return pickle.loads(self.pickled)
 
 
 def _count_attempt(task: UnitTask, unit: int) -> Path:
