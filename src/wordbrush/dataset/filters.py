@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Any, ClassVar, Protocol
 
 from wordbrush.errors import DataError, InvalidInput
 
@@ -45,8 +45,7 @@ WORD = re.compile(r"\w+(?:['’]\w+)*")
 class Filter(Protocol):
     """Anything with a name that can look at a text."""
 
-    @property
-    def name(self) -> str: ...
+    name: ClassVar[str]
 
     def __call__(self, text: str) -> str | None:
         """Return why ``text`` is rejected, or None."""
