@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from wordbrush.errors import DataError, InvalidInput
 
