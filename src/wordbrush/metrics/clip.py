@@ -150,7 +150,7 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
             f"model.safetensors, a tokenizer and preprocessor_config.json ({type(error).__name__})"
         ) from error
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = model.to(target).eval().requires_grad_(False)
+    model.to(target).eval().requires_grad_(False)  # pyright: ignore[reportArgumentType]
     return Clip(str(name), model, tokenizer, mean=statistics["image_mean"], std=statistics["image_std"])
 
 

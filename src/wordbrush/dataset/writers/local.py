@@ -149,7 +149,7 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
     try:
         with quiet():
             tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-            model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            model, info = transformers.AutoModelForCausalLM.from_pretrained(  # pyright: ignore[reportGeneralTypeIssues]
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:  # the libraries raise almost anything for what they cannot read

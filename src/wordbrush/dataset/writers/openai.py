@@ -243,7 +243,7 @@ def read_json(text: str) -> Answer:
     for name, part in zip(SCHEMA["required"], parts or (None, None), strict=True):
         if not isinstance(part, str) or not part.strip():
             return Answer(raw=text, fault=f"form: the answer has no {name!r}")
-    instruction, after = (" ".join(part.split()) for part in parts)
+    instruction, after = (" ".join(str(part).split()) for part in parts)
     return Answer(instruction, after, text)
 
 

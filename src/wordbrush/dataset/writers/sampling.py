@@ -71,7 +71,7 @@ class AtEnd(StoppingCriteria):
     def __init__(self, tokenizer: Any, start: int) -> None:
         self.tokenizer, self.start = tokenizer, start
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return which rows are done, (rows,) bool."""
         tails = self.tokenizer.batch_decode(input_ids[:, self.start :][:, -TAIL:])
         return torch.tensor([END in tail for tail in tails], device=input_ids.device)

@@ -117,7 +117,7 @@ def _draw(wording: Wording, rng: np.random.Generator) -> tuple[Scene, Scene] | N
     if wording.says(name, "before"):
         old = _other(name, old, rng)
     elif new not in DEFAULTS and old is not None and not wording.paraphrases(old):
-        old = getattr(before, name) or old
+        old = str(getattr(before, name) or old)
     if wording.says(name, "after"):
         new = _other(name, new, rng)
     try:

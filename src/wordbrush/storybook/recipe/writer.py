@@ -81,7 +81,7 @@ def caption_document(index: int) -> str:
 def triplet(index: int, known: Sequence[Wording]) -> Example:
     """Return training triplet ``index``, a pure function of it and the wordings."""
     rng = np.random.default_rng([31, index])
-    wording = known[rng.integers(len(known))]
+    wording = known[int(rng.integers(len(known)))]
     return wording.example if rng.random() < AS_WRITTEN else vary(wording, rng)
 
 
@@ -184,7 +184,7 @@ def train(
                 (tokenizer(one.prompt).input_ids, tokenizer(one.completion).input_ids + end)
                 for one in examples
             ]
-        data = batch_of(rows, device)
+        data = batch_of(rows, device)  # pyright: ignore[reportArgumentType]
         output = model(**data)
         guessed, truth = output.logits[:, :-1].argmax(-1), data["labels"][:, 1:]
         right = (guessed == truth)[truth != IGNORED].float().mean().item()
