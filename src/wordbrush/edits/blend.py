@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal, Protocol, TypeGuard
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
@@ -221,8 +221,8 @@ def _telling(prompt: Prompt, tokens: Sequence[int]) -> list[int]:
     return [token for token in tokens if token not in empty]
 
 
-def _check_threshold(threshold: Any) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
+def _check_threshold(threshold: object) -> None:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= float(threshold) < 1:
         raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 

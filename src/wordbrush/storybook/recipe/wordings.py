@@ -117,8 +117,8 @@ def _draw(wording: Wording, rng: np.random.Generator) -> tuple[Scene, Scene] | N
     if wording.says(name, "before"):
         old = _other(name, old, rng)
     elif new not in DEFAULTS and old is not None and not wording.paraphrases(old):
-        old = str(getattr(before, name) or old)
-    if wording.says(name, "after"):
+        old = getattr(before, name) or old
+    if new is not None and wording.says(name, "after"):
         new = _other(name, new, rng)
     try:
         before = replace(before, **{name: old})
