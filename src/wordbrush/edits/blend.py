@@ -222,7 +222,7 @@ def _telling(prompt: Prompt, tokens: Sequence[int]) -> list[int]:
 
 
 def _check_threshold(threshold: object) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold < 1:
+    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= float(threshold) < 1:
         raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 
