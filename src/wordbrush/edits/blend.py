@@ -154,7 +154,7 @@ class AutoBlend:
 
     threshold: float = 0.6
     start: float = 0.2
-    max_spread: float = 0.42
+    max_spread: float = 0.45
     unedited: tuple[int, ...] = ()
     pooled = True
     edited_maps = False
