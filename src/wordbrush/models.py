@@ -138,7 +138,7 @@ def load(
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
         InvalidInput: there is no such dtype or device.
     """
-    dtype, device = _dtype(dtype), _device(device)
+    dtype, device = as_dtype(dtype), as_device(device)
     path = EMBEDDED.get(str(name), Path(name))
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
@@ -154,14 +154,16 @@ def load(
     return model
 
 
-def _dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
+    """Return a dtype given by itself or by name; float32 for None. Raises ``InvalidInput`` if there is no such."""
     found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype or torch.float32
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise InvalidInput(f"{dtype!r} is no dtype to compute in: use float32, float16, bfloat16 or float64")
     return found
 
 
-def _device(device: torch.device | str | None) -> torch.device:
+def as_device(device: torch.device | str | None) -> torch.device:
+    """Return a device that is there; for None a GPU if there is one. Raises ``InvalidInput`` if it is not."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

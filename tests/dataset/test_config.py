@@ -10,8 +10,9 @@ from wordbrush.dataset import build
 from wordbrush.dataset.config import Captions, Config, Engine, Select, Writer, make, read_config, read_setting
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.engines.ray import RayEngine
-from wordbrush.dataset.pairs import PUBLISHED_GATES, PairStage
+from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.rules import Best, Keep, published
+from wordbrush.dataset.verdict import PUBLISHED_GATES
 from wordbrush.errors import DataError, InvalidInput
 
 FILE = """

@@ -11,8 +11,9 @@ import pipelines
 import small_clip
 import wordbrush as wb
 from wordbrush.dataset.keys import caption_key, triplet_key
-from wordbrush.dataset.pairs import PairStage, PairWorker, rejected
+from wordbrush.dataset.pairs import PairStage, PairWorker
 from wordbrush.dataset.records import PAIRS, Pair, Triplet
+from wordbrush.dataset.verdict import rejected
 
 OPEN = {"clip_image": -1.0}
 SHUT = {"clip_image": -1.0, "clip_direction": 2.0}

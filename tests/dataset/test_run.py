@@ -19,10 +19,11 @@ from wordbrush.cli.app import app
 from wordbrush.dataset import build, run
 from wordbrush.dataset.config import Config, read_config
 from wordbrush.dataset.keys import key_rng
-from wordbrush.dataset.pairs import PairStage, rejected
+from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.selection import Selection
 from wordbrush.dataset.stage import StageReport
 from wordbrush.dataset.triplets import TripletStage
+from wordbrush.dataset.verdict import rejected
 from wordbrush.dataset.writers.base import Answer
 from wordbrush.errors import DataError, InvalidInput
 

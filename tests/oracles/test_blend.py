@@ -144,12 +144,22 @@ def test_every_target_of_an_automatic_blend_has_its_own_source_words():
 
 def test_what_no_edit_changed_is_not_blended():
     model = pipelines.model()
-    assert wb.plan(model, SOURCE, to=TARGET, blend="auto").blend == wb.AutoBlend()
+    assert wb.plan(model, SOURCE, to=TARGET, blend="auto").blend == wb.AutoBlend(weighted=((),))
     assert wb.plan(model, SOURCE, to=TARGET, blend="none").blend is None
     assert wb.plan(model, SOURCE, to=TARGET, edits=[], blend="auto").blend is None
     assert wb.plan(model, SOURCE, to=SOURCE, edits=wb.Reweight({"cat": 2.0}), blend="auto").blend is None
     mixed = wb.plan(model, SOURCE, to=[TARGET] * 2, edits=[[], [wb.Replace()]], blend="auto").blend
-    assert mixed == wb.AutoBlend(unedited=(0,))
+    assert mixed == wb.AutoBlend(unedited=(0,), weighted=((), ()))
+
+
+def test_a_word_that_is_turned_up_beside_a_swap_may_change_its_own_region():
+    model = pipelines.model()
+    edits = [wb.Replace(), wb.Reweight({"beach": 2.0})]
+    plan = wb.plan(model, SOURCE, to=TARGET, edits=edits, blend="auto")
+    assert isinstance(plan.blend, wb.AutoBlend)
+    marked = plan.blend.indicators(plan.source, plan.targets)[1, :, 0]
+    target = plan.targets[0]
+    assert marked.nonzero()[0].tolist() == sorted((*target.find("dog"), *target.find("beach")))
 
 
 def test_articles_and_prepositions_are_no_region():

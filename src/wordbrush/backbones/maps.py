@@ -130,9 +130,8 @@ def _region(maps: Tensor, *, pooled: bool, threshold: float, size: tuple[int, in
     if pooled:
         maps = F.max_pool2d(maps, 3, stride=1, padding=1)
     maps = F.interpolate(maps[:, None], size=size)[:, 0]
-    return (
-        maps / maps.amax(dim=(1, 2), keepdim=True) > threshold
-    )  # a map of a word that is not there: nowhere
+    # The map of a word that is not there is 0, its quotient not a number, and its region empty.
+    return maps / maps.amax(dim=(1, 2), keepdim=True) > threshold
 
 
 class MapHistory:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.dataset.keys import key_rng, key_seed, pair_key
 from wordbrush.dataset.records import PAIRS, Pair, Triplet
+from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured, rejected
 from wordbrush.errors import InvalidInput, WordbrushError
 from wordbrush.version import __version__
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from wordbrush.storybook.judges import Judges
 
 Control = Literal["published", "full"]
-PUBLISHED_GATES = {"clip_image": 0.7, "clip_before": 0.2, "clip_after": 0.2, "clip_direction": 0.2}
-"""The least cosines of the released filter; the paper has 0.75 for the first."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ class PairWorker:
             scheduler=self._stage.scheduler,
             **self._control(group.candidates),
         )
-        return self._judged([self._pair(triplet, group, one, result) for one in group.candidates], result)
+        return self._judged(triplet, group, result)
 
     def _control(self, candidates: Sequence[_Candidate]) -> dict[str, Any]:
         """Return the arguments of ``wordbrush.edit`` that say how much of the picture before is kept."""
@@ -248,9 +247,25 @@ class PairWorker:
         shared = [SelfAttention(one.share, **everywhere) for one in candidates]  # pyright: ignore[reportArgumentType]
         return {"edits": [], "self_attention": shared, "blend": "none"}
 
-    def _pair(self, triplet: Triplet, group: _Group, one: _Candidate, result: EditResult) -> Pair:
+    def _judged(self, triplet: Triplet, group: _Group, result: EditResult) -> list[Pair]:
+        """Score the pairs of one edit and say which gate rejects them."""
         row = result.settings["forward_samples"] // len(result.latents)
-        position = group.candidates.index(one)
+        before, made = _png(result.source), []
+        for position, (one, image) in enumerate(zip(group.candidates, result.images, strict=True)):
+            pair = replace(
+                self._unmade(triplet, group, one),
+                steps=result.settings["steps"],
+                # The first of a group bears the cost of the picture that all of it share.
+                forward_samples=row * (2 if position == 0 else 1),
+                before_image=before,
+                after_image=_png(image),
+            )
+            made.append(replace(pair, **self._truth(pair, result.source, image)))
+        scored = measured(self._clip, made, [result.source] * len(made), result.images)
+        return [judged(pair, self._stage.gates) for pair in scored]
+
+    def _unmade(self, triplet: Triplet, group: _Group, one: _Candidate) -> Pair:
+        """Return what is known of a candidate before anything is computed."""
         return Pair(
             key=one.key,
             triplet_key=triplet.key,
@@ -262,41 +277,9 @@ class PairWorker:
             share=one.share,
             guidance=group.guidance,
             control=self._stage.control,
-            steps=result.settings["steps"],
-            # The first of a group bears the cost of the picture that all of it share.
-            forward_samples=row * (2 if position == 0 else 1),
-            before_image=_png(result.source),
-            after_image=_png(result.images[position]),
+            steps=0,
+            forward_samples=0,
         )
-
-    def _judged(self, pairs: list[Pair], result: EditResult) -> list[Pair]:
-        """Score the pairs of one edit and say which gate rejects them."""
-        from wordbrush.metrics.alignment import alignment_shift
-        from wordbrush.metrics.pixels import l1, ssim
-
-        sources = [result.source] * len(pairs)
-        cosines = self._clip.pairs(
-            sources,
-            result.images,
-            before=[pair.before for pair in pairs],
-            after=[pair.after for pair in pairs],
-        )
-        judged = []
-        for row, (pair, image) in enumerate(zip(pairs, result.images, strict=True)):
-            scored = replace(
-                pair,
-                clip_image=float(cosines.image[row]),
-                clip_before=float(cosines.before[row]),
-                clip_after=float(cosines.after[row]),
-                clip_direction=float(cosines.direction[row]),
-                l1=l1(result.source, image),
-                ssim=ssim(result.source, image),
-                alignment_shift=alignment_shift(result.source, image),
-                **self._truth(pair, result.source, image),
-            )
-            reason = rejected(scored, self._stage.gates)
-            judged.append(replace(scored, kept=reason is None, reason=reason))
-        return judged
 
     def _truth(self, pair: Pair, before: Image, after: Image) -> dict[str, float]:
         """Return the share of each caption's attributes that the judges read in its picture."""
@@ -325,38 +308,8 @@ class PairWorker:
         )
 
     def _refused(self, triplet: Triplet, group: _Group, error: WordbrushError) -> Pair:
-        first = group.candidates[0]
-        return Pair(
-            key=first.key,
-            triplet_key=triplet.key,
-            before=triplet.before,
-            instruction=triplet.instruction,
-            after=triplet.after,
-            candidate=first.number,
-            seed=group.seed,
-            share=first.share,
-            guidance=group.guidance,
-            control=self._stage.control,
-            steps=0,
-            forward_samples=0,
-            kept=False,
-            reason=f"edit: {error}",
-        )
-
-
-def rejected(pair: Pair, gates: Mapping[str, float]) -> str | None:
-    """Return the first gate that a scored pair fails, with its score, or None.
-
-    Raises:
-        InvalidInput: a gate is no score of a pair.
-    """
-    for name, least in gates.items():
-        score = getattr(pair, name, None)
-        if not isinstance(score, float):
-            raise InvalidInput(f"there is no score {name!r} to be at least {least:g}")
-        if not score >= least:  # NaN fails too
-            return f"{name}: {score:.3f} is below {least:g}"
-    return None
+        pair = self._unmade(triplet, group, group.candidates[0])
+        return replace(pair, kept=False, reason=f"edit: {error}")
 
 
 def _png(image: Image) -> bytes:

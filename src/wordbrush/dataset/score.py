@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.dataset.pairs import PUBLISHED_GATES, digest, rejected
+from wordbrush.dataset.pairs import digest
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, gate
+from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured
 from wordbrush.errors import DataError, PromptTooLong
 from wordbrush.version import __version__
 
@@ -69,29 +70,15 @@ class ScoreStage:
     def _scored(self, clip: Any, pair: Pair) -> Pair:
         if pair.before_image is None or pair.after_image is None:
             return pair
-        from wordbrush.metrics.alignment import alignment_shift
-        from wordbrush.metrics.pixels import l1, ssim
-
         before, after = (_decode(pair, name) for name in ("before_image", "after_image"))
         try:
-            cosines = clip.pairs([before], [after], before=[pair.before], after=[pair.after])
+            (scored,) = measured(clip, [pair], [before], [after])
         except PromptTooLong as error:
             unmeasured: dict[str, Any] = dict.fromkeys(CLIP)
             return replace(pair, **unmeasured, kept=False, reason=f"score: {error}")
-        scored = replace(
-            pair,
-            clip_image=float(cosines.image[0]),
-            clip_before=float(cosines.before[0]),
-            clip_after=float(cosines.after[0]),
-            clip_direction=float(cosines.direction[0]),
-            l1=l1(before, after),
-            ssim=ssim(before, after),
-            alignment_shift=alignment_shift(before, after),
-        )
         if pair.reason is not None and gate(pair.reason) not in AGAIN:
             return scored
-        reason = rejected(scored, self.gates)
-        return replace(scored, kept=reason is None, reason=reason)
+        return judged(scored, self.gates)
 
 
 def _decode(pair: Pair, name: str) -> Image:

@@ -140,9 +140,10 @@ class Blend:
 class AutoBlend:
     """Let the picture change only where the changed words attend, if that is a part of it and not the whole.
 
-    The words are those that were swapped, added or deleted, without articles and prepositions. A place, a subject or a
-    colour acts in a region, and the rest is held to the source; a style or a time of day acts everywhere, and then
-    nothing is held. Which of the two it is, the maps decide when blending begins.
+    The words are those that were swapped, added or deleted, without articles and prepositions, and with them those
+    that are turned up or down. A subject, its colour or a companion acts in a region, and the rest is held to the
+    source; a style, a time of day or a whole place acts everywhere, and then nothing is held. Which of the two it is,
+    the maps decide when blending begins.
 
     Args:
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
@@ -150,12 +151,17 @@ class AutoBlend:
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
         unedited: targets, counted from 0, that are left alone.
+        weighted: for each target, words that are turned up or down as well; empty for none at all.
+
+    Raises:
+        InvalidInput: a number out of its range.
     """
 
     threshold: float = 0.6
     start: float = 0.2
     max_spread: float = 0.45
     unedited: tuple[int, ...] = ()
+    weighted: tuple[tuple[WordLike, ...], ...] = ()
     pooled = True
     edited_maps = False
     own_columns = True
@@ -180,6 +186,9 @@ class AutoBlend:
                 if match.relation is not Relation.SAME:
                     marks[0, _telling(source, match.source), number] = 1.0
                     marks[1 + number, _telling(target, match.target), number] = 1.0
+            if self.weighted and marks[..., number].any():
+                for word in filter(target.has, self.weighted[number]):
+                    marks[1 + number, list(target.find(word)), number] = 1.0
         return marks
 
     def describe(self) -> str:
@@ -190,26 +199,9 @@ class AutoBlend:
         )
 
 
-FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "on",
-        "in",
-        "at",
-        "by",
-        "to",
-        "from",
-        "with",
-        "and",
-        "or",
-        "for",
-        "near",
-        "under",
-    ]
-)
+FUNCTION_WORDS = frozenset({
+    "a", "an", "the", "of", "on", "in", "at", "by", "to", "from", "with", "and", "or", "for", "near", "under",
+})  # fmt: skip
 """Words that act nowhere in particular."""
 
 

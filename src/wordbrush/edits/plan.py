@@ -65,7 +65,7 @@ class Recipe:
     blend: BlendRule | None = None
 
 
-Injection = Fraction | SelfAttention | Sequence[Fraction | SelfAttention]
+Injection = Fraction | SelfAttention | list[Fraction | SelfAttention]
 """For all targets, or a list with one for each."""
 
 
@@ -188,13 +188,19 @@ def _automatic(
     source: Prompt, targets: Sequence[Prompt], edits: Sequence[Sequence[Edit]]
 ) -> AutoBlend | None:
     """Return the blend of what the edits change; None where no word is swapped, added or deleted by an edit."""
-    rule = AutoBlend(unedited=tuple(number for number, own in enumerate(edits) if not own))
+    rule = AutoBlend(
+        unedited=tuple(number for number, own in enumerate(edits) if not own),
+        weighted=tuple(
+            tuple(word for edit in own if isinstance(edit, Reweight) for word in edit.strengths)
+            for own in edits
+        ),
+    )
     return rule if rule.indicators(source, targets).any() else None
 
 
 def _injections(given: Injection, targets: int) -> tuple[SelfAttention, ...]:
     if not isinstance(given, list):
-        return (SelfAttention.of(given),) * targets  # pyright: ignore[reportArgumentType]
+        return (SelfAttention.of(given),) * targets
     if len(given) != targets:
         raise InvalidInput(f"self_attention lists {len(given)} windows but there are {targets} targets")
     return tuple(SelfAttention.of(one) for one in given)

@@ -131,8 +131,11 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
 
     Raises:
         ModelError: there is no such model, or it is not a CLIP model with safetensors weights.
+        InvalidInput: there is no such device.
     """
     from transformers import AutoTokenizer, CLIPModel
+
+    from wordbrush.models import as_device
 
     place = EMBEDDED.get(str(name), Path(name))
     if str(name) in EMBEDDED and not (place / "config.json").exists():
@@ -149,8 +152,7 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
             f"{str(name)!r} cannot be loaded as a CLIP model: expected a directory or hub id with config.json, "
             f"model.safetensors, a tokenizer and preprocessor_config.json ({type(error).__name__})"
         ) from error
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model.to(target).eval().requires_grad_(False)  # pyright: ignore[reportArgumentType]
+    model.to(as_device(device)).eval().requires_grad_(False)  # pyright: ignore[reportArgumentType]
     return Clip(str(name), model, tokenizer, mean=statistics["image_mean"], std=statistics["image_std"])
 
 

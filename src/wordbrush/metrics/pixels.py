@@ -56,6 +56,11 @@ def ssim(before: Image, after: Image, where: np.ndarray | None = None) -> float:
 
 
 def unit_pixels(before: Image, after: Image) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels of both as RGB in [0, 1], float64 (h, w, 3) each.
+
+    Raises:
+        InvalidInput: the pictures differ in size.
+    """
     if before.size != after.size:
         raise InvalidInput(
             f"the pictures differ in size, {before.width} × {before.height} and {after.width} × {after.height}: "

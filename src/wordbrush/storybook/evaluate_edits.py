@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import wordbrush
+from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.models import Model
 from wordbrush.results import EditResult
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
@@ -176,17 +177,9 @@ def _measure(afters: Mapping[str, Scene], result: EditResult, judges: Judges) ->
 
 
 def _outside(before: Image, after: Image, silhouettes: np.ndarray) -> dict[str, float]:
-    """PSNR in dB (levels 0..255; 60 for equal pictures) and SSIM over the pixels in neither silhouette."""
-    from skimage.metrics import structural_similarity
-
+    """PSNR in dB and SSIM over the pixels in neither silhouette."""
     outside = ~silhouettes.repeat(4, axis=0).repeat(4, axis=1)
-    source, target = (np.asarray(image.convert("RGB")) for image in (before, after))
-    squared = np.square(source.astype(float) - target)[outside].mean()
-    similarity = structural_similarity(source, target, channel_axis=-1, full=True)[1]
-    return {
-        "psnr": float(10 * np.log10(255.0**2 / max(squared, 255.0**2 * 1e-6))),
-        "ssim": float(similarity[outside].mean()),
-    }
+    return {"psnr": psnr(before, after, outside), "ssim": ssim(before, after, outside)}
 
 
 def _faded(model: Model, judges: Judges, scene: Scene, word: str, seed: int, setting: Setting) -> np.ndarray:

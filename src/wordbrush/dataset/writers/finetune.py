@@ -88,13 +88,13 @@ def finetune(
     """
     import torch
 
-    from wordbrush.models import _device
+    from wordbrush.models import as_device
 
     chosen = settings or Settings()
     examples = read_examples(triplets)
     _prepare(out, _record(model, triplets, chosen, merge=merge))
     torch.manual_seed(chosen.seed)  # peft draws the adapters' first values from the global generator
-    base, tokenizer = load_causal(model, dtype=torch.float32, device=_device(device))
+    base, tokenizer = load_causal(model, dtype=torch.float32, device=as_device(device))
     rows = encode(examples, tokenizer, longest=getattr(base.config, "max_position_embeddings", None))
     before = _mean_loss(base, rows)
     adapted = _adapt(base, chosen)

@@ -99,9 +99,9 @@ class LocalWriter:
             InvalidInput: there is no such dtype or device.
         """
         from wordbrush.dataset.writers.sampling import sample_texts
-        from wordbrush.models import _device, _dtype
+        from wordbrush.models import as_device, as_dtype
 
-        model, tokenizer = load_causal(self.model, dtype=_dtype(self.dtype), device=_device(self.device))
+        model, tokenizer = load_causal(self.model, dtype=as_dtype(self.dtype), device=as_device(self.device))
 
         def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
             answers: list[Answer] = []

@@ -35,7 +35,7 @@ DEFAULTS = {
     "self_attention": 0.2,
     "blend": "auto",
 }
-"""What the shipped model is edited with unless told otherwise: the best of `wordbrush storybook evaluate --p2p`."""
+"""What the shipped model is edited with unless told otherwise; the last three by the measures of `evaluate --p2p`."""
 
 FROZEN = Schedule(batch=1, peak=0.0, total=0, decay=0)
 
