@@ -34,6 +34,7 @@ RINGS = {
     "wordbrush.storybook.scene": 0,
     "wordbrush.files": 1,
     "wordbrush.contact": 1,
+    "wordbrush.ancestral": 1,
     "wordbrush.backbones": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,

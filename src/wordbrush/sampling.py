@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordbrush import ancestral
+from wordbrush.ancestral import Ancestral
 from wordbrush.backbones.base import Backbone, Text
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.errors import InvalidInput, nearest
@@ -39,7 +41,7 @@ def make_scheduler(choice: object, trained: Any) -> Any:
     """Return a fresh scheduler: a name from ``SCHEDULERS``, a diffusers class name, or a copy of an instance.
 
     Args:
-        choice: the name or instance asked for.
+        choice: the name or instance asked for, or ``Ancestral``, whose noise is a function of its seed.
         trained: the model's own scheduler, whose noise schedule and prediction type a named one takes over.
 
     Raises:
@@ -47,12 +49,13 @@ def make_scheduler(choice: object, trained: Any) -> Any:
     """
     classes = {home.rpartition(".")[2]: name for name, home in SCHEDULERS.items()}
     usable = f"use one of {', '.join(SCHEDULERS)}, or an instance of one of these diffusers classes"
+    if isinstance(choice, Ancestral):
+        return choice.around(_converted(trained, _class(ancestral.HOME), **ancestral.GRID))
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
         if name not in SCHEDULERS:
             raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), SCHEDULERS)}; {usable}")
-        module, kind = SCHEDULERS[name].split(".")
-        scheduler = _converted(trained, getattr(import_module(f"diffusers.schedulers.{module}"), kind))
+        scheduler = _converted(trained, _class(SCHEDULERS[name]))
     elif type(choice).__name__ in classes:
         scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]
     else:
@@ -64,14 +67,20 @@ def make_scheduler(choice: object, trained: Any) -> Any:
     return scheduler
 
 
-def _converted(trained: Any, kind: Any) -> Any:
-    """Return a scheduler of class ``kind`` with the settings of ``trained``."""
+def _class(home: str) -> Any:
+    """Return a scheduler's class."""
+    module, name = home.split(".")
+    return getattr(import_module(f"diffusers.schedulers.{module}"), name)
+
+
+def _converted(trained: Any, kind: Any, **changed: Any) -> Any:
+    """Return a scheduler of class ``kind`` with the settings of ``trained``, but for those that are ``changed``."""
     if type(trained) is kind:
-        return kind.from_config(trained.config)
+        return kind.from_config(trained.config, **changed)
     unset = trained.config.get("_use_default_values", ())
     given = {name: value for name, value in trained.config.items() if name not in unset and name[0] != "_"}
     known = inspect.signature(kind.__init__).parameters
-    settings = {**LATENT_DIFFUSION, **given}
+    settings = {**LATENT_DIFFUSION, **given, **changed}
     return kind(**{name: value for name, value in settings.items() if name in known})
 
 

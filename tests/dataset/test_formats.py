@@ -339,7 +339,7 @@ def test_original_is_refused_with_a_sentence(tmp_path: Path):
     with pytest.raises(DataError, match="has no splits"):
         next(formats.read("original", tmp_path / "out", split="train"))
     (tmp_path / "out" / "0000000" / "metadata.jsonl").write_text('{"seed": 71}\n{"seed": \n')
-    with pytest.raises(DataError, match=r"metadata\.jsonl, line 2 is not JSON"):
+    with pytest.raises(DataError, match=r"metadata\.jsonl, line 2: not JSON"):
         next(formats.read("original", tmp_path / "out"))
     (tmp_path / "out" / "0000000" / "71_1.jpg").unlink()
     (tmp_path / "out" / "0000000" / "metadata.jsonl").unlink()
@@ -485,7 +485,7 @@ def test_imagefolder_names_the_line(tmp_path: Path):
         with pytest.raises(DataError, match=message):
             list(formats.read("imagefolder", tmp_path / "out"))
     metadata.write_text(good[0] + "\n[1]\n")
-    with pytest.raises(DataError, match=r"line 2 is not a JSON object but list"):
+    with pytest.raises(DataError, match=r"line 2: expected a JSON object, got"):
         list(formats.read("imagefolder", tmp_path / "out"))
 
 

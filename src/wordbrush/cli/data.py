@@ -49,6 +49,12 @@ EngineName = Annotated[
 Workers = Annotated[
     int, typer.Option("--workers", min=1, metavar="N", help="Number of workers of the engine ray.")
 ]
+Threads = Annotated[
+    int,
+    typer.Option(
+        "--threads", min=1, metavar="N", help="Threads of a worker; the same number, the same bytes."
+    ),
+]
 
 
 @app.command()
@@ -64,6 +70,7 @@ def captions(
     settings: Settings = None,
     engine: EngineName = "local",
     workers: Workers = 1,
+    threads: Threads = 1,
     json: options.Json = False,
 ) -> None:
     """Read captions, filter them, and leave out repetitions."""
@@ -71,7 +78,7 @@ def captions(
 
     section = config.make(config.Captions, {"sources": sources, **_read(settings)}, where="data captions")
     with stages() as shown:
-        done = run.make_captions(section, folder, engine=_engine(engine, workers), progress=shown)
+        done = run.make_captions(section, folder, engine=_engine(engine, workers, threads), progress=shown)
     tell_stage(done, json)
 
 
@@ -94,6 +101,7 @@ def write(
     settings: Settings = None,
     engine: EngineName = "local",
     workers: Workers = 1,
+    threads: Threads = 1,
     json: options.Json = False,
 ) -> None:
     """Write an instruction and the caption after it for every caption."""
@@ -105,7 +113,9 @@ def write(
 
     section = config.make(config.Writer, {**_writer(writer), **_read(settings)}, where="data write")
     with stages() as shown:
-        done = run.write_triplets(section, folder, seed=seed, engine=_engine(engine, workers), progress=shown)
+        done = run.write_triplets(
+            section, folder, seed=seed, engine=_engine(engine, workers, threads), progress=shown
+        )
     total = spent(folder / run.TRIPLETS, Prices(*price))
     if json:
         print_json({**as_json(done), "spent": asdict(total)})
@@ -127,6 +137,7 @@ def pairs(
     settings: Settings = None,
     engine: EngineName = "local",
     workers: Workers = 1,
+    threads: Threads = 1,
     json: options.Json = False,
 ) -> None:
     """Make candidates for every triplet by Prompt-to-Prompt, and score them."""
@@ -138,7 +149,7 @@ def pairs(
     stage = config.make(PairStage, {"model": model, **_read(settings)}, where="data pairs")
     with stages() as shown:
         done = run.make_pairs(
-            replace(stage, seed=seed), folder, engine=_engine(engine, workers), progress=shown
+            replace(stage, seed=seed), folder, engine=_engine(engine, workers, threads), progress=shown
         )
     tell_stage(done, json)
 
@@ -155,13 +166,16 @@ def score(
     ],
     engine: EngineName = "local",
     workers: Workers = 1,
+    threads: Threads = 1,
     json: options.Json = False,
 ) -> None:
     """Measure pairs again, with another CLIP model, into another folder."""
     from wordbrush.dataset import run
 
     with stages() as shown:
-        done = run.score_pairs(folder, to, scorer=scorer, engine=_engine(engine, workers), progress=shown)
+        done = run.score_pairs(
+            folder, to, scorer=scorer, engine=_engine(engine, workers, threads), progress=shown
+        )
     tell_stage(done, json)
 
 
@@ -298,9 +312,10 @@ def _writer(name: str) -> dict[str, str]:
     return {"kind": kind, "model": model} if kind == "server" else {"kind": "local", "model": name}
 
 
-def _engine(name: str, workers: int) -> Engine:
+def _engine(name: str, workers: int, threads: int) -> Engine:
     from wordbrush.dataset import build, config
 
     if name not in ("local", "ray"):
         raise InvalidInput(f"--engine is local or ray, not {name!r}")
-    return build.engine(config.Engine(name=name, workers=workers))  # pyright: ignore[reportArgumentType]
+    section = config.make(config.Engine, {"name": name, "workers": workers, "threads": threads}, where="data")
+    return build.engine(section)

@@ -146,10 +146,10 @@ def engine(section: config.Engine) -> Engine:
         InvalidInput: settings that the engine does not have.
     """
     if section.name == "ray":
-        return RayEngine(section.workers, section.address, section.cpus, section.gpus)
+        return RayEngine(section.workers, section.address, section.cpus, section.gpus, section.threads)
     if section.workers != 1 or section.address is not None:
         raise InvalidInput("the engine 'local' is this process alone: for workers, use the engine 'ray'")
-    return LocalEngine()
+    return LocalEngine(section.threads)
 
 
 def _given(section: Any, *names: str) -> dict[str, Any]:

@@ -122,14 +122,17 @@ class Engine(Section):
         name: ``"local"``, this process, or ``"ray"``, a pool of Ray actors.
         workers: number of actors.
         address: of a running Ray cluster; None starts Ray on this machine.
-        cpus, gpus: what Ray reserves for an actor.
+        cpus, gpus: what Ray reserves for an actor; None for as many cores as ``threads``.
+        threads: of torch in each worker. Both engines write the same bytes with the same number; other numbers
+            round differently.
     """
 
     name: Literal["local", "ray"] = "local"
     workers: PositiveInt = 1
     address: str | None = None
-    cpus: NonNegativeFloat = 1
+    cpus: NonNegativeFloat | None = None
     gpus: NonNegativeFloat = 0
+    threads: PositiveInt = 1
 
 
 class Export(Section):

@@ -11,17 +11,16 @@ denoised alone: any candidate can be made again, bit for bit, by making its grou
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from wordbrush.dataset import weights
 from wordbrush.dataset.keys import key_rng, key_seed, pair_key
-from wordbrush.dataset.records import PAIRS, Pair, Triplet
+from wordbrush.dataset.records import PAIRS, SCORES, Pair, Triplet
 from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured, rejected
-from wordbrush.errors import InvalidInput, WordbrushError
+from wordbrush.errors import InvalidInput, WordbrushError, nearest
 from wordbrush.version import __version__
 
 if TYPE_CHECKING:
@@ -34,6 +33,12 @@ if TYPE_CHECKING:
     from wordbrush.storybook.judges import Judges
 
 Control = Literal["published", "full"]
+
+ANCESTRAL = "euler_ancestral"
+"""The scheduler whose noise is drawn at every step, and here from the key of the group, for both pictures the same."""
+
+GATES = tuple(name for name in SCORES if not name.startswith("truth_"))
+"""Scores that a pair can be rejected by."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ class PairStage:
             blends where the changed words act.
         share: the interval that p is drawn from.
         guidance: the interval that the scale of a group is drawn from.
-        steps, scheduler: None for the model's defaults.
+        steps: None for the model's default.
+        scheduler: a name from ``wordbrush.sampling.SCHEDULERS``, or ``"euler_ancestral"`` for the published sampler;
+            None for the model's default.
+        dtype: that the model computes in.
         draft_steps: steps of the draft; None makes none.
         slack: how far a draft's scores may lie below the gates.
         gates: score → its least value.
@@ -70,6 +78,7 @@ class PairStage:
     guidance: tuple[float, float] = (7.5, 15.0)
     steps: int | None = None
     scheduler: str | None = None
+    dtype: str = "float32"
     draft_steps: int | None = None
     slack: float = 0.05
     gates: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_GATES))
@@ -79,15 +88,21 @@ class PairStage:
     name = "pairs"
 
     def __post_init__(self) -> None:
-        for what in ("candidates", "per_source", "rows_per_unit"):
-            if getattr(self, what) < 1:
-                raise InvalidInput(f"{what} must be at least 1, not {getattr(self, what)!r}")
+        for what in ("candidates", "per_source", "enough", "steps", "draft_steps", "rows_per_unit"):
+            number = getattr(self, what)
+            if number is not None and number < 1:
+                raise InvalidInput(f"{what} must be at least 1, not {number!r}")
         if self.control not in ("published", "full"):
             raise InvalidInput(f"control is 'published' or 'full', not {self.control!r}")
         if not 0 <= self.share[0] <= self.share[1] <= 1:
             raise InvalidInput(f"share is an interval within 0 and 1, not {self.share!r}")
         if self.guidance[0] > self.guidance[1]:
             raise InvalidInput(f"guidance is an interval, the lower end first, not {self.guidance!r}")
+        for name in self.gates:
+            if name not in GATES:
+                raise InvalidInput(
+                    f"there is no gate {name!r}{nearest(name, GATES)}; there are {', '.join(GATES)}"
+                )
 
     @property
     def schema(self) -> pa.Schema:
@@ -99,28 +114,55 @@ class PairStage:
         from wordbrush import models
         from wordbrush.metrics import clip
 
-        weights = {"model": models.EMBEDDED.get(self.model), "scorer": clip.EMBEDDED.get(self.scorer)}
-        digests = {name: digest(Path(place or getattr(self, name))) for name, place in weights.items()}
+        digests = {
+            "model": weights.digest(self.model, models.EMBEDDED),
+            "scorer": weights.digest(self.scorer, clip.EMBEDDED),
+        }
         return {**asdict(self), "weights": digests, "version": __version__}
 
+    def check(self) -> None:
+        """Raise ``ModelError`` if the model or the scorer is not there, or damaged; nothing is loaded."""
+        from wordbrush import models
+        from wordbrush.metrics import clip
+
+        weights.check(self.model, "model", index=["model_index.json"], embedded=models.EMBEDDED)
+        weights.check(self.scorer, "CLIP model", index=["config.json"], embedded=clip.EMBEDDED)
+
     def open(self) -> PairWorker:
-        """Load the models."""
+        """Load the models.
+
+        Raises:
+            ModelError: a model that is missing or unreadable.
+            InvalidInput: a number of steps or a scheduler that the model does not have.
+        """
         import wordbrush
         from wordbrush.metrics.clip import load_clip
         from wordbrush.storybook.judges import Judges
 
-        return PairWorker(
-            self, wordbrush.load(self.model), load_clip(self.scorer), Judges() if self.truth else None
+        model = wordbrush.load(self.model, dtype=self.dtype)
+        for steps in {self.steps, self.draft_steps or self.steps}:
+            self._try(model, steps)
+        return PairWorker(self, model, load_clip(self.scorer), Judges() if self.truth else None)
+
+    def _try(self, model: Model, steps: int | None) -> None:
+        """Set a run up and leave it: settings that no triplet can be made with are no fault of the triplets."""
+        from wordbrush.run import make_noise, make_run
+
+        make_run(
+            model,
+            [model.backbone.read("a picture")],
+            negative="",
+            noise=make_noise(model, [0], None, None),
+            guidance=self.guidance[0],
+            scheduler=self.sampler(0),
+            steps=steps,
         )
 
+    def sampler(self, seed: int) -> object:
+        """Return the scheduler as ``wordbrush.edit`` takes it, with ``seed`` for the noise of its steps, if any."""
+        from wordbrush.ancestral import Ancestral
 
-def digest(folder: Path) -> str:
-    """Return the SHA-256 of all safetensors files below ``folder``, or its name where it is no folder."""
-    found = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        found.update(path.relative_to(folder).as_posix().encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()[:16] if folder.is_dir() else str(folder)
+        return Ancestral(seed) if self.scheduler == ANCESTRAL else self.scheduler
 
 
 @dataclass(frozen=True)
@@ -138,6 +180,7 @@ class _Group:
 
     number: int
     seed: int
+    step_seed: int
     guidance: float
     candidates: tuple[_Candidate, ...]
 
@@ -195,6 +238,7 @@ class PairWorker:
             yield _Group(
                 number,
                 key_seed(stage.seed, triplet.key, "noise", number),
+                key_seed(stage.seed, triplet.key, "steps", number),
                 float(rng.uniform(*stage.guidance)),
                 tuple(own),
             )
@@ -226,7 +270,7 @@ class PairWorker:
             seed=group.seed,
             guidance=group.guidance,
             steps=steps,
-            scheduler=self._stage.scheduler,
+            scheduler=self._stage.sampler(group.step_seed),
             **self._control(group.candidates),
         )
         return self._judged(triplet, group, result)

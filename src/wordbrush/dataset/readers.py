@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from wordbrush.dataset.optional import optional
 from wordbrush.errors import DataError, InvalidInput, nearest
 
 TEXT_COLUMNS = ("caption", "text", "TEXT", "input", "before", "prompt", "original_prompt", "source_caption")
@@ -120,8 +121,7 @@ class HuggingFace:
             yield _found(row, text, url, f"{short}:{number}")
 
     def _load(self) -> Any:
-        import datasets
-
+        datasets = optional("datasets", extra="hub", why=f"reading {self.name}")
         hub, path = self.name.startswith(HUB), Path(self.name)
         try:
             if hub:

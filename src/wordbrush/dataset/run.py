@@ -76,11 +76,12 @@ def run(config: Config, out: Path, *, progress: Progress | None = None) -> RunRe
 
 
 def check(config: Config) -> None:
-    """Raise now, not after hours, for a writer, rule or format that there is not."""
+    """Raise now, not after hours, for a source, writer, model, scorer, rule or format that cannot be used."""
     from wordbrush.dataset import formats
 
     build.captions(config.captions)
-    build.triplets(config.writer, seed=config.seed)
+    build.triplets(config.writer, seed=config.seed).check()
+    config.pair_stage.check()
     build.rules(config.select, config.pairs.gates)
     for name in config.export.formats:
         formats.find(name)

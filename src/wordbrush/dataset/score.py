@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.dataset.pairs import digest
+from wordbrush.dataset import weights
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, gate
 from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured
 from wordbrush.errors import DataError, PromptTooLong
@@ -52,8 +51,8 @@ class ScoreStage:
         """Everything the scores depend on beside the pictures."""
         from wordbrush.metrics import clip
 
-        weights = digest(Path(clip.EMBEDDED.get(self.scorer, self.scorer)))
-        return {**asdict(self), "weights": weights, "version": __version__}
+        scorer = weights.digest(self.scorer, clip.EMBEDDED)
+        return {**asdict(self), "weights": scorer, "version": __version__}
 
     def open(self) -> Worker:
         """Load the scorer."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from wordbrush.dataset.lock import held
 from wordbrush.dataset.manifest import NAME, Manifest, as_json
 from wordbrush.dataset.shards import (
     DamagedShard,
@@ -24,7 +26,7 @@ from wordbrush.dataset.shards import (
 )
 from wordbrush.dataset.source import Source
 from wordbrush.errors import DataError
-from wordbrush.files import CannotWrite, cannot_write, write_files
+from wordbrush.files import CannotWrite, write_files
 
 SAVE_EVERY = 10.0
 """Seconds between two writings of the manifest; units that it does not know yet are decoded when a run goes on."""
@@ -74,9 +76,17 @@ class UnitTask:
     folder: Path
     manifest: Manifest
 
-    def open(self) -> Callable[[int], Shard]:
-        """Return the function that makes one unit's file and says what is in it."""
+    def open(self, threads: int = 1) -> Callable[[int], Shard]:
+        """Return the function that makes one unit's file and says what is in it.
+
+        Args:
+            threads: of torch in this process from now on. Sums in another order are rounded differently, so the
+                same bytes take the same number, whatever the machine.
+        """
         worker = self.stage.open()
+        torch = sys.modules.get("torch")  # a stage that computes with it has loaded it by now
+        if torch is not None:
+            torch.set_num_threads(threads)
         return lambda unit: self._make(worker, unit)
 
     def tag(self, unit: int) -> Tag:
@@ -264,22 +274,7 @@ class _Run:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of ``folder`` and remove what a killed one left half-written."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(
-            NotImplementedError
-        ):  # a file system without locks: two runs would only do the work twice
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(f"another run is working in {folder}: wait until it ends, or stop it") from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
+    with held(folder / ".lock", f"another run is working in {folder}"):
         for left in folder.glob(".*.tmp"):
             left.unlink(missing_ok=True)
         yield
-    finally:
-        lock.release()

@@ -69,6 +69,10 @@ class TripletStage:
             "checks": [_settings(check) for check in self.checks],
         }
 
+    def check(self) -> None:
+        """Raise now for a writer that is not there."""
+        self.writer.check()
+
     def open(self) -> Worker:
         """Load the writer."""
         write = self.writer.open()

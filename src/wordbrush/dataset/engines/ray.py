@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wordbrush.dataset.optional import optional
 from wordbrush.dataset.shards import Shard
 from wordbrush.dataset.stage import UnitTask
 from wordbrush.errors import DataError, InvalidInput, WordbrushError
@@ -42,8 +43,9 @@ class RayEngine:
     Args:
         workers: number of actors.
         address: of a running cluster, as ``ray.init`` takes it; None starts Ray on this machine.
-        cpus: cores that Ray reserves for an actor.
+        cpus: cores that Ray reserves for an actor; None for as many as ``threads``.
         gpus: GPUs that Ray reserves for an actor; with 0, actors see none.
+        threads: of torch in an actor; with the local engine's number the bytes are the local engine's.
 
     Raises:
         InvalidInput: a number out of range.
@@ -52,14 +54,22 @@ class RayEngine:
 
     workers: int
     address: str | None = None
-    cpus: float = 1
+    cpus: float | None = None
     gpus: float = 0
+    threads: int = 1
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise InvalidInput(f"the Ray engine needs at least 1 worker, not {self.workers}")
-        if self.cpus < 0 or self.gpus < 0:
+        if self.workers < 1 or self.threads < 1:
+            raise InvalidInput(
+                f"the Ray engine needs at least 1 worker with 1 thread, not {self.workers} with {self.threads}"
+            )
+        if self.cores < 0 or self.gpus < 0:
             raise InvalidInput(f"a worker cannot have {self.cpus} cores and {self.gpus} GPUs")
+
+    @property
+    def cores(self) -> float:
+        """Cores that Ray reserves for an actor."""
+        return self.threads if self.cpus is None else self.cpus
 
     def run(self, task: UnitTask, units: Sequence[int]) -> Iterator[Shard]:
         """Make every unit, in the order in which actors finish; errors are those that the worker raised."""
@@ -69,9 +79,9 @@ class RayEngine:
         data = from_items([{"unit": unit} for unit in units], override_num_blocks=len(units)).map(
             _Actor,  # pyright: ignore[reportArgumentType]
             # Ray's pickle carries what a script or notebook defines along, where the standard one only names it.
-            fn_constructor_args=(ray.cloudpickle.dumps(task), sys.path, os.getcwd()),
+            fn_constructor_args=(ray.cloudpickle.dumps(task), self.threads, sys.path, os.getcwd()),
             compute=ActorPoolStrategy(size=min(self.workers, len(units)), max_tasks_in_flight_per_actor=1),
-            num_cpus=self.cpus,
+            num_cpus=self.cores,
             num_gpus=self.gpus or None,
         )
         for name, value in SETTINGS.items():
@@ -87,17 +97,14 @@ class RayEngine:
             ) from error
 
     def _connect(self) -> Any:
-        try:
-            import ray
-        except ImportError as error:
-            raise DataError("the engine 'ray' needs the package ray: pip install 'wordbrush[ray]'") from error
+        ray = optional("ray", extra="ray", why="the engine 'ray'")
         if ray.is_initialized():
             return ray
         quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.address is None:
             for name, value in ENVIRONMENT.items():
                 os.environ.setdefault(name, value)
-            cores = max(os.cpu_count() or 1, round(self.workers * self.cpus + 0.5))
+            cores = max(os.cpu_count() or 1, round(self.workers * self.cores + 0.5))
             with _silent_stderr():
                 ray.init(
                     address="local",
@@ -119,11 +126,12 @@ class _Actor:
 
     Args:
         task: pickled, so that what cannot be read here is an error like others.
+        threads: of torch.
         path, folder: where the caller finds modules and files.
     """
 
-    def __init__(self, task: bytes, path: list[str], folder: str) -> None:
-        self.pickled, self.path, self.folder = task, path, folder
+    def __init__(self, task: bytes, threads: int, path: list[str], folder: str) -> None:
+        self.pickled, self.threads, self.path, self.folder = task, threads, path, folder
         self.task: UnitTask | None = None
         self.make: Callable[[int], Shard] | None = None
 
@@ -136,7 +144,7 @@ class _Actor:
     def _make(self, unit: int) -> Shard:
         task = self.task = self.task or self._read()
         attempts = _count_attempt(task, unit)
-        self.make = self.make or task.open()
+        self.make = self.make or task.open(self.threads)
         made = self.make(unit)
         attempts.unlink(missing_ok=True)
         return made

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from wordbrush.dataset.readers import json_objects
 from wordbrush.errors import DataError
 
 
@@ -21,28 +22,9 @@ def read_json(path: Path) -> Any:
 
 
 def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where it stands and its value for every line of a file of JSON objects, blank lines left out.
-
-    Raises:
-        DataError: the file is missing, or a line is not a JSON object.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}, line {number}", _object(line, f"{path}, line {number}")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except ValueError as error:
-        raise DataError(f"{where} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where} is not a JSON object but {type(value).__name__}")
-    return value
+    """Yield where it stands and its value for every line of a file of JSON objects, as ``readers.json_objects``."""
+    for number, values in json_objects(path):
+        yield f"{path}, line {number}", values
 
 
 def first(values: dict[str, Any], names: tuple[str, ...], where: str) -> str:

@@ -54,6 +54,10 @@ class Writer(Protocol):
         """Return everything that what it writes depends on, as JSON values; no keys and no addresses."""
         ...
 
+    def check(self) -> None:
+        """Raise now for what ``open`` would not find, without loading it."""
+        ...
+
     def open(self) -> Write:
         """Load what is needed."""
         ...

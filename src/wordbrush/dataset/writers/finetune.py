@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wordbrush.dataset.optional import optional
 from wordbrush.dataset.writers.form import Example, read_examples
 from wordbrush.dataset.writers.local import ADAPTER, load_causal
 from wordbrush.errors import DataError, InvalidInput, ModelError
@@ -139,8 +140,7 @@ def encode(
 
 
 def _adapt(base: Any, settings: Settings) -> Any:
-    import peft
-
+    peft = optional("peft", extra="writer", why="fine-tuning a writer")
     # No dropout: a step is then a function of the seed and its number, and a stopped run can be continued exactly.
     config = peft.LoraConfig(
         r=settings.rank,

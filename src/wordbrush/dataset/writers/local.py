@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.dataset import weights
+from wordbrush.dataset.optional import optional
 from wordbrush.dataset.writers.base import Answer, Write
 from wordbrush.dataset.writers.form import BadForm, Example, read_completion
 from wordbrush.errors import InvalidInput, ModelError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 ADAPTER = "adapter_config.json"
+MODEL = "causal language model"
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class LocalWriter:
         """Return the checksum of the weights (of a hub id, the id), what is shown, and how is drawn."""
         sampling = self.sampling
         return {
-            "model": _digest(Path(self.model)) if Path(self.model).is_dir() else self.model,
+            "model": weights.digest(self.model),
             "head": self.head,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -90,6 +92,12 @@ class LocalWriter:
             "max_tokens": sampling.max_tokens,
             "dtype": self.dtype,
         }
+
+    def check(self) -> None:
+        """Raise ``ModelError`` if the model, or that of an adapter, is missing or damaged; nothing is loaded."""
+        weights.check(self.model, MODEL, index=["config.json", ADAPTER])
+        if (Path(self.model) / ADAPTER).exists():
+            weights.check(_base(Path(self.model)), MODEL, index=["config.json"])
 
     def open(self) -> Write:
         """Load model and tokenizer.
@@ -161,15 +169,10 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
 
 
 def _load_adapter(path: Path, *, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
-    import peft
-
+    peft = optional("peft", extra="writer", why=f"the adapter {path}")
     if not (path / "adapter_model.safetensors").exists():
         raise ModelError(f"{path} is an adapter without adapter_model.safetensors")
-    try:
-        base = json.loads((path / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{path / ADAPTER} does not name its base model") from error
-    model, tokenizer = load_causal(str(base), dtype=dtype, device=device)
+    model, tokenizer = load_causal(_base(path), dtype=dtype, device=device)
     adapted = peft.PeftModel.from_pretrained(model, str(path))
     return _ready(adapted, device), tokenizer
 
@@ -178,13 +181,9 @@ def _ready(model: Any, device: torch.device) -> Any:
     return model.to(device).eval().requires_grad_(False)
 
 
-def _digest(folder: Path) -> str:
-    """Return a checksum of everything in a model directory that decides what it writes."""
-    hashed = blake2b(digest_size=16)
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".safetensors", ".json", ".model", ".txt"):
-            hashed.update(path.name.encode())
-            with path.open("rb") as file:
-                while piece := file.read(1 << 20):
-                    hashed.update(piece)
-    return hashed.hexdigest()
+def _base(adapter: Path) -> str:
+    """Return the model that an adapter directory was trained on."""
+    try:
+        return str(json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{adapter / ADAPTER} does not name its base model") from error

@@ -27,7 +27,9 @@ ADDRESS, KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses that a server may get over."""
 
+REFUSED = (401, 403)
 CONTENT_CODES = ("content_filter", "content_policy_violation")
+LENGTH_CODE = "context_length_exceeded"
 LONGEST_WAIT = 60.0
 
 SYSTEM = (
@@ -95,6 +97,25 @@ class OpenAIWriter:
             "sampling": asdict(self.sampling),
         }
 
+    def check(self) -> None:
+        """Raise now if no server is named, or none answers, or it refuses the key; any other answer will do.
+
+        Raises:
+            InvalidInput: no address is given, or one that is none.
+            ModelError: the server is down, or refuses the key.
+        """
+        import httpx
+
+        with self._client() as client:
+            try:
+                status = client.get("/models").status_code
+            except httpx.TransportError as error:
+                raise ModelError(
+                    f"the server at {client.base_url} cannot be reached ({type(error).__name__}): start it first"
+                ) from error
+            if status in REFUSED:
+                raise _key_refused(client.base_url, status)
+
     def open(self) -> Write:
         """Open the connections.
 
@@ -102,16 +123,7 @@ class OpenAIWriter:
             InvalidInput: no address is given, or one that is none. The returned function raises ``ModelError`` if the
                 server is down, refuses the key, or does not know the model.
         """
-        import httpx
-
-        key = os.environ.get(KEY)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        client = httpx.Client(
-            base_url=self._address(),
-            headers=headers,
-            timeout=self.timeout,
-            limits=httpx.Limits(max_connections=self.concurrency),
-        )
+        client = self._client()
 
         def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
             with ThreadPoolExecutor(self.concurrency) as pool:
@@ -127,6 +139,17 @@ class OpenAIWriter:
                     raise
 
         return write
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        key = os.environ.get(KEY)
+        return httpx.Client(
+            base_url=self._address(),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=self.timeout,
+            limits=httpx.Limits(max_connections=self.concurrency),
+        )
 
     def _address(self) -> str:
         address = self.base_url or os.environ.get(ADDRESS)
@@ -223,8 +246,10 @@ class OpenAIWriter:
         where, status = response.request.url.copy_with(path="/"), response.status_code
         if code in CONTENT_CODES:
             return Answer(raw=message, fault="refused: the server's content policy")
-        if status in (401, 403):
-            raise ModelError(f"the server at {where} refuses the key (status {status}): set {KEY}")
+        if code == LENGTH_CODE:
+            return Answer(raw=message, fault="form: the caption is longer than the model reads")
+        if status in REFUSED:
+            raise _key_refused(where, status)
         if status == 404:
             raise ModelError(
                 f"the server at {where} has no model {self.model!r}, or its address lacks the '/v1' at the end "
@@ -250,6 +275,10 @@ def read_json(text: str) -> Answer:
 def _read_published(text: str) -> Answer:
     """Read an answer from which the server has cut the end mark at which it stopped, or has not."""
     return replace(read_answer(text if END in text else text + END, 0, 0), raw=text)
+
+
+def _key_refused(where: object, status: int) -> ModelError:
+    return ModelError(f"the server at {where} refuses the key (status {status}): set {KEY}")
 
 
 def _retry_after(response: httpx.Response) -> float:
