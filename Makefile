@@ -35,8 +35,8 @@ check: $(DEV)  ## style and types only
 font:
 	@scripts/emoji_font.sh
 
-figures: $(BASE)  ## the paper's figures on storybook, PNG and PDF
-	@$(BIN)/wordbrush figures p2p-all -o $(OUT)/figures
+figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
+	@$(BIN)/wordbrush figures p2p-all ip2p-all -o $(OUT)/figures
 
 bench: $(DEV)  ## cost of control against plain generation, start-up time
 	@$(BIN)/python benchmarks/startup.py

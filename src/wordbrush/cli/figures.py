@@ -1,4 +1,4 @@
-"""``wordbrush figures``: the figures of the paper, with any model."""
+"""``wordbrush figures``: the figures of the papers, with any model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import with_versions
-from wordbrush.figures import ALL, FIGURES, chosen
+from wordbrush.figures import FIGURES, GROUPS, chosen
 from wordbrush.files import check_writable, write_files
 
-NAMES = "  ".join(FIGURES)
+NAMES = "  ".join([*FIGURES, *GROUPS])
 
 
 def figures(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[FIGURE...]", help=f"{NAMES}  {ALL}; without any, what each one shows."),
+        typer.Argument(metavar="[FIGURE...]", help=f"{NAMES}; without any, what each one shows."),
     ] = None,
     folder: Annotated[
         Path,
@@ -41,7 +41,7 @@ def figures(
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:
-    """Make the paper's figures, as PNG and PDF."""
+    """Make the papers' figures, as PNG and PDF."""
     if not names:
         list_figures(json)
         return

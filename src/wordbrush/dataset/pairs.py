@@ -158,6 +158,22 @@ class PairStage:
             steps=steps,
         )
 
+    def control_of(self, shares: Sequence[float]) -> dict[str, Any]:
+        """Return the arguments of ``wordbrush.edit`` that say how much of the picture before each target keeps."""
+        from wordbrush.edits.replace import Replace
+        from wordbrush.edits.self_attention import SelfAttention
+        from wordbrush.edits.window import Rounding
+
+        if self.control == "full":
+            return {
+                "edits": [[Replace(until=share)] for share in shares],
+                "self_attention": [share / 2 for share in shares],
+                "blend": "auto",
+            }
+        everywhere = {"max_pixels": 2**62, "rounding": Rounding.PUBLISHED_PAIRS, "branches": "all"}
+        shared = [SelfAttention(share, **everywhere) for share in shares]  # pyright: ignore[reportArgumentType]
+        return {"edits": [], "self_attention": shared, "blend": "none"}
+
     def sampler(self, seed: int) -> object:
         """Return the scheduler as ``wordbrush.edit`` takes it, with ``seed`` for the noise of its steps, if any."""
         from wordbrush.ancestral import Ancestral
@@ -271,25 +287,9 @@ class PairWorker:
             guidance=group.guidance,
             steps=steps,
             scheduler=self._stage.sampler(group.step_seed),
-            **self._control(group.candidates),
+            **self._stage.control_of([one.share for one in group.candidates]),
         )
         return self._judged(triplet, group, result)
-
-    def _control(self, candidates: Sequence[_Candidate]) -> dict[str, Any]:
-        """Return the arguments of ``wordbrush.edit`` that say how much of the picture before is kept."""
-        from wordbrush.edits.replace import Replace
-        from wordbrush.edits.self_attention import SelfAttention
-        from wordbrush.edits.window import Rounding
-
-        if self._stage.control == "full":
-            return {
-                "edits": [[Replace(until=one.share)] for one in candidates],
-                "self_attention": [one.share / 2 for one in candidates],
-                "blend": "auto",
-            }
-        everywhere = {"max_pixels": 2**62, "rounding": Rounding.PUBLISHED_PAIRS, "branches": "all"}
-        shared = [SelfAttention(one.share, **everywhere) for one in candidates]  # pyright: ignore[reportArgumentType]
-        return {"edits": [], "self_attention": shared, "blend": "none"}
 
     def _judged(self, triplet: Triplet, group: _Group, result: EditResult) -> list[Pair]:
         """Score the pairs of one edit and say which gate rejects them."""

@@ -1,4 +1,7 @@
-"""The figures of the Prompt-to-Prompt paper (arXiv:2208.01626), made again with any model: one file per figure."""
+"""The figures of both papers, made again with any model: one file per figure.
+
+Prompt-to-Prompt is arXiv:2208.01626, InstructPix2Pix arXiv:2211.09800.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +37,26 @@ FIGURES: dict[str, Entry] = {
     "p2p-7": Entry("p2p_7_refinement", "words added: local and global descriptions"),
     "p2p-8": Entry("p2p_8_styles", "styles added and removed"),
     "p2p-9": Entry("p2p_9_fader", "one word turned down and up"),
+    "ip2p-2": Entry("ip2p_2_pipeline", "how editing data is made, from a caption to selected pairs"),
+    "ip2p-3": Entry("ip2p_3_pairs", "pairs of pictures with and without Prompt-to-Prompt"),
+    "table-1": Entry("ip2p_table_1", "triplets written by hand and by the storybook writer"),
 }
-ALL = "p2p-all"
+GROUPS = {
+    "p2p-all": tuple(name for name in FIGURES if name.startswith("p2p-")),
+    "ip2p-all": tuple(name for name in FIGURES if not name.startswith("p2p-")),
+}
+"""All figures of a paper."""
 
 
 def chosen(names: list[str]) -> list[str]:
-    """Return the figures that ``names`` mean, ``p2p-all`` expanded; raises ``InvalidInput`` for an unknown one."""
+    """Return the figures that ``names`` mean, groups expanded; raises ``InvalidInput`` for an unknown one."""
     for name in names:
-        if name != ALL and name not in FIGURES:
+        if name not in FIGURES and name not in GROUPS:
             raise InvalidInput(
-                f"unknown figure {name!r}{nearest(name, [*FIGURES, ALL])}; figures are {', '.join(FIGURES)} and {ALL}"
+                f"unknown figure {name!r}{nearest(name, [*FIGURES, *GROUPS])}; figures are {', '.join(FIGURES)}, "
+                f"{' and '.join(GROUPS)}"
             )
-    return list(FIGURES) if ALL in names else list(dict.fromkeys(names))
+    return list(dict.fromkeys(figure for name in names for figure in GROUPS.get(name, (name,))))
 
 
 def load(name: str) -> Callable[[Brush], Page]:
