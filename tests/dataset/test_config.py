@@ -201,3 +201,23 @@ def test_a_score_without_a_rule_gets_one_before_the_best():
         "best",
     ]
     assert rules[0] == Keep("clip_image", at_least=0.8)
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_shipped_files_are_understood(path: Path):
+    config = read_config(path)
+    build.engine(config.engine)
+    build.rules(config.select, config.pairs.gates)
+    assert config.pair_stage.candidates >= config.pairs.per_source
+
+
+def test_the_published_file_is_the_published_recipe():
+    assert {path.name for path in CONFIGS} == {"published.toml", "storybook-mini.toml", "storybook.toml"}
+    (path,) = (path for path in CONFIGS if path.name == "published.toml")
+    pairs = read_config(path).pairs
+    assert (pairs.candidates, pairs.per_source, pairs.enough, pairs.steps) == (100, 1, 100, 100)
+    assert (pairs.control, pairs.scheduler, pairs.draft_steps) == ("published", "euler_ancestral", None)
+    assert (pairs.share, pairs.guidance, dict(pairs.gates)) == ((0.1, 0.9), (7.5, 15.0), PUBLISHED_GATES)

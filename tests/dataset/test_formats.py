@@ -554,3 +554,21 @@ def test_pictures_may_be_replaced(tmp_path: Path):
     changed = replace(edit(0), after_picture=Picture.of(picture(99)))
     formats.write("diffusers", [changed], tmp_path / "out")
     assert same_pixels(next(formats.read("diffusers", tmp_path / "out")).after_image, picture(99))
+
+
+def test_what_a_killed_export_left_is_cleaned_up(tmp_path: Path):
+    left = tmp_path / ".out.partial"
+    left.mkdir()
+    (left / "half.parquet").write_bytes(b"half")
+    formats.write("diffusers", [jpegs(1)], tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert not (tmp_path / "out" / "half.parquet").exists()
+
+
+def test_two_exports_do_not_write_one_folder(tmp_path: Path):
+    def pairs():
+        yield jpegs(1)
+        with pytest.raises(DataError, match="another process is writing"):
+            formats.write("diffusers", [jpegs(2)], tmp_path / "out")
+
+    assert formats.write("diffusers", pairs(), tmp_path / "out").pairs == 1

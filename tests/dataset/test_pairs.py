@@ -98,6 +98,26 @@ def test_controls_differ_from_each_other_and_from_none():
     assert len({*made.values(), same_noise.after_image}) == 3
 
 
+def test_the_published_sampler_gives_both_pictures_the_same_noise():
+    """Told the same and left alone, two candidates of a group are one picture; another group has other noise."""
+    settings = {"scheduler": "euler_ancestral", "control": "published", "share": (0.0, 0.0)}
+    pairs = worker(**settings).of(triplet())
+    assert pairs[0].after_image == pairs[1].after_image != pairs[2].after_image
+    assert worker(**settings).remake(triplet(), 3) == pairs[3]
+    assert worker(**{**settings, "scheduler": "euler"}).of(triplet())[0].after_image != pairs[0].after_image
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"scheduler": "eular"}, "did you mean 'euler'"), ({"steps": 2000}, "cannot be 2000 steps")],
+)
+def test_settings_that_no_triplet_can_be_made_with_stop_at_once(settings, message, tiny_folder, monkeypatch):
+    monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
+    PairStage(model=str(tiny_folder)).open()
+    with pytest.raises(wb.InvalidInput, match=message):
+        PairStage(model=str(tiny_folder), **settings).open()
+
+
 def test_a_triplet_that_cannot_be_edited_is_one_reject():
     (pair,) = worker().of(triplet(after="cat " * 60))
     assert not pair.kept
@@ -122,6 +142,10 @@ def test_bad_settings():
         ({"control": "half"}, "'published' or 'full'"),
         ({"share": (0.9, 0.1)}, "interval within 0 and 1"),
         ({"guidance": (9.0, 7.0)}, "lower end first"),
+        ({"enough": 0}, "enough must be at least 1"),
+        ({"draft_steps": 0}, "draft_steps must be at least 1"),
+        ({"gates": {"clip_imag": 0.5}}, "no gate 'clip_imag'; did you mean 'clip_image'"),
+        ({"gates": {"truth_after": 0.5}}, "no gate 'truth_after'"),
     ):
         with pytest.raises(wb.InvalidInput, match=message):
             PairStage(**settings)  # pyright: ignore[reportArgumentType]
