@@ -12,7 +12,7 @@ from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.rules import Best, Keep, published
-from wordbrush.dataset.verdict import PUBLISHED_GATES
+from wordbrush.dataset.verdict import PUBLISHED_GATES, STORYBOOK_GATES
 from wordbrush.errors import DataError, InvalidInput
 
 FILE = """
@@ -71,10 +71,17 @@ def test_a_file_becomes_the_objects_that_work(file: Path):
 
 
 def test_defaults_are_the_published_ones():
-    config = make(Config, {"captions": {"sources": ["storybook:2"]}}, where="here")
+    values = {"captions": {"sources": ["storybook:2"]}, "pairs": {"scorer": "openai/clip-vit-large-patch14"}}
+    config = make(Config, values, where="here")
     assert build.rules(config.select, config.pairs.gates) == published(0.7)
     assert build.engine(config.engine) == LocalEngine()
     assert config.pairs.gates == PUBLISHED_GATES
+
+
+def test_gates_come_with_the_scorer_unless_given():
+    assert PairStage().gates == STORYBOOK_GATES != PUBLISHED_GATES
+    assert PairStage(scorer="owner/clip").gates == PUBLISHED_GATES
+    assert PairStage(gates={"ssim": 0.1}).gates == {"ssim": 0.1}
 
 
 def test_settings_of_the_command_line_replace_those_of_the_file(file: Path):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from wordbrush.dataset import weights
 from wordbrush.dataset.keys import key_rng, key_seed, pair_key
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, Triplet
-from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured, rejected
+from wordbrush.dataset.verdict import gates_for, judged, measured, rejected
 from wordbrush.errors import InvalidInput, WordbrushError, nearest
 from wordbrush.version import __version__
 
@@ -62,7 +62,7 @@ class PairStage:
         dtype: that the model computes in.
         draft_steps: steps of the draft; None makes none.
         slack: how far a draft's scores may lie below the gates.
-        gates: score → its least value.
+        gates: score → its least value; empty for those that belong to the scorer (``verdict.gates_for``).
         truth: also let the storybook's judges read the pictures: a measure, never a gate.
         seed: of the run.
         rows_per_unit: triplets per file.
@@ -81,7 +81,7 @@ class PairStage:
     dtype: str = "float32"
     draft_steps: int | None = None
     slack: float = 0.05
-    gates: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_GATES))
+    gates: Mapping[str, float] = field(default_factory=dict)
     truth: bool = False
     seed: int = 0
     rows_per_unit: int = 8
@@ -98,6 +98,8 @@ class PairStage:
             raise InvalidInput(f"share is an interval within 0 and 1, not {self.share!r}")
         if self.guidance[0] > self.guidance[1]:
             raise InvalidInput(f"guidance is an interval, the lower end first, not {self.guidance!r}")
+        if not self.gates:
+            object.__setattr__(self, "gates", gates_for(self.scorer))
         for name in self.gates:
             if name not in GATES:
                 raise InvalidInput(

@@ -18,6 +18,7 @@ from wordbrush.dataset.score import ScoreStage
 from wordbrush.dataset.selection import Selection
 from wordbrush.dataset.source import ShardSource
 from wordbrush.dataset.stage import Engine, Progress, StageReport, run_stage
+from wordbrush.dataset.verdict import gates_for
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.files import write_files
 from wordbrush.version import __version__
@@ -157,7 +158,11 @@ def score_pairs(
     if to.resolve() == out.resolve():
         raise InvalidInput(f"the pairs with new scores need a folder of their own, not {out} again")
     source = ShardSource(out / PAIRS, rejected=True)
-    return run_stage(ScoreStage(scorer, gates_of(out)), source, to, engine=engine, progress=progress)
+    made = Manifest.read(out / PAIRS).made_with["settings"]
+    before = made.get("gates", {})
+    # Gates of the user's own stay; those that came with the scorer before go with it.
+    gates = {} if before == gates_for(made.get("scorer", "")) else before
+    return run_stage(ScoreStage(scorer, gates), source, to, engine=engine, progress=progress)
 
 
 def write_page(out: Path, selection: Selection) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wordbrush.dataset import weights
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, gate
-from wordbrush.dataset.verdict import PUBLISHED_GATES, judged, measured
+from wordbrush.dataset.verdict import gates_for, judged, measured
 from wordbrush.errors import DataError, PromptTooLong
 from wordbrush.version import __version__
 
@@ -33,14 +33,18 @@ class ScoreStage:
 
     Args:
         scorer: what ``wordbrush.metrics.clip.load_clip`` takes.
-        gates: score → its least value.
+        gates: score → its least value; empty for those that belong to the scorer.
         rows_per_unit: pairs per file.
     """
 
     scorer: str
-    gates: Mapping[str, float] = field(default_factory=lambda: dict(PUBLISHED_GATES))
+    gates: Mapping[str, float] = field(default_factory=dict)
     rows_per_unit: int = 500
     name = "pairs"
+
+    def __post_init__(self) -> None:
+        if not self.gates:
+            object.__setattr__(self, "gates", gates_for(self.scorer))
 
     @property
     def schema(self) -> pa.Schema:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL.Image import Image
 
 from wordbrush.dataset.pairs import PairStage
-from wordbrush.dataset.verdict import PUBLISHED_GATES
+from wordbrush.dataset.verdict import STORYBOOK_GATES
 from wordbrush.dataset.writers.form import Example
 from wordbrush.figures.brush import Brush
 from wordbrush.figures.caption import ACCENT, QUIET, Run, Text, changed, math, prompt, quiet
@@ -116,7 +116,7 @@ GATE = {"image": "clip_image", "after": "clip_after", "direction": "clip_directi
 def names(page: Page, left: float, y: float) -> None:
     """Place the names of the scores below the picture before."""
     for number, (name, score) in enumerate(ROWS):
-        text = quiet(f"{name} ≥ {PUBLISHED_GATES[GATE[score]]:g}")
+        text = quiet(f"{name} ≥ {STORYBOOK_GATES[GATE[score]]:g}")
         page.text(text, left + CELL, y + number * text_height("x", SIZE), size=SIZE, align="right")
 
 
@@ -126,7 +126,7 @@ def verdict(page: Page, scores: PairScores, number: int, x: float, y: float) -> 
     passes = True
     for row, (_, name) in enumerate(ROWS):
         value = float(getattr(scores, name)[number])
-        enough = value >= PUBLISHED_GATES[GATE[name]]
+        enough = value >= STORYBOOK_GATES[GATE[name]]
         passes &= enough
         text = [Run(f"{value:.2f}", "roman" if enough else "bold", None if enough else ACCENT)]
         page.text(text, x + CELL / 2, y + row * line, size=SIZE, align="center")

@@ -16,17 +16,17 @@ HAND = (0, 33, 60, 123, 210, 300)
 """Which of those written by hand."""
 
 CAPTIONS = (
-    "an owl near a castle in the fog",
+    "an owl in a forest in the fog",
     "a watercolor of a tractor in a meadow",
-    "a red car in the city at night",
+    "a red car in a city at night",
     "a penguin by a lake with a balloon",
     "pixel art of a mushroom in a forest",
     "a rocket on the moon",
 )
 """What the writer is given."""
 
-SIDE = 0.75  # room for the names of the two halves
-WIDTHS = (2.1, 2.1, 2.3)
+SIDE = 1.0  # room for the names of the two halves
+WIDTHS = (2.1, 1.85, 2.55)
 AIR = 0.12  # between columns
 TEXT = SIZE + 0.5
 
