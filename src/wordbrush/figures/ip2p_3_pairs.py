@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from PIL.Image import Image
+
 from wordbrush.figures.brush import Brush
-from wordbrush.figures.caption import changed, prompt, quiet
+from wordbrush.figures.caption import Text, changed, prompt, quiet
 from wordbrush.figures.grid import GAP, SIZE, Cell, column, row
-from wordbrush.figures.layout import Page
+from wordbrush.figures.layout import Page, text_height
+from wordbrush.metrics.pixels import l1
 
 PAIRS = (
-    ("a horse near a castle at sunset", "a dinosaur near a castle at sunset", 5),
-    ("a fox in a forest", "an oil painting of a fox in a forest", 2),
+    ("a cat on a beach", "a dog on a beach", 3),
+    ("a car in a city at night", "a tractor in a city at night", 4),
 )
 BETWEEN = 0.3  # the two ways stand so far apart
 
@@ -20,20 +25,24 @@ def draw(brush: Brush) -> Page:
     lefts = (0.0, column(2) + BETWEEN)
     heads = ("(a) same noise, without Prompt-to-Prompt", "(b) same noise, with Prompt-to-Prompt")
     width = column(2) - GAP
-    y = max(
+    for left, head in zip(lefts, heads, strict=True):
         page.text(quiet(head), left + width / 2, 0, size=SIZE + 1, align="center")
-        for left, head in zip(lefts, heads, strict=True)
-    )
-    y += GAP
+    y = text_height("x", SIZE + 1) + GAP
     for before, after, seed in PAIRS:
         captions = prompt(before), changed(before, after)
         without = brush.same_noise([before, after], seed=seed)
         edited = brush.edit(before, [after], seed=seed)
         bottoms = [
-            row(
-                page, [Cell(image, caption) for image, caption in zip(images, captions, strict=True)], left, y
-            )
+            block(page, images, captions, left, y)
             for left, images in zip(lefts, (without, [edited.source, *edited.images]), strict=True)
         ]
         y = max(bottoms) + 2 * GAP
     return page
+
+
+def block(page: Page, images: Sequence[Image], captions: Sequence[Text], left: float, y: float) -> float:
+    """Draw the two pictures of a pair with their captions, and how far apart they are; return the bottom edge."""
+    cells = [Cell(image, caption) for image, caption in zip(images, captions, strict=True)]
+    bottom = row(page, cells, left, y)
+    told = quiet(f"mean difference {l1(*images):.3f}")
+    return bottom + page.text(told, left + (column(2) - GAP) / 2, bottom, size=SIZE, align="center")
