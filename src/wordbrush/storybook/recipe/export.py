@@ -20,7 +20,15 @@ from typing import Any
 import torch
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary, writer
+from wordbrush.storybook.recipe import (
+    autoencoder,
+    contrastive,
+    decoder,
+    judge,
+    text_to_image,
+    vocabulary,
+    writer,
+)
 from wordbrush.storybook.recipe.cards import card
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import Run, Schedule
@@ -78,7 +86,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     run = Run(text_to_image.TextToImage(size, len(tokenizer)), FROZEN, out / "text_to_image")
     run.load()
     model = text_to_image.averaged_model(run, size, CPU)
-    vae = autoencoder.load_averaged(out / "autoencoder", CPU)
+    vae = decoder.finish(autoencoder.load_averaged(out / "autoencoder", CPU), out / "decoder")
     vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
     parts: dict[str, Any] = {
         "vae": vae,
