@@ -22,9 +22,9 @@ app.command()(generate.generate)
 app.command()(maps.maps)
 app.command()(figures.figures)
 app.command()(models.models)
-app.add_typer(data.app, name="data", hidden=True)  # until the storybook has its writer and scorer
+app.add_typer(data.app, name="data")
 app.add_typer(storybook.app, name="storybook")
-app.add_typer(writer.app, name="writer", hidden=True)
+app.add_typer(writer.app, name="writer")
 
 
 def show_version(wanted: bool) -> None:

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Protocol
 from wordbrush.errors import DataError, InvalidInput
 
 FUNCTION_WORDS = {
-    "en": "a an the of in on at and with is are to by for from its under over near this that",
+    "en": "a an the of in on at and with is are to by for from its under over near this that no not but as or it be do "
+    "me you",
     "de": "der die das ein eine einer und mit im ist auf von dem den am zum zur nicht bei",
     "fr": "le la les un une des du et avec dans est sur au aux pour par qui en ce",
     "es": "el la los las un una y con en es de del al para por que su se",

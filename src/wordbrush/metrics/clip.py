@@ -136,6 +136,7 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
     from transformers import AutoTokenizer, CLIPModel
 
     from wordbrush.models import as_device
+    from wordbrush.quiet import quiet
 
     place = EMBEDDED.get(str(name), Path(name))
     if str(name) in EMBEDDED and not (place / "config.json").exists():
@@ -144,8 +145,9 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
         )
     source = str(place if place.is_dir() else name)
     try:
-        model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        with quiet():
+            model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(source)
         statistics = _statistics(source)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
