@@ -42,7 +42,7 @@ def draw(brush: Brush) -> Page:
     title(page, left, right, "(b) Prompt-to-Prompt draws candidates, CLIP scores them")
     bottom = max(texts(page, first, top), candidates(page, brush, first, left, top)) + 2 * GAP
     page.line([(0, bottom), (right, bottom)])
-    y = title(page, 0, right, "(c) pairs that are selected, with their instruction", bottom + GAP)
+    y = title(page, 0, right, "(c) finished pairs, with their instructions", bottom + GAP)
     wide = (right - 2 * BETWEEN) / 3
     for number, (example, (_, seed)) in enumerate(zip(others, OTHERS, strict=True)):
         selected(page, brush, example, seed, number * (wide + BETWEEN), y, wide)
