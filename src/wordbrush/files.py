@@ -6,13 +6,14 @@ import errno
 import io
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.errors import WordbrushError
+from wordbrush.errors import DataError, WordbrushError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,6 +62,62 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for written in temporary.values():
             with suppress(OSError):  # the failure to report is the one above
                 written.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Lend an empty folder that is renamed to ``path`` when all went well, and removed when not.
+
+    A process that is killed leaves ``.NAME.….partial`` beside ``path``, which may be deleted, and never a ``path`` that
+    is incomplete.
+
+    Raises:
+        DataError: ``path`` exists.
+        CannotWrite: the disk refuses.
+    """
+    if path.exists():
+        raise DataError(f"{path} exists: choose another folder, or move it away")
+    check_writable(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(path)
+    except OSError as error:
+        if isinstance(error, DataError) or error.errno is None:
+            raise
+        raise cannot_write(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of ``folder``, which is made, and remove files that a killed one left half-written.
+
+    Raises:
+        DataError: another run is working in it.
+        CannotWrite: the disk refuses.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with suppress(
+            NotImplementedError
+        ):  # a file system without locks: two runs would only do the work twice
+            lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"another run is working in {folder}: wait until it ends, or stop it") from error
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
 
 
 def check_writable(path: Path) -> None:

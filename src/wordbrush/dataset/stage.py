@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from wordbrush.dataset.shards import (
 )
 from wordbrush.dataset.source import Source
 from wordbrush.errors import DataError
-from wordbrush.files import CannotWrite, cannot_write, write_files
+from wordbrush.files import CannotWrite, locked, write_files
 
 SAVE_EVERY = 10.0
 """Seconds between two writings of the manifest; units that it does not know yet are decoded when a run goes on."""
@@ -169,7 +169,7 @@ def run_stage(
         CannotWrite: the disk is full, or the folder cannot be written; no file is left half-written.
     """
     task = UnitTask(stage, source, out / stage.name, _plan(stage, source))
-    with _locked(task.folder):
+    with locked(task.folder):
         run = _Run(task, progress)
         run.find_done()
         task.manifest.write(task.folder)
@@ -259,27 +259,3 @@ class _Run:
             seconds=time.monotonic() - self.began,
             set_aside=tuple(self.damaged),
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of ``folder`` and remove what a killed one left half-written."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with suppress(
-            NotImplementedError
-        ):  # a file system without locks: two runs would only do the work twice
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise DataError(f"another run is working in {folder}: wait until it ends, or stop it") from error
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
-        for left in folder.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
-        yield
-    finally:
-        lock.release()

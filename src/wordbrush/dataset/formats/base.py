@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wordbrush.dataset.formats.pair import EditPair
-from wordbrush.errors import DataError
-from wordbrush.files import cannot_write, check_writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,30 +79,3 @@ class Written:
     def pairs(self) -> int:
         """Number of pairs in all splits."""
         return sum(split.pairs for split in self.content.splits.values())
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Lend an empty folder that is renamed to ``path`` when all went well, and removed when not.
-
-    A process that is killed leaves ``.NAME.….partial`` beside ``path``, which may be deleted, and never a ``path`` that
-    is incomplete.
-
-    Raises:
-        DataError: ``path`` exists.
-        CannotWrite: the disk refuses.
-    """
-    if path.exists():
-        raise DataError(f"{path} exists: choose another folder, or move it away")
-    check_writable(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        temporary.rename(path)
-    except OSError as error:
-        if isinstance(error, DataError) or error.errno is None:
-            raise
-        raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
