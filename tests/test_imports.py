@@ -40,6 +40,7 @@ RINGS = {
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
     "wordbrush.quiet": 1,
+    "wordbrush.saving": 1,
     "wordbrush.sampling": 1,
     "wordbrush.results": 1,
     "wordbrush.run": 1,
