@@ -38,9 +38,10 @@ font:
 figures: $(BASE)  ## the paper's figures on storybook, PNG and PDF
 	@$(BIN)/wordbrush figures p2p-all -o $(OUT)/figures
 
-bench: $(DEV)  ## cost of control against plain generation, start-up time
+bench: $(DEV)  ## cost of control, start-up time, training steps
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/training.py
 
 clean:  ## remove the environment and what was written
 	rm -rf $(VENV) $(OUT) runs .pytest_cache .ruff_cache .hypothesis

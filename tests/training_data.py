@@ -36,3 +36,26 @@ def config(model: Path, data: Path, **changes: Any) -> Config:
     for name, change in changes.items():
         values[name] = {**values.get(name, {}), **change} if isinstance(change, dict) else change
     return make_config(values, where="the test")
+
+
+def train_in_child(
+    model: Path, data: Path, out: Path, changes: dict[str, Any], most: int | None = None
+) -> None:
+    """Train as a process of its own; ``most`` limits the size of a file, as a full disk does.
+
+    Ends with what the error said in ``OUT.error``.
+    """
+    import resource
+
+    import torch
+
+    from wordbrush.errors import WordbrushError
+    from wordbrush.training.loop import train
+
+    torch.set_num_threads(1)
+    if most is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    try:
+        train(config(model, data, **changes), out, device="cpu")
+    except WordbrushError as error:
+        out.with_suffix(".error").write_text(f"{type(error).__name__}: {error}")

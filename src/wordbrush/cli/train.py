@@ -75,6 +75,10 @@ def train(
             only="prepare" if prepare else "export" if export else None,
             progress=shown,
         )
+    from accelerate import PartialState
+
+    if not PartialState().is_main_process:  # one process speaks for all
+        return
     if json:
         print_json(asdict(done))
     elif prepare:

@@ -86,8 +86,10 @@ def export(config: Config, model: Model, network: Any, out: Path, *, record: Map
     folder = out / FOLDER
     dtype = getattr(torch, config.export.dtype)
     parts = {"vae": model.vae, "text_encoder": model.text_encoder}
-    copies = {name: deepcopy(part).to("cpu", dtype) for name, part in parts.items()}
-    pipeline = make_pipeline(Model(**{**vars_of(model), **copies}), network.to(dtype))
+    with quiet():  # diffusers warns of every cast
+        copies = {name: deepcopy(part).to("cpu", dtype) for name, part in parts.items()}
+        network.to(dtype)
+    pipeline = make_pipeline(Model(**{**vars_of(model), **copies}), network)
     fresh = out / f".{FOLDER}.{uuid.uuid4().hex}.partial"
     with new_folder(fresh) as place:
         save_pipeline(pipeline, place)

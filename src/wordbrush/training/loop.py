@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def train(
     *,
     minutes: float = math.inf,
     device: str | None = None,
-    only: str | None = None,
+    only: Literal["prepare", "export"] | None = None,
     sampler: Sampler = diffusers_sampler,
     progress: Progress | None = None,
 ) -> Trained:
@@ -238,7 +238,7 @@ class _Training:
             state.restore(run, found[-1])
         return wrapped, run
 
-    def run(self, minutes: float, only: str | None) -> Trained:
+    def run(self, minutes: float, only: Literal["prepare", "export"] | None) -> Trained:
         """Make the steps that are left."""
         config, run = self.config, self.state
         if only == "export":
