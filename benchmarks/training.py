@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
@@ -109,7 +110,7 @@ def measure(way: str, folder: Path, model: str, steps: int, batch: int, device: 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if device != "cpu":
         peak = torch.cuda.max_memory_allocated() / 2**20
-    return {"seconds": [b - a for a, b in zip(times, times[1:], strict=False)], "peak_mb": peak}
+    return {"seconds": [b - a for a, b in pairwise(times)], "peak_mb": peak}
 
 
 def write_pairs(folder: Path) -> None:

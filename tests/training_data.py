@@ -21,7 +21,7 @@ def write_data(folder: Path, pairs: Iterable[EditPair] | None = None) -> Path:
     return folder
 
 
-def config(model: Path, data: Path, **changes: Any) -> Config:
+def config(model: Path, data: Path, /, **changes: Any) -> Config:
     """Settings of a training of six steps of four pairs; ``changes`` are sections, or settings of none."""
     values: dict[str, Any] = {
         "seed": 3,

@@ -46,7 +46,7 @@ def whole(tiny_folder: Path, data: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
-def run(model: Path, data: Path, out: Path, **changes: Any) -> Trained:
+def run(model: Path, data: Path, out: Path, /, **changes: Any) -> Trained:
     return train(training_data.config(model, data, **changes), out, device="cpu")
 
 
@@ -115,13 +115,13 @@ def test_out_of_time_is_a_stop_with_a_state(whole: Path, tiny_folder: Path, data
 
 
 def test_killed_at_any_moment_a_run_ends_with_the_same_bits(tiny_folder: Path, data: Path, tmp_path: Path):
-    changes = {"steps": 40, "save": {"every": 1}, "optimizer": {"rate": 1e-4}}
+    changes: dict[str, Any] = {"steps": 24, "save": {"every": 1}}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["wordbrush.training.loop", "diffusers.models.unets.unet_2d_condition", "transformers.models.clip"]
     )
     out, rng, killed, writing = tmp_path / "out", np.random.default_rng(0), 0, 0
-    for attempt in range(6):
+    for attempt in range(8):
         child = context.Process(
             target=training_data.train_in_child, args=(tiny_folder, data, out, changes), daemon=True
         )
@@ -132,20 +132,20 @@ def test_killed_at_any_moment_a_run_ends_with_the_same_bits(tiny_folder: Path, d
             time.sleep(0.002)
         if attempt % 2:  # in the middle of writing a state
             while child.is_alive() and not any((out / "states").glob(".step-*")):
-                pass
+                time.sleep(0.0005)
         else:
             time.sleep(rng.uniform(0, 0.2))
         killed += child.is_alive()
         child.kill()
         child.join()
         writing += any((out / "states").glob(".step-*"))
-        if newest(out) >= 40:
+        if killed >= 4 and writing:
             break
     assert killed >= 2
     assert writing >= 1
-    run(tiny_folder, data, tmp_path / "whole", **changes)
-    assert run(tiny_folder, data, out, **changes).finished
-    assert_same(tmp_path / "whole", out, 40)
+    for place in (tmp_path / "whole", out):
+        assert run(tiny_folder, data, place, **{**changes, "save": {"every": 100}}).finished
+    assert_same(tmp_path / "whole", out, 24)
     assert not any((out / "states").glob(".step-*"))
     assert not out.with_suffix(".error").exists()
 
@@ -324,7 +324,7 @@ def test_adapters_train_resume_and_load(tiny_folder: Path, data: Path, tmp_path:
     run(tiny_folder, data, tmp_path / "parts", **changes)
     assert_same(tmp_path / "whole", tmp_path / "parts", 4)
     names = load_file(tmp_path / "whole" / "states" / "step-00000004" / "weights.safetensors")
-    assert len(names) < 100
+    assert all("lora_" in name or "conv_in" in name for name in names)
     unet = load_base(tmp_path / "whole" / "editor").unet
     assert not any("lora" in name for name in unet.state_dict())
 

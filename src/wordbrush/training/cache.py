@@ -143,5 +143,6 @@ def digest_of(module: Any) -> str:
     mix = blake2b(digest_size=16)
     for name, value in sorted(module.state_dict().items()):
         raw = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        mix.update(f"{name} {tuple(value.shape)} {value.dtype}".encode() + raw.numpy().tobytes())
+        mix.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        mix.update(raw.numpy())
     return mix.hexdigest()

@@ -7,6 +7,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def export(config: Config, model: Model, network: Any, out: Path, *, record: Map
     with quiet():  # diffusers warns of every cast
         copies = {name: deepcopy(part).to("cpu", dtype) for name, part in parts.items()}
         network.to(dtype)
-    pipeline = make_pipeline(Model(**{**vars_of(model), **copies}), network)
+    pipeline = make_pipeline(replace(model, **copies), network)
     fresh = out / f".{FOLDER}.{uuid.uuid4().hex}.partial"
     with new_folder(fresh) as place:
         save_pipeline(pipeline, place)
@@ -106,9 +107,3 @@ def export(config: Config, model: Model, network: Any, out: Path, *, record: Map
     else:
         fresh.rename(folder)
     return folder
-
-
-def vars_of(model: Model) -> dict[str, Any]:
-    """Return the parts of a model by name."""
-    names = ("name", "unet", "vae", "text_encoder", "tokenizer", "scheduler", "defaults")
-    return {name: getattr(model, name) for name in names}

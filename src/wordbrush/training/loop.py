@@ -31,6 +31,7 @@ from wordbrush.training.cache import digest_of
 from wordbrush.training.config import Config, Optimizer
 from wordbrush.training.data import digest
 from wordbrush.training.ema import Average
+from wordbrush.training.export import FOLDER as EDITOR
 from wordbrush.training.export import export, network_with
 from wordbrush.training.log import Log
 from wordbrush.training.lora import add_adapters
@@ -162,8 +163,10 @@ def _claim(out: Path, config: Config, model: Model) -> None:
             raise DataError(
                 f"{out} holds a training with {name} = {old!r}, not {new!r}: set it back, or choose another output"
             )
-    elif any(out.glob("*.safetensors")) or (out / state.STATES).exists():
-        raise DataError(f"{out} holds other files: choose another output")
+    elif taken := [name for name in (state.STATES, EDITOR) if (out / name).exists()]:
+        raise DataError(
+            f"{out} holds a folder {taken[0]!r} that is of no training here: choose another output"
+        )
     record = {"wordbrush": __version__, "decisive": now, "config": config.model_dump(mode="json")}
     write_files({path: (json.dumps(record, indent=1) + "\n").encode()})
 

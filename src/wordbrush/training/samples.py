@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from wordbrush.models import Model
 from wordbrush.quiet import quiet
 from wordbrush.training.batches import Batches
 from wordbrush.training.config import Samples
-from wordbrush.training.export import make_pipeline, vars_of
+from wordbrush.training.export import make_pipeline
 from wordbrush.training.order import hash_seed
 
 FOLDER = "samples"
@@ -50,7 +51,7 @@ def write_sheet(
 ) -> Path:
     """Draw a sheet with some pairs of the data, the same ones every time, and return its file."""
     settings, model = batches.config.samples, batches.model
-    editor = Model(**{**vars_of(model), "unet": network})
+    editor = replace(model, unet=network)
     homes = {part: next(part.parameters()).device for part in (model.vae, model.text_encoder)}
     try:
         for part in (editor.unet, model.vae, model.text_encoder):
