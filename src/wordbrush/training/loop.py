@@ -156,14 +156,14 @@ def _claim(out: Path, config: Config, model: Model) -> None:
         "pairs": digest(config.data),
         "base": {part: digest_of(getattr(model, part)) for part in ("unet", "vae", "text_encoder")},
     }
-    if path.exists():
+    if path.exists() and state.saved(out):  # settings that have trained nothing yet may change
         before = json.loads(path.read_text(encoding="utf-8"))["decisive"]
         if (different := _first_difference(before, json.loads(json.dumps(now)))) is not None:
             name, old, new = different
             raise DataError(
                 f"{out} holds a training with {name} = {old!r}, not {new!r}: set it back, or choose another output"
             )
-    elif taken := [name for name in (state.STATES, EDITOR) if (out / name).exists()]:
+    elif not path.exists() and (taken := [name for name in (state.STATES, EDITOR) if (out / name).exists()]):
         raise DataError(
             f"{out} holds a folder {taken[0]!r} that is of no training here: choose another output"
         )

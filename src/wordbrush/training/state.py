@@ -43,6 +43,7 @@ class Run:
         optimizer: over ``parameters``.
         scaler: of the loss in float16.
         step: optimizer steps done.
+        saved: the step of the last state; None if there is none.
     """
 
     parameters: Mapping[str, Tensor]
@@ -50,6 +51,7 @@ class Run:
     optimizer: Any
     scaler: torch.amp.GradScaler
     step: int = 0
+    saved: int | None = None
 
 
 def saved(out: Path) -> list[Path]:
@@ -63,12 +65,13 @@ def save(run: Run, out: Path, *, main: bool = True) -> None:
     Raises:
         CannotWrite: the disk refuses; the states before are kept, and nothing half-written stays.
     """
+    if run.step == run.saved:
+        return
     tensors, numbers = _collect(run)
+    run.saved = run.step
     if not main:
         return
     folder = out / STATES / f"step-{run.step:08d}"
-    if folder.exists():
-        return
     try:
         with new_folder(folder) as fresh:
             for name, part in tensors.items():
@@ -153,7 +156,8 @@ def restore(run: Run, folder: Path) -> None:
                     for kind, value in moments.get(name, {}).items()
                 }
         run.scaler.load_state_dict(numbers["scaler"])
-        run.average.updates, run.step = numbers["updates"], numbers["step"]
+        run.average.updates = numbers["updates"]
+        run.step = run.saved = numbers["step"]
     except DataError:
         raise
     except Exception as error:  # safetensors, json and torch share no base class
