@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,7 +167,7 @@ class Batches:
         vae = self.model.vae
         return conditioning.posterior(vae, before), conditioning.posterior(vae, after)
 
-    def ahead(self, plan: Iterable[tuple[int, Sequence[int]]], workers: int) -> Iterator[_Read]:
+    def ahead(self, plan: Iterable[tuple[int, Sequence[int]]], workers: int) -> Generator[_Read, None, None]:
         """Yield what is read for every (step, positions), with up to twice ``workers`` of them read ahead."""
         if not workers:
             for step, positions in plan:

@@ -10,7 +10,8 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from wordbrush.config import Section, make, read_toml
 from wordbrush.errors import InvalidInput, nearest
-from wordbrush.training.loss import Weighting
+
+Weighting = Literal["none", "min_snr", "min_snr_terminal"]
 
 
 class Base(Section):

@@ -41,7 +41,7 @@ def network_with(unet: Any, values: Mapping[str, Tensor], *, adapters: bool) -> 
         merge_adapters(copy)
     else:
         with quiet(), torch.device("meta"):
-            copy = UNet2DConditionModel.from_config(unet.config)
+            copy: Any = UNet2DConditionModel.from_config(unet.config)
         copy.load_state_dict(dict(values), assign=True)
     return copy.eval().requires_grad_(False)
 
@@ -52,10 +52,11 @@ def make_pipeline(model: Model, network: Any) -> Any:
     Its scheduler is Euler ancestral, as published; a model with zero terminal SNR, whose first sigma is infinite there,
     keeps its own.
     """
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix import (
-        StableDiffusionInstructPix2PixPipeline,
-    )
-    from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
+    with quiet():  # transformers tells of backends that are not needed
+        from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix import (
+            StableDiffusionInstructPix2PixPipeline,
+        )
+        from diffusers.schedulers.scheduling_euler_ancestral_discrete import EulerAncestralDiscreteScheduler
 
     scheduler = model.scheduler
     if not scheduler.config.get("rescale_betas_zero_snr", False):

@@ -199,7 +199,7 @@ class _Training:
         self.device: torch.device = accelerator.device
         self.main: bool = accelerator.is_main_process
         self.micro = _per_process(config, accelerator.num_processes)
-        self.kind = objective.prediction_of(model.scheduler)
+        self.kind: objective.Prediction = objective.prediction_of(model.scheduler)
         self.signal: Tensor = model.scheduler.alphas_cumprod.float().to(self.device)
         self.weights = objective.weights(
             config.loss.weighting, self.kind, self.signal.double(), gamma=config.loss.gamma

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from wordbrush.errors import InvalidInput, ModelError
 
+if TYPE_CHECKING:
+    from wordbrush.training.config import Weighting
+
 Prediction = Literal["epsilon", "v_prediction"]
-Weighting = Literal["none", "min_snr", "min_snr_terminal"]
 
 
 def prediction_of(scheduler: Any) -> Prediction:

@@ -42,7 +42,7 @@ def encoded_rows(model: Model, texts: Sequence[str], dtype: torch.dtype) -> Iter
 
 def text_length(model: Model) -> int:
     """Return how many tokens the text encoder reads, padding included."""
-    return model.backbone.text_length
+    return model.backbone.read("").length
 
 
 def check_lengths(model: Model, texts: Iterable[str], keys: Iterable[str]) -> None:
