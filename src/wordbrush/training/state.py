@@ -192,5 +192,6 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def remove_leftovers(out: Path) -> None:
     """Remove what a killed run left half-written or half-removed."""
-    for left in (out / STATES).glob(".*.partial"):
-        shutil.rmtree(left, ignore_errors=True)
+    for place in (out, out / STATES):
+        for left in place.glob(".*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
