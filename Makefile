@@ -41,9 +41,10 @@ figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
 docs: $(DEV)  ## the documentation as a site, into site/
 	@$(BIN)/python -m mkdocs build --strict
 
-bench: $(DEV)  ## cost of control against plain generation, start-up time
+bench: $(DEV)  ## cost of control, start-up time, training steps
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/overhead.py
+	@$(BIN)/python benchmarks/training.py
 
 clean:  ## remove the environment and what was written
 	rm -rf $(VENV) $(OUT) site runs .pytest_cache .ruff_cache .hypothesis

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         InvalidInput,
         ModelError,
         PromptTooLong,
+        TrainingError,
         UnknownWord,
         WordbrushError,
     )
@@ -62,6 +63,7 @@ _HOMES = {
     "Replace": "edits.replace",
     "Reweight": "edits.reweight",
     "SelfAttention": "edits.self_attention",
+    "TrainingError": "errors",
     "Unguided": "guidance",
     "UnknownWord": "errors",
     "Word": "edits.prompt",
@@ -93,6 +95,7 @@ __all__ = [
     "Replace",
     "Reweight",
     "SelfAttention",
+    "TrainingError",
     "Unguided",
     "UnknownWord",
     "Word",

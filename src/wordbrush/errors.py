@@ -42,6 +42,10 @@ class EditNotApplied(WordbrushError, RuntimeError):
     """A planned edit did not reach every attention layer it was meant for."""
 
 
+class TrainingError(WordbrushError, RuntimeError):
+    """A training that cannot go on: a loss that is not finite, or too little memory; the last state is kept."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known word closest to ``word``, or an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -6,13 +6,14 @@ import errno
 import io
 import json
 import os
+import shutil
 import uuid
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.errors import WordbrushError
+from wordbrush.errors import DataError, WordbrushError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,6 +62,78 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for written in temporary.values():
             with suppress(OSError):  # the failure to report is the one above
                 written.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(lock: Path, work: str) -> Iterator[None]:
+    """Hold a lock file; the system lets go of it when the process ends, however it ends. Its folder is made if needed.
+
+    Args:
+        work: what the message says of whoever holds it: ``"another run is working in out/pairs"``.
+
+    Raises:
+        DataError: another process holds it.
+        CannotWrite: the disk refuses.
+    """
+    from filelock import FileLock, Timeout
+
+    holding = FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(NotImplementedError):  # a file system without locks: two would only do the work twice
+            holding.acquire(timeout=0)
+    except Timeout as error:
+        raise DataError(f"{work}: wait until it ends, or stop it") from error
+    except OSError as error:
+        raise cannot_write(lock.parent, error) from error
+    try:
+        yield
+    finally:
+        holding.release()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other runs out of ``folder``, which is made, and remove files that a killed one left half-written.
+
+    Raises:
+        DataError: another run is working in it.
+        CannotWrite: the disk refuses.
+    """
+    with held(folder / ".lock", f"another run is working in {folder}"):
+        for left in folder.glob(".*.tmp"):
+            left.unlink(missing_ok=True)
+        yield
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Lend an empty folder that is renamed to ``path`` when all went well, and removed when not.
+
+    A process that is killed leaves ``.NAME.partial`` beside ``path``, which the next one empties, and never a ``path``
+    that is incomplete.
+
+    Raises:
+        DataError: ``path`` exists, or another process is writing it.
+        CannotWrite: the disk refuses.
+    """
+    check_writable(path)
+    temporary, lock = (path.with_name(f".{path.name}.partial{ending}") for ending in ("", ".lock"))
+    with held(lock, f"another process is writing {path}"):
+        try:
+            if path.exists():
+                raise DataError(f"{path} exists: choose another folder, or move it away")
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            temporary.rename(path)
+        except OSError as error:
+            if isinstance(error, WordbrushError) or error.errno is None:
+                raise
+            raise cannot_write(path, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def check_writable(path: Path) -> None:

@@ -146,7 +146,7 @@ def load(
         parts, defaults = load_single_file(path, dtype=dtype, config=config), Defaults()
     else:
         folder = path if path.is_dir() else _download(str(name))
-        parts, defaults = _load_folder(folder, dtype), Defaults.read(folder)
+        parts, defaults = load_folder(folder, dtype), Defaults.read(folder)
     for part in ("unet", "vae", "text_encoder"):
         parts[part].to(device=device).eval().requires_grad_(False)
     model = Model(str(name), **parts, defaults=defaults)
@@ -174,18 +174,37 @@ def as_device(device: torch.device | str | None) -> torch.device:
         ) from error
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
-    index_path = folder / "model_index.json"
-    if not index_path.exists():
-        raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
-    index = _read_json(index_path)
-    kind = index.get("_class_name", "")
-    if kind not in PIPELINES:
+def pipeline_class(folder: Path) -> str:
+    """Return the class that a diffusers directory names. Raises ``ModelError`` if it is none."""
+    return _read_index(folder).get("_class_name", "")
+
+
+def load_folder(
+    folder: Path, dtype: torch.dtype, pipelines: Mapping[str, Mapping[str, str]] = PIPELINES
+) -> dict[str, Any]:
+    """Return the parts of a diffusers directory by name.
+
+    Args:
+        pipelines: the classes that are taken, each with its own names of parts where they differ.
+
+    Raises:
+        ModelError: it is none, of another class, unreadable or incomplete.
+    """
+    kind = pipeline_class(folder)
+    if kind not in pipelines:
         raise ModelError(
             f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model such as a "
             "StableDiffusionPipeline"
         )
-    return {part: _load_part(folder, PIPELINES[kind].get(part, part), index, dtype) for part in PARTS}
+    index = _read_index(folder)
+    return {part: _load_part(folder, pipelines[kind].get(part, part), index, dtype) for part in PARTS}
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    index_path = folder / "model_index.json"
+    if not index_path.exists():
+        raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
+    return _read_json(index_path)
 
 
 def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from wordbrush.config import make, read_setting
 from wordbrush.dataset import build
-from wordbrush.dataset.config import Captions, Config, Engine, Select, Writer, make, read_config, read_setting
+from wordbrush.dataset.config import Captions, Config, Engine, Select, Writer, read_config
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.pairs import PairStage

@@ -18,9 +18,10 @@ from transformers import CLIPTokenizer
 
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import cli, contrastive, judge, vocabulary
-from wordbrush.storybook.recipe.loop import Run, Schedule, indices_at
+from wordbrush.storybook.recipe.loop import Run, Schedule
 from wordbrush.storybook.recipe.renders import is_held_out, scene_at
 from wordbrush.storybook.scene import PLACES, SUBJECTS, Scene, caption, random_scene
+from wordbrush.training.order import indices_at
 
 SCHEDULE = Schedule(batch=4, peak=1e-2, total=480, decay=240, warmup=40, ema=60)
 

@@ -300,7 +300,7 @@ def run(
 
 
 def _read(settings: list[str] | None) -> dict[str, Any]:
-    from wordbrush.dataset.config import read_setting
+    from wordbrush.config import read_setting
 
     return dict(map(read_setting, settings or []))
 

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from wordbrush.config import Section, make, read_toml
 from wordbrush.dataset.pairs import PairStage
-from wordbrush.errors import DataError, InvalidInput, nearest
-
-T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A table of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Captions(Section):
@@ -110,7 +91,7 @@ class Select(Section):
     """
 
     preset: str | None = None
-    at_least: dict[str, float] = {}
+    at_least: dict[str, float] = Field(default_factory=dict)
     best: PositiveInt | None = None
     where: str | None = None
 
@@ -169,79 +150,10 @@ class Config(Section):
 
 
 def read_config(path: Path, changes: Sequence[str] = ()) -> Config:
-    """Read a TOML file.
-
-    Args:
-        changes: ``"section.name=value"``, with the value as in TOML or as plain text, in place of the file's.
+    """Read the settings of a run from a TOML file, as ``wordbrush.config.read_toml`` does.
 
     Raises:
         DataError: the file cannot be read, or is no TOML.
         InvalidInput: a section, setting or value that there is not, with the nearest one.
     """
-    try:
-        read = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"cannot read {path}: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{path} is no TOML: {error}") from error
-    for change in changes:
-        name, value = read_setting(change)
-        section, dot, key = name.rpartition(".")
-        place = read.setdefault(section, {}) if dot else read
-        place[key] = value
-    return make(Config, read, where=str(path))
-
-
-def read_setting(text: str) -> tuple[str, Any]:
-    """Split ``"name=value"``; a value that is no TOML is plain text. Raises ``InvalidInput`` if there is no ``=``."""
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not equals or not name:
-        raise InvalidInput(f"{text!r} is not a setting; expected NAME=VALUE")
-    try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return name, value
-
-
-def make(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
-    """Return a section, a whole ``Config`` or a ``PairStage`` of these values.
-
-    Args:
-        where: what the message begins with: the file, or the command.
-
-    Raises:
-        InvalidInput: a setting that there is not, or a value of another type or out of range.
-    """
-    _check_names(kind, values, where)
-    try:
-        return TypeAdapter(kind).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise InvalidInput(f"{where} needs a setting {place}") from error
-        reason = first["msg"].removeprefix("Value error, ")
-        given = "" if isinstance(first["input"], Mapping) else f", not {first['input']!r}"
-        raise InvalidInput(f"{where}: {f'{place}: ' if place else ''}{reason}{given}") from error
-
-
-def names_of(kind: Any) -> dict[str, Any]:
-    """Return the settings of a section by name, with their types; the seed is the whole run's."""
-    if dataclasses.is_dataclass(kind):
-        return {field.name: None for field in dataclasses.fields(kind) if field.name != "seed"}
-    return {name: field.annotation for name, field in kind.model_fields.items()}
-
-
-def _check_names(kind: Any, values: Mapping[str, Any], where: str, inside: str = "") -> None:
-    known = names_of(kind)
-    for name, value in values.items():
-        if name not in known:
-            what = f"[{inside}] has no setting" if inside else "has no setting"
-            raise InvalidInput(f"{where} {what} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-        inner = known[name]
-        if isinstance(inner, type) and (dataclasses.is_dataclass(inner) or issubclass(inner, Section)):
-            if not isinstance(value, Mapping):
-                raise InvalidInput(f"{where}: {name} is a table, [{name}], not {value!r}")
-            _check_names(inner, value, where, name)
+    return make(Config, read_toml(path, changes), where=str(path))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from wordbrush.dataset.lock import held
 from wordbrush.dataset.manifest import NAME, Manifest, as_json
 from wordbrush.dataset.shards import (
     DamagedShard,
@@ -26,7 +25,7 @@ from wordbrush.dataset.shards import (
 )
 from wordbrush.dataset.source import Source
 from wordbrush.errors import DataError
-from wordbrush.files import CannotWrite, write_files
+from wordbrush.files import CannotWrite, locked, write_files
 
 SAVE_EVERY = 10.0
 """Seconds between two writings of the manifest; units that it does not know yet are decoded when a run goes on."""
@@ -179,7 +178,7 @@ def run_stage(
         CannotWrite: the disk is full, or the folder cannot be written; no file is left half-written.
     """
     task = UnitTask(stage, source, out / stage.name, _plan(stage, source))
-    with _locked(task.folder):
+    with locked(task.folder):
         run = _Run(task, progress)
         run.find_done()
         task.manifest.write(task.folder)
@@ -269,12 +268,3 @@ class _Run:
             seconds=time.monotonic() - self.began,
             set_aside=tuple(self.damaged),
         )
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other runs out of ``folder`` and remove what a killed one left half-written."""
-    with held(folder / ".lock", f"another run is working in {folder}"):
-        for left in folder.glob(".*.tmp"):
-            left.unlink(missing_ok=True)
-        yield

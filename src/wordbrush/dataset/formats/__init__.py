@@ -19,11 +19,12 @@ from wordbrush.dataset.formats import (
     original,
     ultraedit,
 )
-from wordbrush.dataset.formats.base import Format, Written, new_folder
+from wordbrush.dataset.formats.base import Format, Written
 from wordbrush.dataset.formats.pair import EditPair
 from wordbrush.dataset.formats.parquet import OtherColumns
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.errors import DataError, InvalidInput, nearest
+from wordbrush.files import new_folder
 
 __all__ = ["FORMATS", "EditPair", "Format", "Picture", "Written", "find", "read", "write"]
 

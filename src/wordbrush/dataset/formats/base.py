@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wordbrush.dataset.formats.pair import EditPair
-from wordbrush.dataset.lock import held
-from wordbrush.errors import DataError, WordbrushError
-from wordbrush.files import cannot_write, check_writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,33 +79,3 @@ class Written:
     def pairs(self) -> int:
         """Number of pairs in all splits."""
         return sum(split.pairs for split in self.content.splits.values())
-
-
-@contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Lend an empty folder that is renamed to ``path`` when all went well, and removed when not.
-
-    A process that is killed leaves ``.NAME.partial`` beside ``path``, which the next one empties, and never a ``path``
-    that is incomplete.
-
-    Raises:
-        DataError: ``path`` exists, or another process is writing it.
-        CannotWrite: the disk refuses.
-    """
-    check_writable(path)
-    temporary, lock = (path.with_name(f".{path.name}.partial{ending}") for ending in ("", ".lock"))
-    with held(lock, f"another process is writing {path}"):
-        try:
-            if path.exists():
-                raise DataError(f"{path} exists: choose another folder, or move it away")
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir()
-            yield temporary
-            temporary.rename(path)
-        except OSError as error:
-            if isinstance(error, WordbrushError) or error.errno is None:
-                raise
-            raise cannot_write(path, error) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-            lock.unlink(missing_ok=True)

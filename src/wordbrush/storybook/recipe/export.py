@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from wordbrush.errors import WordbrushError
+from wordbrush.saving import prefix_text_keys
 from wordbrush.storybook.recipe import (
     autoencoder,
     contrastive,
@@ -100,20 +101,11 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(fresh, safe_serialization=True)
-    _prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
+    prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
     shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
     shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
     write_json(fresh / "wordbrush.json", DEFAULTS)
     _describe(fresh, out, _seen(out, "text_to_image", "autoencoder"))
-
-
-def _prefix_text_keys(path: Path) -> None:
-    """Name the weights ``text_model.…``, as every published checkpoint does; transformers 5 reads both forms."""
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(path)
-    renamed = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in weights.items()}
-    save_file(renamed, path, {"format": "pt"})
 
 
 def _contrastive(out: Path, fresh: Path) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from wordbrush.errors import WordbrushError
 from wordbrush.files import write_files
 from wordbrush.storybook.recipe.files import append_json_line
+from wordbrush.training.order import hash_seed, indices_at
 
 Loss = Callable[[int, np.ndarray, torch.Generator], tuple[Tensor, dict[str, float]]]
 """``loss(step, indices, generator) -> (scalar, numbers to log)``."""
@@ -54,16 +55,6 @@ class Schedule:
         """Share of the old average kept at this step; the half-life grows with training up to ``ema``."""
         half_life = min(self.ema, max(1.0, 0.1 * seen))
         return 0.5 ** (self.batch / half_life)
-
-
-def indices_at(step: int, batch: int, count: int, seed: int) -> np.ndarray:
-    """Return the data indices of one step: consecutive pieces of one permutation per epoch, (batch,) int64."""
-    positions = np.arange(step * batch, (step + 1) * batch)
-    order = {
-        epoch: np.random.default_rng([seed, int(epoch)]).permutation(count)
-        for epoch in set(positions // count)
-    }
-    return np.array([order[position // count][position % count] for position in positions])
 
 
 class Run:
@@ -204,8 +195,3 @@ class Run:
             **{k: round(v, 5) for k, v in means.items()},
         }
         append_json_line(self.out / "log.jsonl", {**line, "rate": self.schedule.rate(self.seen)})
-
-
-def hash_seed(seed: int, step: int) -> int:
-    """Mix two integers into one generator seed."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0] >> 1)

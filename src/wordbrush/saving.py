@@ -1,0 +1,39 @@
+"""Pipelines on disk in the form that published checkpoints have, which every version of the libraries reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from wordbrush.quiet import quiet
+
+
+def save_pipeline(pipeline: Any, folder: Path) -> None:
+    """Write a diffusers pipeline: safetensors, prefixed text keys, and the vocabulary also as files of its own."""
+    with quiet():
+        pipeline.save_pretrained(folder, safe_serialization=True)
+    prefix_text_keys(folder / "text_encoder" / "model.safetensors")
+    _write_vocabulary(folder / "tokenizer")
+
+
+def prefix_text_keys(path: Path) -> None:
+    """Name the weights ``text_model.…``, as every published checkpoint does; transformers 5 reads both forms."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(path)
+    renamed = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in weights.items()}
+    save_file(renamed, path, {"format": "pt"})
+
+
+def _write_vocabulary(folder: Path) -> None:
+    """Add ``vocab.json`` and ``merges.txt``, which transformers 5 leaves out and older versions need."""
+    source = folder / "tokenizer.json"
+    if (folder / "vocab.json").exists() or not source.exists():
+        return
+    model = json.loads(source.read_text(encoding="utf-8"))["model"]
+    if model.get("type") != "BPE":
+        return
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    (folder / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")

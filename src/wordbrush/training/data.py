@@ -1,0 +1,104 @@
+"""Where the pairs come from: a folder of ``wordbrush data``, or a data set of others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from wordbrush.dataset import formats
+from wordbrush.dataset.formats import EditPair
+from wordbrush.errors import DataError, InvalidInput, nearest
+from wordbrush.training.config import Data
+
+RUN = "run"
+HUB = "hf:"
+TAIL = 2**16
+"""Bytes at the end of a table that stand for its content: parquet keeps sizes, places and extremes there."""
+
+
+def pairs(data: Data) -> Iterator[EditPair]:
+    """Yield the pairs in their order, one at a time.
+
+    Raises:
+        InvalidInput: an unknown format.
+        DataError: nothing is there, columns are missing (the message names those found), or a picture does not decode.
+    """
+    known = [RUN, *formats.FORMATS]
+    if data.format not in known:
+        raise InvalidInput(
+            f"there is no format {data.format!r}{nearest(data.format, known)}; data.format is one of {', '.join(known)}"
+        )
+    found = _selected(Path(data.source)) if data.format == RUN else _read(data)
+    return (pair for pair in found if _is_chosen(prompt_of(pair), data.share))
+
+
+def _selected(folder: Path) -> Iterator[EditPair]:
+    from wordbrush.dataset.export import read_selected
+    from wordbrush.dataset.run import read_selection
+
+    return read_selected(folder, read_selection(folder))
+
+
+def _read(data: Data) -> Iterator[EditPair]:
+    if data.source.startswith(HUB):
+        return formats.read(data.format, _from_hub(data.source.removeprefix(HUB), data.split))
+    if not Path(data.source).exists():
+        raise DataError(f"there are no pairs at {data.source}: give a folder, a file, or 'hf:owner/name'")
+    return formats.read(data.format, Path(data.source), split=data.split)
+
+
+def _from_hub(name: str, split: str | None) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise InvalidInput(
+            "data sets of the hub need the package datasets: pip install 'wordbrush[hub]'"
+        ) from error
+    try:
+        return datasets.load_dataset(name, split=split or "train")
+    except Exception as error:  # network, authentication, unknown names and splits share no base class
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(f"the data set {name!r} cannot be loaded: {reason}") from error
+
+
+def prompt_of(pair: EditPair) -> str:
+    """Return what pairs of one prompt have in common; a pair of a format without prompts is its own."""
+    return str(pair.settings.get("triplet_key") or pair.settings.get("folder") or pair.key)
+
+
+def _is_chosen(prompt: str, share: float) -> bool:
+    if share >= 1:
+        return True
+    return int.from_bytes(blake2b(prompt.encode(), digest_size=8).digest()) < share * 2**64
+
+
+def digest(data: Data) -> str:
+    """Return a digest of the files behind the pairs: names, sizes, and the ends of tables; no picture is read."""
+    mix = blake2b(digest_size=16)
+    if data.source.startswith(HUB):
+        mix.update(
+            f"{data.source} {data.split} {_from_hub(data.source.removeprefix(HUB), data.split)._fingerprint}".encode()
+        )
+        return mix.hexdigest()
+    source = Path(data.source)
+    for path in _files(source, data.format):
+        mix.update(
+            f"{path.relative_to(source) if path != source else path.name} {path.stat().st_size}\n".encode()
+        )
+        if path.suffix in (".parquet", ".jsonl", ".json"):
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - TAIL))
+                mix.update(file.read())
+    return mix.hexdigest()
+
+
+def _files(source: Path, format: str) -> list[Path]:
+    if source.is_file():
+        return [source]
+    if format == RUN:
+        from wordbrush.dataset.query import shards
+
+        return [*shards(source, "pairs"), *sorted(source.glob("selection.*"))]
+    return sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))

@@ -1,0 +1,487 @@
+"""Training an editor: one function, resumable exactly, on one device or on many.
+
+Everything random is a pure function of (seed, step, position) (``order``), so a run that was stopped, or killed, ends
+with the same bits as one that was not; on a GPU as far as its kernels are deterministic.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from wordbrush.errors import DataError, InvalidInput, TrainingError
+from wordbrush.files import check_writable, locked, write_files
+from wordbrush.models import Model
+from wordbrush.training import loss as objective
+from wordbrush.training import state
+from wordbrush.training.batches import Batch, Batches, open_batches
+from wordbrush.training.cache import digest_of
+from wordbrush.training.config import Config, Optimizer
+from wordbrush.training.data import digest
+from wordbrush.training.ema import Average
+from wordbrush.training.export import FOLDER as EDITOR
+from wordbrush.training.export import export, network_with
+from wordbrush.training.log import Log
+from wordbrush.training.lora import add_adapters
+from wordbrush.training.order import hash_seed
+from wordbrush.training.samples import Sampler, diffusers_sampler, write_sheet
+from wordbrush.training.state import Run
+from wordbrush.training.widen import load_base
+from wordbrush.version import __version__
+
+RECORD = "run.json"
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with what is done, how far it is, and how far it goes if that is known."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a call of ``train`` has done.
+
+    Args:
+        step: optimizer steps done in all.
+        finished: whether that is all there were to do.
+        pairs: in the data.
+        loss: mean of the last lines of the log; None if this call made no step.
+        editor: the folder of the finished editor.
+    """
+
+    step: int
+    finished: bool
+    pairs: int
+    loss: float | None = None
+    editor: Path | None = None
+
+
+def train(
+    config: Config,
+    out: Path,
+    *,
+    minutes: float = math.inf,
+    device: str | None = None,
+    only: Literal["prepare", "export"] | None = None,
+    sampler: Sampler = diffusers_sampler,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train an editor, or go on with one; the same call does both.
+
+    Stops at the end of a step, with a state that the next call goes on from: after ``minutes``, at Ctrl-C, and when
+    asked to terminate. Under ``accelerate launch`` or torchrun all processes call it alike.
+
+    Args:
+        out: gets the caches, states, log, samples and the finished ``editor``.
+        device: ``"cpu"``; None takes a GPU if there is one.
+        only: ``"prepare"`` makes the caches and stops; ``"export"`` writes the editor of the last state and stops.
+        sampler: makes the pictures of ``[samples]``.
+
+    Raises:
+        InvalidInput: settings that do not go together or with the model, or a package that is not installed.
+        ModelError: the model cannot be loaded, or is none that an editor can be made of.
+        DataError: pairs that are missing or damaged, a stale cache, or a folder that holds another training.
+        TrainingError: a loss that is not finite, with the pairs of the batch, or too little memory; the last state is
+            kept.
+        CannotWrite: the disk refuses; nothing is left half-written.
+    """
+    out = Path(out)
+    check_writable(out)
+    accelerator = _accelerator(device)
+    main = accelerator.is_main_process
+    per_process = _per_process(config, accelerator.num_processes)
+    model = load_base(config.model.base, config=config.model.config)
+    objective.prediction_of(model.scheduler)
+    with locked(out) if main else nullcontext():
+        if main:
+            _claim(out, config, model)
+            state.remove_leftovers(out)
+        for part in (model.vae, model.text_encoder):
+            part.to(accelerator.device)
+        with accelerator.main_process_first():
+            batches = open_batches(config, model, out, progress=_caching(progress) if main else None)
+        if only == "prepare":
+            return Trained(0, False, len(batches.keys))
+        with _enough_memory(config, per_process):
+            return _Training(accelerator, config, model, batches, out, sampler, progress).run(minutes, only)
+
+
+def _accelerator(device: str | None) -> Any:
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    # The other processes wait while the first one fills the caches, which may take hours. Precision is not left to
+    # Accelerate: it is a setting of the training, and the same in every launch.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
+    return Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
+
+
+def _per_process(config: Config, processes: int) -> int:
+    """Return the pairs of a forward pass."""
+    share, rest = divmod(config.batch.size, processes)
+    micro = config.batch.micro or share
+    if rest or micro > share or share % micro:
+        raise InvalidInput(
+            f"batch.size = {config.batch.size} is not {processes} process{'es' if processes > 1 else ''} times whole "
+            f"micro-batches of {micro}: change batch.size or batch.micro"
+        )
+    return micro
+
+
+def _caching(progress: Progress | None) -> Callable[[str, int], None] | None:
+    if progress is None:
+        return None
+    return lambda what, count: progress(f"Caching {what}", count, None)
+
+
+def _claim(out: Path, config: Config, model: Model) -> None:
+    """Take an output folder that is empty or holds this very training.
+
+    Raises:
+        DataError: it holds another one; the message names a setting that differs.
+    """
+    path = out / RECORD
+    now = {
+        **config.decisive,
+        "pairs": digest(config.data),
+        "base": {part: digest_of(getattr(model, part)) for part in ("unet", "vae", "text_encoder")},
+    }
+    if path.exists() and state.saved(out):  # settings that have trained nothing yet may change
+        before = json.loads(path.read_text(encoding="utf-8"))["decisive"]
+        if (different := _first_difference(before, json.loads(json.dumps(now)))) is not None:
+            name, old, new = different
+            raise DataError(
+                f"{out} holds a training with {name} = {old!r}, not {new!r}: set it back, or choose another output"
+            )
+    elif not path.exists() and (taken := [name for name in (state.STATES, EDITOR) if (out / name).exists()]):
+        raise DataError(
+            f"{out} holds a folder {taken[0]!r} that is of no training here: choose another output"
+        )
+    record = {"wordbrush": __version__, "decisive": now, "config": config.model_dump(mode="json")}
+    write_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+
+
+def _first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in dict.fromkeys([*now, *before]):
+            found = _first_difference(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+            if found is not None:
+                return found
+        return None
+    return None if before == now else (name, before, now)
+
+
+class _Training:
+    """The parts of a training under way."""
+
+    def __init__(
+        self,
+        accelerator: Any,
+        config: Config,
+        model: Model,
+        batches: Batches,
+        out: Path,
+        sampler: Sampler,
+        progress: Progress | None,
+    ) -> None:
+        self.accelerator, self.config, self.model = accelerator, config, model
+        self.batches, self.out, self.sampler, self.progress = batches, out, sampler, progress
+        self.device: torch.device = accelerator.device
+        self.main: bool = accelerator.is_main_process
+        self.micro = _per_process(config, accelerator.num_processes)
+        self.kind: objective.Prediction = objective.prediction_of(model.scheduler)
+        self.signal: Tensor = model.scheduler.alphas_cumprod.float().to(self.device)
+        self.weights = objective.weights(
+            config.loss.weighting, self.kind, self.signal.double(), gamma=config.loss.gamma
+        ).float()
+        # What is cached need not stay on the GPU.
+        if config.cache.latents:
+            model.vae.to("cpu")
+        if config.cache.text:
+            model.text_encoder.to("cpu")
+        self.unet, self.state = self._prepare()
+
+    def _prepare(self) -> tuple[Any, Run]:
+        """Place network, optimizer and average, from the last state if there is one."""
+        config, unet = self.config, self.model.unet
+        fsdp = self.accelerator.distributed_type.name == "FSDP"
+        if fsdp and (config.speed.precision == "float16" or config.lora.rank):
+            raise InvalidInput(
+                "with FSDP, use speed.precision = 'bfloat16' or 'float32' and lora.rank = 0; adapters are small enough "
+                "for configs/accelerate/ddp.yaml"
+            )
+        if config.lora.rank:
+            add_adapters(unet, config.lora, seed=config.seed)
+        else:
+            unet.requires_grad_(True)
+        if config.speed.gradient_checkpointing:
+            unet.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
+        trained = [p for p in unet.parameters() if p.requires_grad]
+        wrapped, optimizer = self.accelerator.prepare(unet, make_optimizer(config.optimizer, trained))
+        wrapped.train()
+        own = self.accelerator.unwrap_model(wrapped)
+        parameters = {name: p for name, p in own.named_parameters() if p.requires_grad}
+        run = Run(
+            parameters,
+            Average(parameters, decay=config.ema.decay),
+            getattr(optimizer, "optimizer", optimizer),
+            torch.amp.GradScaler(self.device.type, enabled=config.speed.precision == "float16"),
+        )
+        if found := state.saved(self.out):
+            state.restore(run, found[-1])
+        return wrapped, run
+
+    def run(self, minutes: float, only: Literal["prepare", "export"] | None) -> Trained:
+        """Make the steps that are left."""
+        config, run = self.config, self.state
+        if only == "export":
+            if not run.step:
+                raise DataError(f"{self.out} has no state to export yet")
+            return Trained(run.step, run.step >= config.steps, len(self.batches.keys), editor=self._export())
+        log = Log(self.out, step=run.step, tensorboard=config.save.tensorboard) if self.main else None
+        end = time.monotonic() + 60 * minutes
+        recent: list[dict[str, float]] = []
+        last = None
+        reads = self.batches.ahead(self._plan(run.step), config.speed.workers)
+        try:
+            with _stop_signals() as stopped:
+                while run.step < config.steps and not self._agree(stopped.is_set() or time.monotonic() > end):
+                    recent.append(self._step(reads))
+                    if run.step % config.save.log_every == 0 or run.step == config.steps:
+                        last = self._log(log, recent)
+                        recent = []
+                    if run.step % config.save.every == 0:
+                        state.save(run, self.out, main=self.main)
+                    if config.samples.every and run.step % config.samples.every == 0:
+                        self._sample()
+                    if self.progress is not None and self.main:
+                        self.progress("Training", run.step, config.steps)
+                state.save(run, self.out, main=self.main)
+        finally:
+            reads.close()
+            if log is not None:
+                log.close()
+        if recent:
+            last = sum(one["loss"] for one in recent) / len(recent)
+        finished = run.step >= config.steps
+        editor = self._export() if finished else None
+        return Trained(run.step, finished, len(self.batches.keys), last, editor)
+
+    def _plan(self, start: int) -> Iterator[tuple[int, range]]:
+        """Yield the micro-batches of this process: step, and positions in the whole batch."""
+        share = self.config.batch.size // self.accelerator.num_processes
+        first = self.accelerator.process_index * share
+        for step in range(start, self.config.steps):
+            for place in range(first, first + share, self.micro):
+                yield step, range(place, place + self.micro)
+
+    def _step(self, reads: Iterator[Any]) -> dict[str, float]:
+        """Make one optimizer step and return its numbers."""
+        config, run = self.config, self.state
+        count = config.batch.size // self.accelerator.num_processes // self.micro
+        seen: list[Tensor] = []
+        for number in range(count):
+            batch = self.batches.make(next(reads), self.device)
+            last = number == count - 1
+            with nullcontext() if last else self.accelerator.no_sync(self.unet):
+                each = self._losses(batch, number)
+                # A process's gradients are averaged over processes, so each divides by its own share.
+                run.scaler.scale(each.sum() / (count * self.micro)).backward()
+            seen.append(each.detach())
+            if not last and config.ema.per == "batch":
+                run.average.update(run.parameters)
+        value = self._check_loss(torch.cat(seen))
+        run.scaler.unscale_(run.optimizer)
+        norm = self._clip()
+        rate = rate_at(config.optimizer, run.step, config.steps)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate
+        run.scaler.step(run.optimizer)
+        run.scaler.update()
+        run.optimizer.zero_grad(set_to_none=True)
+        run.average.update(run.parameters)
+        run.step += 1
+        return {"loss": value, "gradient": norm, "rate": rate}
+
+    def _losses(self, batch: Batch, number: int) -> Tensor:
+        """Return the loss of every pair, (n,) float32."""
+        signal = self.signal[batch.timesteps]
+        noisy = objective.noisy(batch.clean, batch.noise, signal)
+        wanted = objective.target(self.kind, batch.clean, batch.noise, signal)
+        precision = getattr(torch, self.config.speed.precision)
+        cast = torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
+        devices = [self.device] if self.device.type == "cuda" else []
+        # A network with dropout draws from the global generator: seeded here, and put back.
+        with torch.random.fork_rng(devices), cast:
+            torch.manual_seed(
+                hash_seed(self.config.seed, self.state.step, number, self.accelerator.process_index)
+            )
+            prediction = self.unet(
+                torch.cat([noisy, batch.condition], dim=1), batch.timesteps, batch.text, return_dict=False
+            )[0]
+        return objective.per_sample(prediction, wanted, self.weights[batch.timesteps])
+
+    def _check_loss(self, mine: Tensor) -> float:
+        """Return the mean loss over all processes; stop at one that is not finite."""
+        every = self.accelerator.gather(mine)
+        value = every.mean().item()
+        if math.isfinite(value):
+            return value
+        bad = torch.nonzero(~torch.isfinite(every)).flatten().tolist()
+        rows, _ = self.batches.drawn(self.state.step, range(self.config.batch.size))
+        keys = [self.batches.keys[rows[position]] for position in bad]
+        raise TrainingError(
+            f"the loss of step {self.state.step + 1} is not finite, for {_listed(keys)}: {self._advice()}"
+        )
+
+    def _clip(self) -> float:
+        """Return the norm of the gradient before it is clipped."""
+        limit = self.config.optimizer.clip
+        parameters = list(self.state.parameters.values())
+        norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if limit is None else limit)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # pyright: ignore
+        value = norm.item()
+        # In float16 the scaler skips such a step and tries a smaller scale.
+        if not math.isfinite(value) and not self.state.scaler.is_enabled():
+            rows, _ = self.batches.drawn(self.state.step, range(self.config.batch.size))
+            keys = [self.batches.keys[row] for row in rows]
+            raise TrainingError(
+                f"the gradient of step {self.state.step + 1} is not finite, with {_listed(keys)}: {self._advice()}"
+            )
+        return value
+
+    def _advice(self) -> str:
+        found = state.saved(self.out)
+        kept = f"the last good state is {found[-1]}" if found else "no state has been saved yet"
+        return f"{kept}; look at these pairs, lower optimizer.rate, or use speed.precision = 'bfloat16' or 'float32'"
+
+    def _agree(self, stop: bool) -> bool:
+        """Return whether any process wants to stop, so that all do at the same step."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        return bool(self.accelerator.gather(torch.tensor([int(stop)], device=self.device)).any())
+
+    def _log(self, log: Log | None, recent: list[dict[str, float]]) -> float:
+        means = {name: sum(one[name] for one in recent) / len(recent) for name in recent[0]}
+        if log is not None:
+            log.write(self.state.step, means)
+        return means["loss"]
+
+    def _network(self, *, average: bool) -> Any:
+        """Return a copy of the network with averaged or raw weights; only the first process gets one."""
+        chosen = self.state.average.values if average else self.state.parameters
+        values = {name: state.whole(value) for name, value in chosen.items()}
+        if not self.main:
+            return None
+        own = self.accelerator.unwrap_model(self.unet)
+        return network_with(own, values, adapters=bool(self.config.lora.rank))
+
+    def _sample(self) -> None:
+        network = self._network(average=True)
+        if network is not None:
+            write_sheet(
+                self.batches,
+                network,
+                self.out,
+                step=self.state.step,
+                device=self.device,
+                sampler=self.sampler,
+            )
+
+    def _export(self) -> Path | None:
+        network = self._network(average=self.config.export.weights == "average")
+        if network is None:
+            return None
+        record = {
+            "wordbrush": __version__,
+            "step": self.state.step,
+            "pairs": len(self.batches.keys),
+            "prediction": self.kind,
+            "config": self.config.model_dump(mode="json"),
+        }
+        return export(self.config, self.model, network, self.out, record=record)
+
+
+def make_optimizer(section: Optimizer, parameters: list[Any]) -> torch.optim.Optimizer:
+    """Return the optimizer. Raises ``InvalidInput`` if it needs a package that is not installed."""
+    settings: dict[str, Any] = {
+        "lr": section.rate,
+        "betas": section.betas,
+        "eps": section.epsilon,
+        "weight_decay": section.weight_decay,
+    }
+    if section.name == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InvalidInput(
+            "optimizer.name = 'adamw8bit' needs the package bitsandbytes: pip install bitsandbytes, or set 'adamw'"
+        ) from error
+    return AdamW8bit(parameters, **settings)
+
+
+def rate_at(section: Optimizer, step: int, steps: int) -> float:
+    """Return the learning rate of a step, from 0: it rises, stays, and falls over the last ``decay`` steps."""
+    rising = min(1.0, (step + 1) / section.warmup) if section.warmup else 1.0
+    falling = min(1.0, (steps - step) / section.decay) if section.decay else 1.0
+    return section.rate * rising * falling
+
+
+def _listed(keys: list[str]) -> str:
+    shown = ", ".join(dict.fromkeys(map(repr, keys[:8])))
+    return f"the pairs {shown}" + (f" and {len(keys) - 8} more" if len(keys) > 8 else "")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or request to terminate into an event; a second one interrupts at once."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    before: dict[int, Any] = {}
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.set()
+        signal.signal(number, before[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _enough_memory(config: Config, micro: int) -> Iterator[None]:
+    """Say what to lower where memory runs out."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not full and "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        ways = [f"lower batch.micro (now {micro}; the result stays the same)"] if micro > 1 else []
+        if not config.speed.gradient_checkpointing:
+            ways.append("set speed.gradient_checkpointing = true")
+        if config.speed.precision == "float32":
+            ways.append("set speed.precision = 'bfloat16'")
+        if config.optimizer.name == "adamw":
+            ways.append("set optimizer.name = 'adamw8bit'")
+        if not config.lora.rank:
+            ways.append("train adapters with lora.rank = 16")
+        ways.append("lower data.size")
+        raise TrainingError(f"the memory is full; the last state is kept: {', '.join(ways)}") from error
