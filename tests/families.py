@@ -1,4 +1,4 @@
-"""Tiny random-weight pipelines of the families beyond Stable Diffusion 1 and 2, of the real classes, and the stock ones.
+"""Tiny random-weight pipelines of the families beyond Stable Diffusion 1 and 2, of the real classes.
 
 ``model(kind)`` is what wordbrush edits; ``stock(model)`` is diffusers' own pipeline of the same parts.
 """

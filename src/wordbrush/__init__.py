@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         UnknownWord,
         WordbrushError,
     )
-    from wordbrush.guidance import ClassifierFree, Unguided
+    from wordbrush.guidance import ClassifierFree, Distilled, Unguided
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation
@@ -49,6 +49,7 @@ _HOMES = {
     "ClassifierFree": "guidance",
     "ControlError": "errors",
     "DataError": "errors",
+    "Distilled": "guidance",
     "EditNotApplied": "errors",
     "EditPlan": "edits.plan",
     "EditResult": "results",
@@ -80,6 +81,7 @@ __all__ = [
     "ClassifierFree",
     "ControlError",
     "DataError",
+    "Distilled",
     "EditNotApplied",
     "EditPlan",
     "EditResult",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import families
 import wordbrush as wb
@@ -193,3 +193,210 @@ def test_no_edit_is_bit_equal(kind: str):
     assert torch.equal(edited(model, Case([DOG], lambda k: [], {"edits": []})).latents, plain)
     neutral = {"edits": [wb.Replace(until=0.0), wb.Reweight({"dog": 1.0})]}
     assert torch.equal(edited(model, Case([DOG], lambda k: [], neutral)).latents, plain)
+
+
+def state(model: wb.Model) -> list[tuple[str, frozenset[str], str]]:
+    """What control could leave behind: attributes, hooks and processors of every module."""
+    return [
+        (name, frozenset(module.__dict__), type(getattr(module, "processor", None)).__name__)
+        for name, module in model.unet.named_modules()
+    ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_restored_whatever_happens(kind: str):
+    model, case = families.model(kind), CASES["all of them, many targets"]
+    before, plain = state(model), wb.generate(model, SOURCE, latents=noise(model), steps=1).latents
+    during: list[bool] = []
+
+    def stop(done: int, steps: int) -> None:
+        during.append(state(model) != before)
+        raise error("stop")
+
+    for error in (RuntimeError, KeyboardInterrupt):
+        with pytest.raises(error, match="stop"):
+            edited(model, case, progress=stop)
+        assert state(model) == before
+    assert during == [True, True]
+    edited(model, case)
+    assert state(model) == before
+    assert torch.equal(wb.generate(model, SOURCE, latents=noise(model), steps=1).latents, plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_targets_do_not_depend_on_each_other(kind: str):
+    model, case = families.model(kind), CASES["all of them, many targets"]
+    together = edited(model, case).latents
+    alone = Case([HIPPO], case.words, {**case.settings, "edits": case.settings["edits"][1]})
+    assert distance(edited(model, alone).latents[1], together[2]) < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_blend_and_maps_at_any_aspect(kind: str):
+    """The word maps have the grid of the attention layers, and outside of the blend's region nothing changes."""
+    model = families.model(kind, torch.bfloat16)
+    blend = wb.Blend("cat", "dog", threshold=0.9, start=0.5)
+    for size in (SIZE, (40, 16)):
+        made = wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=size, blend=blend, maps=True)
+        assert made.latents.dtype == torch.bfloat16
+        assert torch.isfinite(made.latents).all()
+        height, width = (side // model.factor for side in size)
+        factor = model.backbone.sites[0].factor if kind not in ("sdxl", "lcm") else 1
+        assert made.maps["dog"].shape == made.maps["cat"].shape == (height // factor, width // factor)
+        assert made.maps["dog"].std() > 0
+        held = (made.latents[0] == made.latents[1]).all(dim=0)
+        assert 0 < int(held.sum()) < height * width
+        assert made.images[0].size == (size[1], size[0])
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux", "pixart-sigma"])
+def test_maps_equal_explicit_maps(kind: str):
+    model = families.model(kind)
+    seen: list[Tensor] = []
+
+    class Watching(Explicit):
+        def edited(self, maps: Tensor) -> Tensor:
+            if self.kind != "self":
+                text, image = self._columns(maps.shape[-1])
+                pixels = image if self.kind == "joint" else slice(None)
+                seen.append(maps[-1][:, pixels, text].mean(dim=0))
+            return maps
+
+    watching = Watching(kind, 1, [], range(0), range(0), text_length(kind))
+    stock_latents(model, [HIPPO], noise(model), steps=STEPS, explicit=watching)
+    tokens = [start + first + token for start, _, first in sequences(kind) for token in range(1, 5)]
+    expected = torch.stack(seen)[..., tokens].sum(dim=-1)
+    made = wb.generate(model, HIPPO, latents=noise(model), steps=STEPS)
+    raw = torch.from_numpy(made.maps.raw("hippopotamus")).flatten(0, 1).flatten(1)
+    assert raw.shape == expected.shape
+    torch.testing.assert_close(raw.double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux", "sdxl"])
+def test_only_the_chosen_blocks_are_edited(kind: str):
+    model = families.model(kind)
+    case = Case([DOG], lambda k: [], {"edits": wb.Replace(until=1.0)})
+    everywhere, plain = edited(model, case).latents, edited(model, case, edits=[]).latents
+    one = edited(model, case, blocks=[0]).latents
+    assert distance(one[1], everywhere[1]) > 1e-5
+    assert distance(one[1], plain[1]) > 1e-5
+    assert torch.equal(edited(model, case, blocks=[]).latents, plain)
+    every = range(max(site.block for site in model.backbone.sites) + 1)
+    assert torch.equal(edited(model, case, blocks=every).latents, everywhere)
+    assert "in blocks 0 only" in wb.plan(model, SOURCE, to=DOG, blocks=[0]).describe()
+    with pytest.raises(wb.InvalidInput, match="there is no block 99 to edit: the network's blocks are 0 to"):
+        edited(model, case, blocks=[99])
+
+
+def caches() -> dict[str, Any]:
+    from diffusers.hooks import (
+        FasterCacheConfig,
+        FirstBlockCacheConfig,
+        MagCacheConfig,
+        PyramidAttentionBroadcastConfig,
+    )
+
+    return {
+        "first block": FirstBlockCacheConfig(threshold=0.1),
+        "faster": FasterCacheConfig(current_timestep_callback=lambda: 500, tensor_format="BCHW"),
+        "broadcast": PyramidAttentionBroadcastConfig(
+            spatial_attention_block_skip_range=2, current_timestep_callback=lambda: 500
+        ),
+        "mag": MagCacheConfig(num_inference_steps=STEPS, mag_ratios=torch.ones(STEPS)),
+    }
+
+
+@pytest.mark.parametrize("name", ["first block", "faster", "broadcast", "mag"])
+def test_caches_are_refused(name: str):
+    import copy
+
+    model = copy.deepcopy(families.model("flux"))
+    model.unet.enable_cache(caches()[name])  # pyright: ignore[reportCallIssue]
+    with pytest.raises(wb.ControlError, match=r"skips attention: remove it to edit"):
+        edited(model, CASES["replace, one step"])
+
+
+def test_compiled_transformer():
+    import copy
+
+    plain = families.model("sd3", torch.float32)
+    model = copy.deepcopy(plain)
+    model.unet = torch.compile(model.unet, backend="eager")  # pyright: ignore[reportAttributeAccessIssue]
+    case = CASES["all of them, many targets"]
+    assert distance(edited(model, case).latents, edited(plain, case).latents) < 1e-5
+
+
+def test_fresh_noise_is_of_each_sample_and_shared_with_its_targets():
+    """LCM adds noise between the steps: the same for a source and its targets, whatever else is in the batch."""
+    model = families.model("lcm")
+    both = wb.generate(model, [SOURCE, DOG], seed=[1, 2], steps=STEPS, size=SIZE).latents
+    again = wb.generate(model, [DOG, SOURCE], seed=[2, 1], steps=STEPS, size=SIZE).latents
+    assert distance(both, again.flip(0)) < TOLERANCE
+    same = wb.generate(model, [SOURCE, SOURCE], seed=1, steps=STEPS, size=SIZE).latents
+    assert torch.equal(same[0], same[1])
+    assert distance(wb.generate(model, SOURCE, seed=2, steps=STEPS, size=SIZE).latents[0], same[0]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_word_spans_are_those_of_the_tokenizers(kind: str):
+    """Every word's tokens are those whose characters the tokenizer says it has, in every reading of the prompt."""
+    model = families.model(kind)
+    text = "A Hippopotamus, eating  watercolor burgers at the Beach."
+    lowered = text.lower() if kind.startswith("pixart") else text
+    prompt = model.backbone.read(text)
+    readers = {"tokenizer": model.tokenizer, **model.more}
+    names = {"sd3": ("tokenizer", "tokenizer_3"), "sd3.5": ("tokenizer", "tokenizer_3")}
+    names |= dict.fromkeys(("flux", "schnell"), ("tokenizer_2",))
+    chosen = [readers[name] for name in names.get(kind, ("tokenizer",))]
+    for tokenizer, (start, length, _) in zip(chosen, sequences(kind), strict=True):
+        offsets = tokenizer(lowered, return_offsets_mapping=True)["offset_mapping"]
+        for word in prompt.words:
+            place = text.index(word.text)
+            covered = [
+                start + number
+                for number, (a, b) in enumerate(offsets)
+                if a < place + len(word.text) and place < b and a < b
+            ]
+            here = [token for token in word.tokens if start <= token < start + length]
+            assert covered == here, word.text
+            assert here
+    assert prompt.length == text_length(kind)
+    assert prompt.find("hippopotamus") == prompt.words[1].tokens
+    assert len(prompt.find("hippopotamus")) >= 2 * len(chosen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("schnell", {"guidance": 3.5}, "distilled to need no guidance: leave guidance=3.5 out"),
+        ("sd3", {"guidance": 0.0}, "give 1 for no guidance"),
+        ("flux", {"negative": "snow"}, "Distilled guidance asks no unconditional branch"),
+        ("sd3", {"scheduler": "ddim"}, "'ddim' cannot sample this model, .* use one of flow"),
+        ("sdxl", {"scheduler": "flow"}, "'flow' is for models that were trained on straight paths"),
+        ("flux", {"size": 30, "latents": None, "seed": 1}, "multiples of 4 pixels"),
+        ("sd3", {"to": "cat " * 30}, "32 tokens but the text encoder reads 24"),
+    ],
+)
+def test_what_a_family_cannot_do(kind: str, settings: dict[str, Any], message: str):
+    with pytest.raises(wb.InvalidInput, match=message):
+        edited(families.model(kind), Case([settings.pop("to", DOG)], lambda k: []), **settings)
+
+
+@pytest.mark.parametrize("kind", ["flux", "schnell"])
+def test_true_guidance_of_distilled_models(kind: str):
+    """Given as an object, classifier-free guidance asks for an unconditional branch, with a negative prompt."""
+    model = families.model(kind)
+    given: dict[str, Any] = {"latents": noise(model), "steps": STEPS, "guidance": wb.ClassifierFree(3.0)}
+    made = wb.generate(model, SOURCE, **given)
+    assert made.settings["forward_samples"] == 2 * STEPS
+    assert distance(wb.generate(model, SOURCE, negative="snow", **given).latents, made.latents) > 1e-4
+
+
+def test_no_guidance_asks_one_branch():
+    model = families.model("sd3")
+    given: dict[str, Any] = {"latents": noise(model), "steps": STEPS}
+    single = wb.generate(model, SOURCE, guidance=1, **given)
+    assert single.settings["forward_samples"] == STEPS
+    both = wb.generate(model, SOURCE, guidance=wb.ClassifierFree(1.0), **given)
+    assert both.settings["forward_samples"] == 2 * STEPS
+    assert distance(single.latents, both.latents) < TOLERANCE
