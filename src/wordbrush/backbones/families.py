@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from wordbrush.backbones import flux, pixart, sd3, sdxl
+from wordbrush.backbones import auraflow, flux, pixart, sd3, sdxl
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.unet import UNetBackbone
 
@@ -98,7 +98,14 @@ PIXART = Family(
     defaults=lambda network: pixart.DEFAULTS,
 )
 
-FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART)
+AURAFLOW = Family(
+    "AuraFlow",
+    {"AuraFlowPipeline": {}},
+    auraflow.AuraFlowBackbone,
+    defaults=lambda network: auraflow.DEFAULTS,
+)
+
+FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART, AURAFLOW)
 
 
 def family_of(pipeline: str) -> Family | None:

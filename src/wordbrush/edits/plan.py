@@ -257,8 +257,7 @@ def _word_table(source: Prompt, target: Prompt) -> list[str]:
 
     Where several tokenizers read the prompts, it shows the first reading.
     """
-    if source.sequences:
-        source, target = source.sequences[0], target.sequences[0]
+    source, target = source.reading, target.reading
     rows = []
     for match in align(source, target):
         old, new = _named(source, match.source), _named(target, match.target)

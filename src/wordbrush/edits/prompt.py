@@ -73,6 +73,11 @@ class Prompt:
         length = sum(one.length for one in sequences)
         return cls(last.text, (*tokens, *last.tokens), length, tuple(sequences))
 
+    @property
+    def reading(self) -> Prompt:
+        """The prompt as one tokenizer reads it, the first one if there are several."""
+        return next((one for one in self.sequences if one.tokens), self)
+
     @cached_property
     def words(self) -> tuple[Span, ...]:
         """The words in reading order: what stands between spaces, without the punctuation around it."""
@@ -146,8 +151,7 @@ class Prompt:
         return self.words[position].tokens
 
     def _unknown(self, text: str) -> str:
-        first = self.sequences[0] if self.sequences else self
-        tokens = " | ".join(token.text for token in first.tokens if token.end > token.start)
+        tokens = " | ".join(token.text for token in self.reading.tokens if token.end > token.start)
         near = nearest(text, [word.text for word in self.words])
         return f"the word {text!r} is not in the prompt {self.text!r} (tokens: {tokens}){near}"
 
