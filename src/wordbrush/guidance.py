@@ -44,9 +44,10 @@ class ClassifierFree:
 
 @dataclass(frozen=True)
 class Unguided:
-    """The conditional prediction alone: for models that were distilled to need no guidance."""
+    """The conditional prediction alone, as with a scale of 1: for models that were distilled to need no guidance."""
 
     branches = ("cond",)
+    scale = 1.0
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Return the only prediction, (samples, C, h, w)."""

@@ -43,7 +43,7 @@ def generate(
         negative: the prompt to be guided away from.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
-        scheduler: a name from ``wordbrush.sampling.SCHEDULERS`` or a diffusers scheduler without randomness.
+        scheduler: a name from the tables of ``wordbrush.sampling``, or a diffusers scheduler of one of these classes.
         size: pixels, one number or (height, width); None for the size the model was trained for.
         latents: (1 or prompts, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
@@ -114,7 +114,7 @@ def edit(
         seed: the seed of the noise that source and targets share.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
-        scheduler: a name from ``wordbrush.sampling.SCHEDULERS`` or a diffusers scheduler without randomness.
+        scheduler: a name from the tables of ``wordbrush.sampling``, or a diffusers scheduler of one of these classes.
         negative: the prompt to be guided away from.
         size: pixels, one number or (height, width); None for the size the model was trained for.
         latents: (1, C, h, w) unit noise to start from, instead of a seed.

@@ -193,6 +193,10 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     """Return what a number means for the model, or the guidance object itself."""
     if guidance is None:
         return Unguided()
+    if isinstance(guidance, Distilled) and not isinstance(model.backbone.guide(guidance.scale), Distilled):
+        raise InvalidInput(
+            f"{model.name} takes no guidance scale as an input: give the number {guidance.scale:g}"
+        )
     if not isinstance(guidance, float | int) or isinstance(guidance, bool):
         return guidance
     if guidance < 1:

@@ -87,10 +87,8 @@ def _usable(trained: Any) -> dict[str, str]:
     if not is_flow(trained):
         return {**SCHEDULERS, **NOISY_SCHEDULERS}
     own = type(trained).__name__
-    return {
-        **FLOW_SCHEDULERS,
-        **{name: home for name, home in SCHEDULERS.items() if home.endswith(f".{own}")},
-    }
+    homes = {**SCHEDULERS, **FLOW_SCHEDULERS}
+    return {name: home for name, home in homes.items() if home.endswith(f".{own}")} or FLOW_SCHEDULERS
 
 
 def _unusable(choice: str, name: str) -> str:

@@ -391,6 +391,11 @@ def test_word_spans_are_those_of_the_tokenizers(kind: str):
     [
         ("schnell", {"guidance": 3.5}, "distilled to need no guidance: leave guidance=3.5 out"),
         ("sd3", {"guidance": 0.0}, "give 1 for no guidance"),
+        (
+            "sd3",
+            {"guidance": wb.Distilled(3.5)},
+            "sd3 takes no guidance scale as an input: give the number 3.5",
+        ),
         ("flux", {"negative": "snow"}, "Distilled guidance asks no unconditional branch"),
         ("sd3", {"scheduler": "ddim"}, "'ddim' cannot sample this model, .* use one of flow"),
         ("sdxl", {"scheduler": "flow"}, "'flow' is for models that were trained on straight paths"),
