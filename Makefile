@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constr
 BASE    := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
 
-.PHONY: help demo test check font figures bench clean
+.PHONY: help demo test check font figures docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -38,12 +38,15 @@ font:
 figures: $(BASE)  ## the paper's figures on storybook, PNG and PDF
 	@$(BIN)/wordbrush figures p2p-all -o $(OUT)/figures
 
+docs: $(DEV)  ## the documentation as a site, into site/
+	@$(BIN)/python -m mkdocs build --strict
+
 bench: $(DEV)  ## cost of control against plain generation, start-up time
 	@$(BIN)/python benchmarks/startup.py
 	@$(BIN)/python benchmarks/overhead.py
 
 clean:  ## remove the environment and what was written
-	rm -rf $(VENV) $(OUT) runs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUT) site runs .pytest_cache .ruff_cache .hypothesis
 
 # The stamps make every call after the first one quick; a changed pyproject.toml or constraint installs again.
 $(BIN)/python:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,12 @@ def test_python_runs(name: str, tiny_folder: Path, tmp_path: Path, monkeypatch: 
     assert blocks
     exec("\n".join(blocks).replace("steps=30", "steps=2"), {"torch": torch})
     assert list(tmp_path.glob("*.png"))
+
+
+def test_the_site_builds_without_a_warning_and_knows_every_public_name(tmp_path: Path):
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "api.html").read_text(encoding="utf-8")
+    public = [name for name in wb.__all__ if name not in ("__version__", "parity")]
+    assert [name for name in public if not re.search(rf'id="wordbrush\.[\w.]*{name}"', page)] == []

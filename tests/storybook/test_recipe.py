@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import cli, judge, vocabulary
+from wordbrush.storybook.recipe import cli, contrastive, judge, vocabulary
 from wordbrush.storybook.recipe.loop import Run, Schedule, indices_at
 from wordbrush.storybook.recipe.renders import is_held_out, scene_at
 from wordbrush.storybook.scene import PLACES, SUBJECTS, Scene, caption, random_scene
@@ -168,6 +171,27 @@ def test_strengths_are_zero_for_what_is_not_there() -> None:
     assert 0.5 <= rows[0, judge.STRENGTHS.index("snow")] <= 1.0
     assert rows[0].sum() == rows[0].max()
     assert rows[1].sum() == 0
+
+
+class Reader:
+    """A contrastive model that prefers the first caption to every one that differs in its last word."""
+
+    def __call__(self, input_ids: Tensor, pixel_values: Tensor) -> SimpleNamespace:
+        assert pixel_values.shape == (1, 3, 128, 128)
+        return SimpleNamespace(logits_per_image=-(input_ids != input_ids[0]).any(1).float()[None])
+
+
+def test_accuracy_asks_for_every_attribute_of_a_picture(tokenizer: CLIPTokenizer) -> None:
+    scenes = [scene_at("judge", index)[0] for index in range(20)]
+    data: Any = [(np.zeros((128, 128, 3), dtype=np.uint8), scene) for scene in scenes]
+    assert contrastive.accuracy(Reader(), tokenizer, data, range(20)) == dict.fromkeys(contrastive.WORDS, 1.0)
+    for scene in scenes:
+        others = contrastive._one_word_away(scene, np.random.default_rng(0))
+        assert {"place", "time", "style"} <= others.keys()
+        for name, other in others.items():
+            assert getattr(other, name) != getattr(scene, name)
+            assert replace(other, **{name: getattr(scene, name)}) == scene
+        assert ("companion" in others) == (scene.companion is not None)
 
 
 def test_bad_stages_and_settings_are_refused(tmp_path: Path) -> None:

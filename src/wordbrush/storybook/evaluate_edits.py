@@ -20,6 +20,7 @@ import wordbrush
 from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.models import Model
 from wordbrush.results import EditResult
+from wordbrush.storybook import amounts
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
 from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 FADER = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of the faded word, rising."""
 
-TOLERANCE = 0.02
-"""A reading may fall by this much from one factor to the next and still count as not falling: the judges are noisy."""
+TOLERANCE = 0.05
+"""A reading may fall from one factor to the next by this share of the range of all and still count as not falling."""
 
 KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
 WAYS = ("no injection", "published", "default")
@@ -69,7 +70,7 @@ def evaluate_edits(
         raise ValueError(f"there must be at least one source to edit, not {sources}")
     setting: Setting = {"steps": steps, "guidance": guidance}
     rows: dict[str, dict[str, list[dict[str, float]]]] = {kind: {way: [] for way in WAYS} for kind in KINDS}
-    rising: dict[str, list[np.ndarray]] = {word: [] for word in ("snow", "rain", "fog", "colour")}
+    rising: dict[str, list[np.ndarray | None]] = {word: [] for word in ("snow", "rain", "fog", "colour")}
     for index in range(sources):
         scene = _plain(scene_at("heldout", index)[0])
         by_source: dict[Scene, dict[str, Scene]] = {}
@@ -178,24 +179,41 @@ def _measure(afters: Mapping[str, Scene], result: EditResult, judges: Judges) ->
 
 def _outside(before: Image, after: Image, silhouettes: np.ndarray) -> dict[str, float]:
     """PSNR in dB and SSIM over the pixels in neither silhouette."""
-    outside = ~silhouettes.repeat(4, axis=0).repeat(4, axis=1)
+    outside = ~_full_size(silhouettes)
     return {"psnr": psnr(before, after, outside), "ssim": ssim(before, after, outside)}
 
 
-def _faded(model: Model, judges: Judges, scene: Scene, word: str, seed: int, setting: Setting) -> np.ndarray:
-    """Return how much of the word the judges read at every factor: a strength, or the probability of a colour."""
+def _full_size(outline: np.ndarray) -> np.ndarray:
+    """Return a (32, 32) silhouette at the size of the picture, (128, 128)."""
+    return outline.repeat(4, axis=0).repeat(4, axis=1)
+
+
+def _faded(
+    model: Model, judges: Judges, scene: Scene, word: str, seed: int, setting: Setting
+) -> np.ndarray | None:
+    """Return how much of the word there is at every factor; None for the colour of a subject that is not found."""
     scene = _changed(scene, "colour", seed)[0] if word == "colour" else replace(scene, time=word)
     faded = (scene.colour or word) if word == "colour" else word
     prompt = caption(scene)
     strengths = [[wordbrush.Reweight({faded: factor})] for factor in FADER]
-    result = wordbrush.edit(model, prompt, to=[prompt] * len(FADER), edits=strengths, seed=seed, **setting)
-    reading = judges.read(result.images)
-    return reading.colours[faded] if word == "colour" else reading.strength[word]
+    images = wordbrush.edit(
+        model, prompt, to=[prompt] * len(FADER), edits=strengths, seed=seed, **setting
+    ).images
+    if word == "rain":
+        return np.array([amounts.rain(image) for image in images])
+    reading = judges.read(images)
+    if word != "colour":
+        return reading.strength[word]
+    subject = _full_size(reading.outline[FADER.index(1.0)])
+    return np.array([amounts.colour(image, faded, subject) for image in images]) if subject.any() else None
 
 
-def _rises(read: np.ndarray, tolerance: float) -> bool:
-    """True if no reading falls by more than the tolerance from one factor to the next and the last is the higher."""
-    return bool(np.all(np.diff(read) >= -tolerance) and read[-1] > read[0] + tolerance)
+def _rises(read: np.ndarray | None, tolerance: float) -> bool:
+    """True if no reading falls by more than a share of their range and the last is above the first by more."""
+    if read is None:
+        return False
+    allowed = tolerance * float(np.ptp(read))
+    return bool(np.all(np.diff(read) >= -allowed) and read[-1] - read[0] > allowed)
 
 
 def _summary(found: list[dict[str, float]]) -> dict[str, Any]:

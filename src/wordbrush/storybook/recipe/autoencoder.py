@@ -61,6 +61,14 @@ def to_pixels(images: Tensor) -> np.ndarray:
     return images.add(1).mul(127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
+def reconstruction_error(output: Tensor, pixels: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Return what is to be small, and the squared error and the PSNR in dB as numbers; both (n, 3, h, w) in [-1, 1]."""
+    squared = (output - pixels).square().mean()
+    edges = sum((a - b).abs().mean() for a, b in zip(_gradients(output), _gradients(pixels), strict=True))
+    numbers = {"squared": squared.item(), "psnr": 10 * np.log10(4 / squared.item())}
+    return SQUARED_WEIGHT * squared + edges, numbers
+
+
 def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
 
@@ -89,15 +97,9 @@ def train(
         posterior = model.encode(pixels).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
         output = model.decode(posterior.mean + posterior.std * noise).sample
-        squared = (output - pixels).square().mean()
-        edges = sum((a - b).abs().mean() for a, b in zip(_gradients(output), _gradients(pixels), strict=True))
+        error, numbers = reconstruction_error(output, pixels)
         divergence = 0.5 * (posterior.mean**2 + posterior.var - 1.0 - posterior.logvar).mean()
-        numbers = {
-            "squared": squared.item(),
-            "nats": divergence.item(),
-            "psnr": 10 * np.log10(4 / squared.item()),
-        }
-        return SQUARED_WEIGHT * squared + edges + KL_WEIGHT * divergence, numbers
+        return error + KL_WEIGHT * divergence, {**numbers, "nats": divergence.item()}
 
     def preview(seen: int) -> None:
         model_average = averaged_model(run, device)

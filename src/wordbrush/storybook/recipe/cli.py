@@ -17,6 +17,7 @@ STAGES = (
     "tokenizer",
     "autoencoder",
     "latents",
+    "decoder",
     "text_to_image",
     "judge_shape",
     "judge_look",
@@ -31,6 +32,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "tokenizer": {},
     "autoencoder": {"total": 400_000, "batch": 8},
     "latents": {},
+    "decoder": {"total": 100_000, "batch": 8},
     "text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
     "judge_shape": {"total": 100_000},
     "judge_look": {"total": 60_000},
@@ -146,6 +148,10 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
 
         latents.encode(renders, out / "autoencoder", out / "latents", device=target)
         return True
+    if stage == "decoder":
+        from wordbrush.storybook.recipe import decoder
+
+        return decoder.train(out, out / stage, device=target, minutes=minutes, **chosen)
     if stage == "text_to_image":
         from wordbrush.storybook.recipe import text_to_image
 

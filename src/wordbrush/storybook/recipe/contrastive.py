@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,29 @@ from wordbrush.storybook.recipe.autoencoder import to_unit
 from wordbrush.storybook.recipe.loop import Run, Schedule
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.recipe.text_to_image import tokenize
-from wordbrush.storybook.scene import caption
+from wordbrush.storybook.scene import (
+    COLOURS,
+    COMPANIONS,
+    PLACES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    Scene,
+    UnknownScene,
+    caption,
+)
 
 MEAN, STD = 0.5, 0.5
 """Pixel statistics the shipped image processor uses: pixels in [-1, 1]."""
+
+WORDS = {
+    "subject": SUBJECTS,
+    "place": PLACES,
+    "time": TIMES,
+    "style": STYLES,
+    "companion": COMPANIONS,
+    "colour": COLOURS,
+}
 
 
 def build(vocab_size: int) -> Any:
@@ -83,3 +103,37 @@ def train(
         return value, {"right": (logits.argmax(1) == truth).float().mean().item()}
 
     return run.fit(loss, len(data), minutes=minutes)
+
+
+@torch.no_grad()
+def accuracy(model: Any, tokenizer: Any, data: Renders, indices: range) -> dict[str, float]:
+    """For each attribute, the share of pictures that agree with their caption more than with another.
+
+    The other caption differs in that attribute alone, so that chance is a half. Pictures without the attribute are left
+    out of its share.
+    """
+    found: dict[str, list[bool]] = {name: [] for name in WORDS}
+    for index in indices:
+        image, scene = data[index]
+        others = _one_word_away(scene, np.random.default_rng([41, index]))
+        tokens = tokenize(tokenizer, [caption(one) for one in (scene, *others.values())])
+        pixels = to_unit(image[None], torch.device("cpu"))
+        truth, *rest = model(input_ids=tokens, pixel_values=pixels).logits_per_image[0].tolist()
+        for name, other in zip(others, rest, strict=True):
+            found[name].append(truth > other)
+    return {name: sum(right) / len(right) for name, right in found.items() if right}
+
+
+def _one_word_away(scene: Scene, rng: np.random.Generator) -> dict[str, Scene]:
+    """Return the scene with another word for each attribute that it has; a subject that takes no colour is left out."""
+    scenes = {}
+    for name, words in WORDS.items():
+        present = getattr(scene, name)
+        if present is None:
+            continue
+        other = str(rng.choice([word for word in words if word != present]))
+        try:
+            scenes[name] = replace(scene, **{name: other})
+        except UnknownScene:
+            continue
+    return scenes

@@ -20,10 +20,19 @@ from typing import Any
 import torch
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary, writer
+from wordbrush.storybook.recipe import (
+    autoencoder,
+    contrastive,
+    decoder,
+    judge,
+    text_to_image,
+    vocabulary,
+    writer,
+)
 from wordbrush.storybook.recipe.cards import card
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.renders import Renders
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 CPU = torch.device("cpu")
@@ -77,7 +86,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     run = Run(text_to_image.TextToImage(size, len(tokenizer)), FROZEN, out / "text_to_image")
     run.load()
     model = text_to_image.averaged_model(run, size, CPU)
-    vae = autoencoder.load_averaged(out / "autoencoder", CPU)
+    vae = decoder.finish(autoencoder.load_averaged(out / "autoencoder", CPU), out / "decoder")
     vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
     parts: dict[str, Any] = {
         "vae": vae,
@@ -120,7 +129,11 @@ def _contrastive(out: Path, fresh: Path) -> None:
     mean, std = [contrastive.MEAN] * 3, [contrastive.STD] * 3
     size = {"height": 128, "width": 128}
     CLIPImageProcessor(size=size, crop_size=size, image_mean=mean, image_std=std).save_pretrained(fresh)
-    _describe(fresh, out, _seen(out, "contrastive"))
+    # The contrastive model trains on renders of the other split.
+    data = Renders(out / "renders", "judge")
+    unseen = range(len(data) - judge.HELD_OUT, len(data))
+    found = contrastive.accuracy(model.float().eval(), tokenizer, data, unseen)
+    _describe(fresh, out, {**_seen(out, "contrastive"), "accuracy_caption_against_one_word_changed": found})
 
 
 def _judge(out: Path, fresh: Path) -> None:
