@@ -156,6 +156,8 @@ def load(
     for part in parts.values():
         if isinstance(part, nn.Module):
             part.to(device=device).eval().requires_grad_(False)
+    if dtype == torch.float16 and parts["vae"].config.get("force_upcast"):
+        parts["vae"].float()  # in half precision such autoencoders overflow to black pictures
     own = {part: parts.pop(part) for part in PARTS}
     model = Model(str(name), **own, defaults=defaults, family=family, more=parts)
     _check(model)
@@ -262,6 +264,10 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except Exception as error:  # network, authentication and cache errors share no base class
+        if type(error).__name__ == "GatedRepoError":
+            raise ModelError(
+                f"{name!r} is gated: accept its licence on its page of the hub, and log in with 'hf auth login'"
+            ) from error
         raise ModelError(
             f"{name!r} is not a local directory and could not be fetched from the hub ({type(error).__name__}): "
             "check the spelling and the network"

@@ -306,6 +306,8 @@ def test_only_the_chosen_blocks_are_edited(kind: str):
     assert "in blocks 0 only" in wb.plan(model, SOURCE, to=DOG, blocks=[0]).describe()
     with pytest.raises(wb.InvalidInput, match="there is no block 99 to edit: the network's blocks are 0 to"):
         edited(model, case, blocks=[99])
+    with pytest.raises(wb.InvalidInput, match=r"blocks are the numbers .* not '12'"):
+        edited(model, case, blocks="12")
 
 
 def caches() -> dict[str, Any]:
@@ -434,6 +436,12 @@ def test_one_step_without_guidance_equals_the_stock_pipeline(kind: str):
     made = wb.generate(model, [SOURCE, HIPPO], latents=noise(model), steps=1, guidance=1).latents
     expected = stock_latents(model, [SOURCE, HIPPO], noise(model), steps=1, guidance_scale=0.0)
     assert distance(made, expected) < TOLERANCE
+
+
+def test_a_prompt_beyond_clip_is_summarised_with_a_warning():
+    model = families.model("flux")
+    with pytest.warns(UserWarning, match="CLIP summarises the first 24 tokens of 'é"):
+        wb.generate(model, "é" * 40, latents=noise(model), steps=1)
 
 
 def test_no_guidance_asks_one_branch():

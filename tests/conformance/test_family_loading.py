@@ -47,6 +47,27 @@ def test_defaults_of_a_directory(folders: dict[str, Path], tmp_path: Path):
     assert wb.plan(model, "a cat", to="a dog").blocks == {1}
 
 
+def test_autoencoders_that_overflow_stay_in_single_precision(folders: dict[str, Path]):
+    model = wb.load(folders["sdxl"], device="cpu", dtype="float16")
+    assert (model.dtype, model.vae.dtype) == (torch.float16, torch.float32)
+    latents = wb.generate(model, "a cat", seed=1, steps=1, size=16).latents
+    assert len(model.decode(latents)) == 1
+
+
+def test_gated_models(monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    class GatedRepoError(Exception):
+        pass
+
+    def gated(*args: Any, **kwargs: Any) -> str:
+        raise GatedRepoError("401")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gated)
+    with pytest.raises(wb.ModelError, match="'some/model' is gated: accept its licence"):
+        wb.load("some/model")
+
+
 def no_encoder(folder: Path) -> None:
     shutil.rmtree(folder / "text_encoder_3")
 

@@ -138,9 +138,9 @@ class FluxBackbone(Backbone):
         tokenizer = self._clip_tokenizer
         length = min(tokenizer.model_max_length, self._clip.config.max_position_embeddings)
         texts = [prompt.text for prompt in prompts]
-        if longest := max((text for text in texts if len(tokenizer(text).input_ids) > length), default=""):
+        if long := [text for text in texts if len(tokenizer(text).input_ids) > length]:
             warnings.warn(
-                f"CLIP summarises the first {length} tokens of {longest[:60]!r}…; T5 reads all of it",
+                f"CLIP summarises the first {length} tokens of {long[0][:60]!r}…; T5 reads all of it",
                 stacklevel=2,
             )
         ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")

@@ -173,7 +173,7 @@ def make_plan(
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
-    within = None if blocks is None else frozenset(blocks)
+    within = None if blocks is None else _numbered(blocks)
     if isinstance(edits, Recipe):
         chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
         injected = (edits.self_attention,) * len(targets)
@@ -189,6 +189,13 @@ def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
     return Replace(until) if swapped else Refine(until)
+
+
+def _numbered(blocks: object) -> frozenset[int]:
+    numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
+    if isinstance(blocks, str) or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")
+    return frozenset(numbers)
 
 
 def _automatic(
