@@ -168,12 +168,11 @@ def make_run(
     steps = model.defaults.steps if steps is None else steps
     if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
         raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
-    guidance = model.defaults.guidance if guidance is None else guidance
-    guidance = _guidance(model, guidance, negative)
-    if not hasattr(guidance, "combine"):
-        raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guidance!r}")
-    if "cond" not in getattr(guidance, "branches", ()):
-        raise InvalidInput(f"{guidance!r} has no branch 'cond', the one whose attention is edited")
+    guide = _guidance(model, model.defaults.guidance if guidance is None else guidance, negative)
+    if not hasattr(guide, "combine"):
+        raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guide!r}")
+    if "cond" not in getattr(guide, "branches", ()):
+        raise InvalidInput(f"{guide!r} has no branch 'cond', the one whose attention is edited")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
     sampler = make_scheduler(scheduler, model.scheduler)
     trained = sampler.config.num_train_timesteps
@@ -184,9 +183,9 @@ def make_run(
     height, width = noise.shape[-2:]
     model.backbone.schedule(sampler, int(steps), (height, width))
     evaluations = len(sampler.timesteps)
-    _check_negative(negative, guidance, evaluations)
+    _check_negative(negative, guide, evaluations)
     batch = noise.expand(len(prompts), -1, -1, -1)
-    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), evaluations, plan)
+    return Run(model, tuple(prompts), negative, batch, guide, scheduler, int(steps), evaluations, plan)
 
 
 def _guidance(model: Model, guidance: object, negative: object) -> Any:

@@ -19,6 +19,9 @@ from wordbrush.guidance import ClassifierFree, Guidance
 # The text a network is asked under: keyword arguments of its forward, one row per sample on every first axis.
 Text = Mapping[str, Tensor]
 
+# What the keys of an attention layer are.
+Kind = Literal["self", "cross", "joint"]
+
 # Word maps are read where the native picture has at least this many attention pixels along each side.
 MAP_SIDE = 16
 
@@ -40,7 +43,7 @@ class Site:
 
     index: int
     name: str
-    kind: Literal["self", "cross", "joint"]
+    kind: Kind
     place: Literal["down", "mid", "up", "stack"]
     factor: int
     module: nn.Module

@@ -149,6 +149,8 @@ class JointMix:
         )
 
     def _compute(self, call: AttentionCall) -> Tensor:
+        assert self.scale is not None
+        assert self.image is not None
         where_text, where_image = text_and_image(call.key.shape[2], self.text, first=self.text_first)
         words, picture = call.value[:, :, where_text], call.value[:, :, where_image]
         looking = call.of_queries(where_image)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Site, Text
+from wordbrush.backbones.base import Backbone, Kind, Site, Text
 from wordbrush.backbones.text import text_length, token_ids, token_mask
 from wordbrush.edits.prompt import Prompt, read_prompt
 
@@ -49,21 +49,13 @@ class PixArtBackbone(Backbone):
 
     @cached_property
     def _sites(self) -> tuple[Site, ...]:
-        return tuple(
-            Site(
-                2 * number + part,
-                f"transformer_blocks.{number}.{name}",
-                kind,
-                "stack",
-                self.patch,
-                module,
-                number,
-            )
-            for number, block in enumerate(self._transformer.transformer_blocks)
-            for part, (name, kind, module) in enumerate(
-                [("attn1", "self", block.attn1), ("attn2", "cross", block.attn2)]
-            )
-        )
+        layers: tuple[tuple[str, Kind], ...] = (("attn1", "self"), ("attn2", "cross"))
+        sites: list[Site] = []
+        for number, block in enumerate(self._transformer.transformer_blocks):
+            for name, kind in layers:
+                path = f"transformer_blocks.{number}.{name}"
+                sites.append(Site(len(sites), path, kind, "stack", self.patch, getattr(block, name), number))
+        return tuple(sites)
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt in lower case.

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Site, Text
+from wordbrush.backbones.base import Backbone, Kind, Site, Text
 from wordbrush.backbones.flow import set_flow_timesteps
 from wordbrush.backbones.text import read_alike, text_length, token_ids
 from wordbrush.edits.prompt import Prompt, read_prompt
@@ -57,9 +57,10 @@ class SD3Backbone(Backbone):
 
     @cached_property
     def _sites(self) -> tuple[Site, ...]:
+        layers: tuple[tuple[str, Kind], ...] = (("attn", "joint"), ("attn2", "self"))
         sites: list[Site] = []
         for number, block in enumerate(self._transformer.transformer_blocks):
-            for name, kind in (("attn", "joint"), ("attn2", "self")):
+            for name, kind in layers:
                 if (module := getattr(block, name, None)) is not None:
                     path = f"transformer_blocks.{number}.{name}"
                     sites.append(

@@ -90,7 +90,7 @@ class _AttentionHook(ModelHook):
         if (
             "torch._dynamo" in sys.modules
         ):  # in a compiled network: tracing would call the handler more than once
-            self.new_forward = torch.compiler.disable(self.new_forward)
+            self.new_forward = torch.compiler.disable(self.new_forward)  # pyright: ignore[reportAttributeAccessIssue]
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         handle = self._handler(self._site)

@@ -195,7 +195,7 @@ def _numbered(blocks: object) -> frozenset[int]:
     numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
     if isinstance(blocks, str) or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
         raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")
-    return frozenset(numbers)
+    return frozenset(numbers)  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
 def _automatic(
