@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         UnknownWord,
         WordbrushError,
     )
-    from wordbrush.guidance import ClassifierFree, Unguided
+    from wordbrush.guidance import ClassifierFree, Distilled, Unguided
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation
@@ -50,6 +50,7 @@ _HOMES = {
     "ClassifierFree": "guidance",
     "ControlError": "errors",
     "DataError": "errors",
+    "Distilled": "guidance",
     "EditNotApplied": "errors",
     "EditPlan": "edits.plan",
     "EditResult": "results",
@@ -82,6 +83,7 @@ __all__ = [
     "ClassifierFree",
     "ControlError",
     "DataError",
+    "Distilled",
     "EditNotApplied",
     "EditPlan",
     "EditResult",

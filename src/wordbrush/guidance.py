@@ -34,8 +34,7 @@ class ClassifierFree:
     branches = ("uncond", "cond")
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, bool) or not isinstance(self.scale, Real) or not math.isfinite(self.scale):
-            raise InvalidInput(f"the guidance scale must be a finite number such as 7.5, not {self.scale!r}")
+        _check(self.scale)
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
@@ -45,11 +44,36 @@ class ClassifierFree:
 
 @dataclass(frozen=True)
 class Unguided:
-    """The conditional prediction alone: for models that were distilled to need no guidance."""
+    """The conditional prediction alone, as with a scale of 1: for models that were distilled to need no guidance."""
 
     branches = ("cond",)
+    scale = 1.0
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Return the only prediction, (samples, C, h, w)."""
         (cond,) = predictions
         return cond
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """Guidance distilled into the network, which is told the scale (arXiv:2210.03142): FLUX.1-dev and LCM.
+
+    It asks for one prediction, so there is no negative prompt.
+    """
+
+    scale: float
+    branches = ("cond",)
+
+    def __post_init__(self) -> None:
+        _check(self.scale)
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        """Return the only prediction, (samples, C, h, w)."""
+        (cond,) = predictions
+        return cond
+
+
+def _check(scale: object) -> None:
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+        raise InvalidInput(f"the guidance scale must be a finite number such as 7.5, not {scale!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Backbone
-from wordbrush.backbones.unet import UNetBackbone
+from wordbrush.backbones.families import FAMILIES, STABLE_DIFFUSION, Family, family_of
 from wordbrush.errors import InvalidInput, ModelError, nearest
 from wordbrush.quiet import quiet
 
@@ -23,12 +23,7 @@ if TYPE_CHECKING:
 EMBEDDED = {"storybook": Path(__file__).parent / "storybook" / "weights" / "text_to_image"}
 DEFAULTS_FILE = "wordbrush.json"
 
-# Pipelines that can be edited, and the names of our parts in theirs.
-PIPELINES: dict[str, dict[str, str]] = {
-    "StableDiffusionPipeline": {},
-    "StableDiffusionImg2ImgPipeline": {},
-    "LDMTextToImagePipeline": {"vae": "vqvae", "text_encoder": "bert"},
-}
+# The parts that every pipeline has, by our names; the families add theirs.
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -37,26 +32,27 @@ class Defaults:
     """What None means in ``generate`` and ``edit``; ``wordbrush.json`` beside ``model_index.json`` overrides it."""
 
     steps: int = 50
-    guidance: float = 7.5
+    guidance: float | None = 7.5
     scheduler: str = "ddim"
     until: float = 0.8
     self_attention: float = 0.4
     blend: Literal["auto", "none"] = "none"
+    blocks: Sequence[int] | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Defaults:
-        """Read the defaults of a model directory."""
+    def read(cls, folder: Path, family: Mapping[str, Any]) -> Defaults:
+        """Read the defaults of a model directory, on top of those of its family."""
         path = folder / DEFAULTS_FILE
         if not path.exists():
-            return cls()
+            return cls(**family)
         given = _read_json(path)
-        known = {field.name for field in fields(cls)}
+        known = {one.name for one in fields(cls)}
         for name in given:
             if name not in known:
                 raise ModelError(f"{path} sets {name!r}, which is not a setting{nearest(name, known)}")
         if given.get("blend", "none") not in ("auto", "none"):
             raise ModelError(f"{path} sets blend to {given['blend']!r}; it is 'auto' or 'none'")
-        return cls(**given)
+        return cls(**{**family, **given})
 
 
 @dataclass(eq=False)
@@ -65,12 +61,14 @@ class Model:
 
     Args:
         name: what it was loaded as.
-        unet: the denoising network, a ``UNet2DConditionModel``.
+        unet: the denoising network: a ``UNet2DConditionModel``, or the transformer of newer families.
         vae: the autoencoder.
-        text_encoder: the text network.
+        text_encoder: the text network, the first one if there are several.
         tokenizer: its tokenizer, one that knows character offsets.
         scheduler: the model's own scheduler; named schedulers take its noise schedule over.
         defaults: the settings used where a caller gives None.
+        family: what kind of model it is.
+        more: further parts by their names in the pipeline, such as ``text_encoder_2``, and settings of it.
     """
 
     name: str
@@ -80,6 +78,8 @@ class Model:
     tokenizer: Any
     scheduler: Any
     defaults: Defaults = Defaults()
+    family: Family = STABLE_DIFFUSION
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def factor(self) -> int:
@@ -89,7 +89,8 @@ class Model:
     @property
     def backbone(self) -> Backbone:
         """The network as attention control sees it."""
-        return UNetBackbone(self.unet, self.text_encoder, self.tokenizer)
+        parts = {"text_encoder": self.text_encoder, "tokenizer": self.tokenizer, **self.more}
+        return self.family.build(self.unet, parts, self.factor)
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -112,7 +113,10 @@ class Model:
         """Turn clean (n, C, h, w) latents into pictures."""
         from PIL import Image
 
-        images = [self.vae.decode(one[None] / self.vae.config.scaling_factor).sample[0] for one in latents]
+        config, precision = self.vae.config, next(self.vae.parameters()).dtype
+        shift = config.get("shift_factor") or 0.0
+        scaled = (latents / config.scaling_factor + shift).to(precision)
+        images = [self.vae.decode(one[None]).sample[0] for one in scaled]
         levels = [((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8) for image in images]
         return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
@@ -143,13 +147,19 @@ def load(
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
 
-        parts, defaults = load_single_file(path, dtype=dtype, config=config), Defaults()
+        parts, family = load_single_file(path, dtype=dtype, config=config)
+        defaults = Defaults(**family.defaults(parts["unet"]))
     else:
         folder = path if path.is_dir() else _download(str(name))
-        parts, defaults = load_folder(folder, dtype), Defaults.read(folder)
-    for part in ("unet", "vae", "text_encoder"):
-        parts[part].to(device=device).eval().requires_grad_(False)
-    model = Model(str(name), **parts, defaults=defaults)
+        parts, family = load_folder(folder, dtype)
+        defaults = Defaults.read(folder, family.defaults(parts["unet"]))
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            part.to(device=device).eval().requires_grad_(False)
+    if dtype == torch.float16 and parts["vae"].config.get("force_upcast"):
+        parts["vae"].float()  # in half precision such autoencoders overflow to black pictures
+    own = {part: parts.pop(part) for part in PARTS}
+    model = Model(str(name), **own, defaults=defaults, family=family, more=parts)
     _check(model)
     return model
 
@@ -180,24 +190,27 @@ def pipeline_class(folder: Path) -> str:
 
 
 def load_folder(
-    folder: Path, dtype: torch.dtype, pipelines: Mapping[str, Mapping[str, str]] = PIPELINES
-) -> dict[str, Any]:
-    """Return the parts of a diffusers directory by name.
+    folder: Path, dtype: torch.dtype, families: Sequence[Family] = FAMILIES
+) -> tuple[dict[str, Any], Family]:
+    """Return the parts of a diffusers directory by name, and its family.
 
     Args:
-        pipelines: the classes that are taken, each with its own names of parts where they differ.
+        families: those that are taken.
 
     Raises:
         ModelError: it is none, of another class, unreadable or incomplete.
     """
     kind = pipeline_class(folder)
-    if kind not in pipelines:
+    family = family_of(kind, families)
+    if family is None:
         raise ModelError(
-            f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model such as a "
-            "StableDiffusionPipeline"
+            f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model of one of the "
+            f"families {', '.join(family.name for family in families)}"
         )
     index = _read_index(folder)
-    return {part: _load_part(folder, pipelines[kind].get(part, part), index, dtype) for part in PARTS}
+    names = {"unet": family.network, **family.pipelines[kind]}
+    parts = {part: _load_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
+    return {**parts, **{name: index[name] for name in family.settings if name in index}}, family
 
 
 def _read_index(folder: Path) -> dict[str, Any]:
@@ -231,7 +244,9 @@ def _class(library: str, kind: str) -> Any:
         from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
 
         return LDMBertModel
-    return getattr({"diffusers": diffusers, "transformers": transformers}[library], kind)
+    home = {"diffusers": diffusers, "transformers": transformers}[library]
+    # Only the fast tokenizers know which characters a token covers.
+    return getattr(home, f"{kind}Fast", None) or getattr(home, kind)
 
 
 def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
@@ -268,6 +283,10 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except Exception as error:  # network, authentication and cache errors share no base class
+        if type(error).__name__ == "GatedRepoError":
+            raise ModelError(
+                f"{name!r} is gated: accept its licence on its page of the hub, and log in with 'hf auth login'"
+            ) from error
         raise ModelError(
             f"{name!r} is not a local directory and could not be fetched from the hub ({type(error).__name__}): "
             "check the spelling and the network"
@@ -275,8 +294,9 @@ def _download(name: str) -> Path:
 
 
 def _weighted_parts() -> Sequence[str]:
-    renamed = (name for names in PIPELINES.values() for name in names.values())
-    return ("unet", "vae", "text_encoder", *renamed)
+    renamed = {name for family in FAMILIES for names in family.pipelines.values() for name in names.values()}
+    encoders = {name for family in FAMILIES for name in family.encoders}
+    return ("vae", *sorted({family.network for family in FAMILIES} | encoders | renamed))
 
 
 def _check(model: Model) -> None:

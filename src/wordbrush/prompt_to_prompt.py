@@ -43,7 +43,7 @@ def generate(
         negative: the prompt to be guided away from.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
-        scheduler: a name from ``wordbrush.sampling.SCHEDULERS`` or a diffusers scheduler without randomness.
+        scheduler: a name from the tables of ``wordbrush.sampling``, or a diffusers scheduler of one of these classes.
         size: pixels, one number or (height, width); None for the size the model was trained for.
         latents: (1 or prompts, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
@@ -87,6 +87,7 @@ def edit(
     edits: Edits | Recipe | None = None,
     self_attention: Injection | None = None,
     blend: BlendChoice | None = None,
+    blocks: Sequence[int] | None = None,
     seed: int | None = None,
     steps: int | None = None,
     guidance: float | Guidance | None = None,
@@ -108,10 +109,12 @@ def edit(
             for each target; None for the model's default.
         blend: where the pictures may change: a ``Blend``, ``"auto"`` for where the changed words act, ``"none"`` for
             everywhere; None for the model's default.
+        blocks: numbers of the transformer blocks in which attention is edited, counted in the order of the forward
+            pass; None for the model's default, mostly all of them.
         seed: the seed of the noise that source and targets share.
         steps: of the scheduler; this and ``guidance`` and ``scheduler`` are the model's defaults if None.
         guidance: scale of classifier-free guidance, or a guidance object.
-        scheduler: a name from ``wordbrush.sampling.SCHEDULERS`` or a diffusers scheduler without randomness.
+        scheduler: a name from the tables of ``wordbrush.sampling``, or a diffusers scheduler of one of these classes.
         negative: the prompt to be guided away from.
         size: pixels, one number or (height, width); None for the size the model was trained for.
         latents: (1, C, h, w) unit noise to start from, instead of a seed.
@@ -133,7 +136,7 @@ def edit(
         raise InvalidInput(
             "an inverted picture brings the negative side it was fitted with: leave negative out"
         )
-    made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend)
+    made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend, blocks=blocks)
     run = make_run(
         model,
         (made.source, *made.targets),
@@ -163,6 +166,7 @@ def plan(
     edits: Edits | Recipe | None = None,
     self_attention: Injection | None = None,
     blend: BlendChoice | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> EditPlan:
     """Return the plan that ``edit`` would carry out, without computing anything: ``print(plan(…).describe())``.
 
@@ -187,6 +191,7 @@ def plan(
         until=model.defaults.until,
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
         blend=model.defaults.blend if blend is None else blend,
+        blocks=model.defaults.blocks if blocks is None else blocks,
     )
 
 

@@ -18,7 +18,7 @@ from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.guidance import ClassifierFree, Guidance
+from wordbrush.guidance import ClassifierFree, Distilled, Guidance, Unguided
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, make_scheduler, sample, start_noise
 
@@ -52,11 +52,11 @@ class Run:
     ) -> tuple[Tensor, MapHistory | None]:
         """Return the final (samples, C, h, w) latents, and the word maps of every step if asked for."""
         scheduler = make_scheduler(self.scheduler, self.model.scheduler)
-        scheduler.set_timesteps(self.steps, device=self.noise.device)
         backbone = self.model.backbone
-        clock = Clock(self.steps, self.evaluations)
         height, width = self.noise.shape[-2:]
-        sites = map_sites(backbone.sites, backbone.native_latent_size)
+        backbone.schedule(scheduler, self.steps, (height, width), self.noise.device)
+        clock = Clock(self.steps, self.evaluations)
+        sites = map_sites(backbone)
         history = MapHistory(self.prompts, sites, (height, width)) if record else None
         blend = self._blend(clock, sites)
 
@@ -70,7 +70,7 @@ class Run:
             control = AttentionControl(
                 backbone,
                 self.plan,
-                layout=Layout(self.guidance.branches, len(self.prompts)),
+                layout=Layout(self.guidance.branches, len(self.prompts), self.prompts[0].length),
                 clock=clock,
                 latent_size=(height, width),
                 probes=[reader.probe for reader in (history, blend) if reader],
@@ -136,6 +136,8 @@ class Run:
             for row in (conditional if branch == "cond" else [0] * samples)
         ]
         text = {name: rows[order] for name, rows in encoded.items()}
+        if isinstance(self.guidance, Distilled):
+            text["guidance"] = torch.full((len(order),), float(self.guidance.scale), device=self.noise.device)
         if fixed:
             return lambda step: text
         return lambda step: self._with_negative(text, self.negative[step])  # pyright: ignore[reportArgumentType]
@@ -166,13 +168,11 @@ def make_run(
     steps = model.defaults.steps if steps is None else steps
     if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
         raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
-    guidance = model.defaults.guidance if guidance is None else guidance
-    if isinstance(guidance, float | int):
-        guidance = ClassifierFree(guidance)
-    if not hasattr(guidance, "combine"):
-        raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guidance!r}")
-    if "cond" not in getattr(guidance, "branches", ()):
-        raise InvalidInput(f"{guidance!r} has no branch 'cond', the one whose attention is edited")
+    guide = _guidance(model, model.defaults.guidance if guidance is None else guidance, negative)
+    if not hasattr(guide, "combine"):
+        raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guide!r}")
+    if "cond" not in getattr(guide, "branches", ()):
+        raise InvalidInput(f"{guide!r} has no branch 'cond', the one whose attention is edited")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
     sampler = make_scheduler(scheduler, model.scheduler)
     trained = sampler.config.num_train_timesteps
@@ -180,11 +180,32 @@ def make_run(
         raise InvalidInput(
             f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
         )
-    sampler.set_timesteps(int(steps))
+    height, width = noise.shape[-2:]
+    model.backbone.schedule(sampler, int(steps), (height, width))
     evaluations = len(sampler.timesteps)
-    _check_negative(negative, guidance, evaluations)
+    _check_negative(negative, guide, evaluations)
     batch = noise.expand(len(prompts), -1, -1, -1)
-    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), evaluations, plan)
+    return Run(model, tuple(prompts), negative, batch, guide, scheduler, int(steps), evaluations, plan)
+
+
+def _guidance(model: Model, guidance: object, negative: object) -> Any:
+    """Return what a number means for the model, or the guidance object itself."""
+    if guidance is None:
+        return Unguided()
+    if isinstance(guidance, Distilled) and not isinstance(model.backbone.guide(guidance.scale), Distilled):
+        raise InvalidInput(
+            f"{model.name} takes no guidance scale as an input: give the number {guidance.scale:g}"
+        )
+    if not isinstance(guidance, float | int) or isinstance(guidance, bool):
+        return guidance
+    if guidance < 1:
+        raise InvalidInput(
+            f"a guidance of {guidance:g} would turn the picture away from its prompt: give 1 for no guidance (which "
+            f"diffusers also writes 0), or ClassifierFree({guidance:g}) if that is meant"
+        )
+    chosen = model.backbone.guide(guidance)
+    # At 1 the unconditional prediction cancels, so it need not be made.
+    return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:
@@ -230,16 +251,22 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
 def _latent_size(model: Model, size: Size | None, latents: Tensor | None) -> tuple[int, int]:
     """Return the (height, width) of the latents."""
     if size is None and isinstance(latents, Tensor) and latents.ndim == 4:
-        return latents.shape[2], latents.shape[3]
+        height, width = latents.shape[2:]
+        if height % (patch := model.backbone.patch) or width % patch:
+            raise InvalidInput(
+                f"both sides of the latents must be multiples of {patch}, not {height} × {width}"
+            )
+        return height, width
     size = model.image_size if size is None else size
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sides):
         raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
     height, width = map(int, sides)
-    if height % model.factor or width % model.factor:
-        near = [max(1, round(side / model.factor)) * model.factor for side in (height, width)]
+    multiple = model.factor * model.backbone.patch
+    if height % multiple or width % multiple:
+        near = [max(1, round(side / multiple)) * multiple for side in (height, width)]
         raise InvalidInput(
-            f"both sides of a picture must be multiples of {model.factor} pixels: {near[0]} × {near[1]}, not "
+            f"both sides of a picture must be multiples of {multiple} pixels: {near[0]} × {near[1]}, not "
             f"{height} × {width}"
         )
     return height // model.factor, width // model.factor

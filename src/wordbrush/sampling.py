@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -33,29 +34,36 @@ SCHEDULERS = {
     "unipc": "scheduling_unipc_multistep.UniPCMultistepScheduler",
     "deis": "scheduling_deis_multistep.DEISMultistepScheduler",
 }
+# For models that were trained on straight paths from noise to picture (rectified flow).
+FLOW_SCHEDULERS = {"flow": "scheduling_flow_match_euler_discrete.FlowMatchEulerDiscreteScheduler"}
+# Schedulers that add noise between the steps, which is drawn for every sample by itself.
+NOISY_SCHEDULERS = {"lcm": "scheduling_lcm.LCMScheduler"}
+_NOISY = {home.rpartition(".")[2] for home in NOISY_SCHEDULERS.values()}
 # What latent diffusion models were trained for, where the settings of a scheduler of another class do not say.
 LATENT_DIFFUSION = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
 
 
 def make_scheduler(choice: object, trained: Any) -> Any:
-    """Return a fresh scheduler: a name from ``SCHEDULERS``, a diffusers class name, or a copy of an instance.
+    """Return a fresh scheduler: a name from the tables above, a diffusers class name, or a copy of an instance.
 
     Args:
         choice: the name or instance asked for, or ``Ancestral``, whose noise is a function of its seed.
         trained: the model's own scheduler, whose noise schedule and prediction type a named one takes over.
 
     Raises:
-        InvalidInput: an unknown or stochastic scheduler; the message lists those that can be used.
+        InvalidInput: an unknown scheduler, one that is not for such a model, or one that draws noise of its own; the
+            message lists those that can be used.
     """
-    classes = {home.rpartition(".")[2]: name for name, home in SCHEDULERS.items()}
-    usable = f"use one of {', '.join(SCHEDULERS)}, or an instance of one of these diffusers classes"
+    homes = _usable(trained)
+    classes = {home.rpartition(".")[2]: name for name, home in homes.items()}
+    usable = f"use one of {', '.join(homes)}, or an instance of one of these diffusers classes"
     if isinstance(choice, Ancestral):
         return choice.around(_converted(trained, _class(ancestral.HOME), **ancestral.GRID))
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
-        if name not in SCHEDULERS:
-            raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), SCHEDULERS)}; {usable}")
-        scheduler = _converted(trained, _class(SCHEDULERS[name]))
+        if name not in homes:
+            raise InvalidInput(f"{_unusable(choice, name)}{nearest(choice.lower(), homes)}; {usable}")
+        scheduler = _converted(trained, _class(homes[name]))
     elif type(choice).__name__ in classes:
         scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]
     else:
@@ -65,6 +73,35 @@ def make_scheduler(choice: object, trained: Any) -> Any:
             f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}"
         )
     return scheduler
+
+
+def is_flow(scheduler: Any) -> bool:
+    """Tell whether a model with this scheduler was trained on straight paths (rectified flow)."""
+    config = scheduler.config
+    return (
+        type(scheduler).__name__.startswith("FlowMatch")
+        or bool(config.get("use_flow_sigmas"))
+        or config.get("prediction_type") == "flow_prediction"
+    )
+
+
+def _usable(trained: Any) -> dict[str, str]:
+    """Return the schedulers for a model with the scheduler ``trained``."""
+    if not is_flow(trained):
+        return {**SCHEDULERS, **NOISY_SCHEDULERS}
+    own = type(trained).__name__
+    homes = {**SCHEDULERS, **FLOW_SCHEDULERS}
+    return {name: home for name, home in homes.items() if home.endswith(f".{own}")} or FLOW_SCHEDULERS
+
+
+def _unusable(choice: str, name: str) -> str:
+    if name in SCHEDULERS or name in NOISY_SCHEDULERS:
+        return f"the scheduler {choice!r} cannot sample this model, which was trained on straight paths"
+    if name in FLOW_SCHEDULERS:
+        return (
+            f"the scheduler {choice!r} is for models that were trained on straight paths, which this is not"
+        )
+    return f"unknown scheduler {choice!r}"
 
 
 def _class(home: str) -> Any:
@@ -94,6 +131,20 @@ def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
+def step_generators(noise: Tensor, step: int) -> list[torch.Generator]:
+    """Return one CPU generator per sample for the noise that is added after a step.
+
+    It depends on the sample's start noise and on the step alone, so that a source and its targets, which share the
+    one, share the other, and no sample depends on its neighbours.
+
+    Args:
+        noise: (samples, C, h, w), the start noise. Only its signs are read, which are the same in every precision.
+    """
+    signs = (noise > 0).flatten(1).cpu().numpy()
+    digests = [hashlib.sha256(one.tobytes() + step.to_bytes(4, "little")).digest() for one in signs]
+    return [torch.Generator().manual_seed(int.from_bytes(digest[:7], "little")) for digest in digests]
+
+
 @torch.no_grad()
 def sample(
     backbone: Backbone,
@@ -119,16 +170,19 @@ def sample(
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
     """
-    latents = noise * scheduler.init_noise_sigma
+    latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow schedulers start from unit noise
+    scaled = getattr(scheduler, "scale_model_input", lambda latents, timestep: latents)
+    noisy = type(scheduler).__name__ in _NOISY or scheduler.config.get("stochastic_sampling", False)
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
-        inputs = scheduler.scale_model_input(latents, timestep)
+        inputs = scaled(latents, timestep)
         with control.at(step) if control else nullcontext():
             predictions = backbone.predict(
                 inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step)
             )
         combined = guidance.combine(predictions.chunk(len(guidance.branches)))
-        latents = scheduler.step(combined, timestep, latents, return_dict=False)[0]
+        fresh = {"generator": step_generators(noise, step)} if noisy else {}
+        latents = scheduler.step(combined, timestep, latents, return_dict=False, **fresh)[0]
         if after_step is not None:
             latents = after_step(step, latents)
         if progress is not None:

@@ -1,18 +1,22 @@
-"""Checkpoints in one ``.safetensors`` file, as Stable Diffusion 1 and 2 models are often passed around."""
+"""Checkpoints in one ``.safetensors`` file, as Stable Diffusion 1, 2 and XL models are often passed around."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from wordbrush.backbones.families import Family, family_of
 from wordbrush.errors import ModelError
 from wordbrush.quiet import quiet
 
 
-def load_single_file(path: Path, *, dtype: torch.dtype, config: str | Path | None) -> dict[str, Any]:
-    """Return the parts of a Stable Diffusion checkpoint.
+def load_single_file(
+    path: Path, *, dtype: torch.dtype, config: str | Path | None
+) -> tuple[dict[str, Any], Family]:
+    """Return the parts of a Stable Diffusion checkpoint, and its family.
 
     Such a file has no tokenizer and does not say how its layers are arranged. Both come from ``config``, a diffusers
     directory or hub id of the same family; without it, from the hub's cache on this machine: nothing is downloaded.
@@ -23,18 +27,33 @@ def load_single_file(path: Path, *, dtype: torch.dtype, config: str | Path | Non
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
     layout = str(config) if config is not None and Path(config).is_dir() else _fetch(path, config)
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    kind = _pipeline(Path(layout))
+    family = family_of(kind)
+    if family is None or family.network != "unet":
+        raise ModelError(
+            f"{path} would be a {kind}: single files are read for Stable Diffusion 1, 2 and XL, so give the diffusers "
+            "directory of this model"
+        )
+    import diffusers
 
     try:
         with quiet():
-            pipeline = StableDiffusionPipeline.from_single_file(
+            pipeline = getattr(diffusers, kind).from_single_file(
                 str(path), config=layout, torch_dtype=dtype, local_files_only=True, use_safetensors=True
             )
     except Exception as error:  # the libraries raise almost anything for an unreadable file
         raise ModelError(_unreadable(path, error)) from error
-    return {
-        part: getattr(pipeline, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    }
+    names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family.more)
+    parts = {part: getattr(pipeline, part) for part in names}
+    return {**parts, **{name: pipeline.config[name] for name in family.settings}}, family
+
+
+def _pipeline(layout: Path) -> str:
+    """Return the class of pipeline that a configuration is of."""
+    try:
+        return json.loads((layout / "model_index.json").read_text(encoding="utf-8")).get("_class_name", "")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the configuration {layout} has no readable model_index.json: {error}") from error
 
 
 def _fetch(path: Path, config: str | Path | None) -> str:

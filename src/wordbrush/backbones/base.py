@@ -9,13 +9,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wordbrush.edits.prompt import Prompt
+from wordbrush.guidance import ClassifierFree, Guidance
 
 # The text a network is asked under: keyword arguments of its forward, one row per sample on every first axis.
 Text = Mapping[str, Tensor]
+
+# What the keys of an attention layer are.
+Kind = Literal["self", "cross", "joint"]
 
 # Word maps are read where the native picture has at least this many attention pixels along each side.
 MAP_SIDE = 16
@@ -28,31 +33,66 @@ class Site:
     Args:
         index: position in the order of the forward pass.
         name: dotted path of the module, for messages.
-        kind: what its keys are: the text or the image itself.
-        place: the part of the network it belongs to.
+        kind: what its keys are: the image itself, the text, or (``"joint"``) both, and then both are its queries too.
+        place: the part of the network it belongs to; ``"stack"`` where all parts are alike.
         factor: latent pixels per attention pixel along each side, a power of two.
         module: the layer.
+        block: number of the transformer block it belongs to, in the order of the forward pass.
+        text_first: of a joint site: whether the text comes before the image, or after it.
     """
 
     index: int
     name: str
-    kind: Literal["self", "cross"]
-    place: Literal["down", "mid", "up"]
+    kind: Kind
+    place: Literal["down", "mid", "up", "stack"]
     factor: int
     module: nn.Module
+    block: int = 0
+    text_first: bool = True
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether text is among its keys."""
+        return self.kind != "self"
+
+    @property
+    def reads_image(self) -> bool:
+        """Whether the image is among its keys."""
+        return self.kind != "cross"
 
     def grid(self, latent_size: tuple[int, int]) -> tuple[int, int]:
         """Return the (height, width) of its queries for a latent of that (height, width)."""
         height, width = latent_size
         return -(-height // self.factor), -(-width // self.factor)
 
+    def split(self, positions: int, text: int) -> tuple[slice, slice]:
+        """Return where text and image are among the ``positions`` of a joint site, ``text`` of which are text."""
+        return text_and_image(positions, text, first=self.text_first)
+
+
+def text_and_image(positions: int, text: int, *, first: bool) -> tuple[slice, slice]:
+    """Return where text and image are among ``positions``, ``text`` of which are text, at the beginning or the end."""
+    if first:
+        return slice(0, text), slice(text, positions)
+    return slice(positions - text, positions), slice(0, positions - text)
+
 
 class Backbone(Protocol):
-    """A denoising network with its text encoder."""
+    """A denoising network with its text encoder or encoders.
+
+    Attributes:
+        network: what is called.
+        latent_channels: C of its latents.
+        native_latent_size: (height, width) of the latents it was trained for.
+        patch: both sides of a latent must be multiples of it.
+        map_blocks: the blocks whose word maps are read, or None for all of one resolution.
+    """
 
     network: nn.Module
     latent_channels: int
     native_latent_size: tuple[int, int]
+    patch: int = 1
+    map_blocks: tuple[int, ...] | None = None
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -67,6 +107,16 @@ class Backbone(Protocol):
         """Encode prompts, one row each."""
         ...
 
+    def guide(self, scale: float) -> Guidance:
+        """Return what a guidance scale means for this network: classifier-free guidance unless it was distilled."""
+        return ClassifierFree(scale)
+
+    def schedule(
+        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
+    ) -> None:
+        """Set the timesteps of a scheduler as the family is sampled."""
+        scheduler.set_timesteps(steps, device=device)
+
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction for (rows, C, h, w) latents."""
         ...
@@ -74,10 +124,17 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Layout:
-    """Which row of a network batch is what: for every branch of the guidance, the source and then the targets."""
+    """Which row of a network batch is what: for every branch of the guidance, the source and then the targets.
+
+    Args:
+        branches: of the guidance.
+        samples: the source and its targets.
+        text: positions of the text, padding included, among the keys of a joint site.
+    """
 
     branches: tuple[str, ...]
     samples: int
+    text: int = 0
 
     @property
     def rows(self) -> int:
@@ -145,10 +202,30 @@ class AttentionCall:
         mask = self._masks(lambda mask: mask[rows])
         return AttentionCall(self.query[rows], self.key[rows], value, mask, self.options)
 
+    def of_queries(self, positions: slice) -> AttentionCall:
+        """Return the call for some queries only."""
+        mask = self.mask
+        if mask is not None and mask.shape[-2] > 1:
+            mask = mask[..., positions, :]
+        return replace(self, query=self.query[:, :, positions], mask=mask)
+
     def _masks(self, select: Callable[[Tensor], Tensor]) -> Tensor | None:
         """Select rows of the mask, unless all rows share one."""
         per_row = self.mask is not None and self.mask.ndim == 4 and self.mask.shape[0] > 1
         return select(self.mask) if per_row and self.mask is not None else self.mask
+
+
+class Mix(Protocol):
+    """What is done to the attention call of a site."""
+
+    @property
+    def is_identity(self) -> bool:
+        """True if nothing would change."""
+        ...
+
+    def __call__(self, call: AttentionCall) -> Tensor:
+        """Compute the edited attention of the whole batch: (rows, heads, queries, channels)."""
+        ...
 
 
 def _take(tensor: Tensor, rows: Tensor) -> Tensor:
@@ -168,7 +245,7 @@ def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> in
     That is 16 × 16 for a 64 × 64 latent (Stable Diffusion 1 at 512 pixels), the published resolution of word maps;
     at other sizes the factor stays and the grid follows the picture.
     """
-    crossing = [site for site in sites if site.kind == "cross"]
+    crossing = [site for site in sites if site.reads_text]
     factors = sorted(
         {site.factor for site in crossing if site.place != "mid"} or {s.factor for s in crossing}
     )
@@ -176,9 +253,11 @@ def map_factor(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> in
     return max(fine) if fine else factors[0]
 
 
-def map_sites(sites: Sequence[Site], native_latent_size: tuple[int, int]) -> tuple[Site, ...]:
-    """Return the cross-attention sites at which word maps are read."""
-    factor = map_factor(sites, native_latent_size)
-    found = [site for site in sites if site.kind == "cross" and site.factor == factor]
+def map_sites(backbone: Backbone) -> tuple[Site, ...]:
+    """Return the sites at which word maps are read: those of one resolution, of the backbone's blocks for it."""
+    factor = map_factor(backbone.sites, backbone.native_latent_size)
+    found = [site for site in backbone.sites if site.reads_text and site.factor == factor]
+    if backbone.map_blocks is not None:
+        return tuple(site for site in found if site.block in backbone.map_blocks)
     outer = [site for site in found if site.place != "mid"]
     return tuple(outer or found)

@@ -5,13 +5,14 @@ What happens inside an attention layer is in ``values`` and ``maps``; how it get
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Site, map_factor
+from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site, map_factor
+from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
 from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.values import ValueMix
@@ -19,14 +20,14 @@ from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock
-from wordbrush.errors import ControlError, EditNotApplied
+from wordbrush.errors import ControlError, EditNotApplied, InvalidInput
 
 
 @dataclass(frozen=True, eq=False)
 class Action:
     """What happens at one site in one step: the attention is mixed, read, or both."""
 
-    mix: ValueMix | None
+    mix: Mix | None
     probes: tuple[Probe, ...] = ()
 
 
@@ -64,7 +65,8 @@ class AttentionControl:
         self._layout = layout
         self._probes = tuple(probes)
         self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
-        self._injections = _injections(backbone, plan, clock, latent_size)
+        self._blocks = _blocks(backbone, plan)
+        self._injections = _injections(backbone, plan, clock, latent_size, self._blocks)
         self._prepared: dict[tuple[int, ...], dict[int, Action]] = {}
         self._actions: Mapping[int, Action] = {}
         self._reached: set[int] = set()
@@ -121,17 +123,43 @@ class AttentionControl:
         return self._prepared[key]
 
     def _prepare(self, mixes: Sequence[TokenMix], injecting: Sequence[int]) -> Iterator[tuple[int, Action]]:
-        cross = ValueMix.of(mixes, self._layout) if mixes else ValueMix()
+        made: dict[tuple[object, ...], Mix] = {}  # sites that do the same share their matrices
         for site in self._backbone.sites:
+            here, everywhere = self._injecting(site, injecting)
+            words = tuple(mixes) if site.block in self._blocks else ()
+            key = (site.kind, site.text_first, bool(words), *here, None, *everywhere)
+            if key not in made:
+                made[key] = self._mix(site, words, here, everywhere)
+            mix = made[key]
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
-            mix = cross if site.kind == "cross" else self._injected(site, injecting)
             if probes or not mix.is_identity:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
 
-    def _injected(self, site: Site, injecting: Sequence[int]) -> ValueMix:
+    def _mix(
+        self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]
+    ) -> Mix:
+        if site.kind == "self":
+            return ValueMix.injecting(self._layout, here, everywhere)
+        if site.kind == "cross":
+            return ValueMix.of(words, self._layout) if words else ValueMix()
+        return JointMix.of(words, here, everywhere, layout=self._layout, text_first=site.text_first)
+
+    def _injecting(self, site: Site, injecting: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Return the targets that attend to themselves as the source at ``site``, and which do in all branches."""
         here = [target for target in injecting if site.index in self._injections[target].sites]
-        everywhere = [target for target in here if self._injections[target].everywhere]
-        return ValueMix.injecting(self._layout, here, everywhere)
+        return here, [target for target in here if self._injections[target].everywhere]
+
+
+def _blocks(backbone: Backbone, plan: EditPlan | None) -> frozenset[int]:
+    """Return the blocks in which a plan edits attention."""
+    present = frozenset(site.block for site in backbone.sites)
+    if plan is None or plan.blocks is None:
+        return present
+    if unknown := sorted(plan.blocks - present):
+        raise InvalidInput(
+            f"there is no block {unknown[0]} to edit: the network's blocks are 0 to {max(present)}"
+        )
+    return plan.blocks
 
 
 @dataclass(frozen=True)
@@ -144,18 +172,26 @@ class _Injection:
 
 
 def _injections(
-    backbone: Backbone, plan: EditPlan | None, clock: Clock, latent_size: tuple[int, int]
+    backbone: Backbone,
+    plan: EditPlan | None,
+    clock: Clock,
+    latent_size: tuple[int, int],
+    blocks: Collection[int],
 ) -> tuple[_Injection, ...]:
     rules = plan.self_attention if plan else ()
-    made = {rule: _injection(backbone, rule, clock, latent_size) for rule in rules}
+    made = {rule: _injection(backbone, rule, clock, latent_size, blocks) for rule in rules}
     return tuple(made[rule] for rule in rules)
 
 
 def _injection(
-    backbone: Backbone, rule: SelfAttention, clock: Clock, latent_size: tuple[int, int]
+    backbone: Backbone,
+    rule: SelfAttention,
+    clock: Clock,
+    latent_size: tuple[int, int],
+    blocks: Collection[int],
 ) -> _Injection:
     steps = rule.window.steps(clock, rule.rounding)
-    layers = [site for site in backbone.sites if site.kind == "self"]
+    layers = [site for site in backbone.sites if site.reads_image and site.block in blocks]
     if rule.max_pixels is None:
         factor = map_factor(backbone.sites, backbone.native_latent_size)
         sites = [site for site in layers if site.factor >= factor]

@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wordbrush.backbones.base import AttentionCall, Site
-from wordbrush.backbones.values import ValueMix
+from wordbrush.backbones.base import AttentionCall, Mix, Site
 from wordbrush.edits.blend import BlendRule
 from wordbrush.edits.prompt import Prompt
 
@@ -31,25 +30,32 @@ class Probe:
     collect: Callable[[Site, Tensor], None]
     edited: bool = False
 
-    def read(self, site: Site, call: AttentionCall, mix: ValueMix | None, rows: slice) -> None:
-        """Read the attention of ``rows`` of an attention call that is about to be made."""
+    def read(self, site: Site, call: AttentionCall, mix: Mix | None, rows: slice) -> None:
+        """Read the attention of ``rows`` of an attention call that is about to be made, at a joint site the image's."""
+        columns, image = self.columns, slice(None)
+        if site.kind == "joint":
+            keys, tokens = call.key.shape[2], columns.shape[1]
+            text, image = site.split(keys, tokens)
+            columns = F.pad(columns, (0, 0, text.start, keys - text.stop))
         width = call.query.shape[-1]
         maps = [
-            self._read(part, call, mix if self.edited else None, rows)
-            for part in self.columns.split(width, dim=-1)
+            self._read(part, call, mix if self.edited else None, rows, image)
+            for part in columns.split(width, dim=-1)
         ]
         self.collect(site, torch.cat(maps, dim=-1))
 
-    def _read(self, columns: Tensor, call: AttentionCall, mix: ValueMix | None, rows: slice) -> Tensor:
+    def _read(
+        self, columns: Tensor, call: AttentionCall, mix: Mix | None, rows: slice, image: slice
+    ) -> Tensor:
         # Fused kernels want as many value columns as query channels, hence the padding.
         heads, width, words = call.query.shape[1], call.query.shape[-1], columns.shape[-1]
         value = F.pad(columns.to(call.value), (0, width - words))[:, None].expand(-1, heads, -1, -1)
         if mix is None:
-            attention = call.on(rows, value)()
+            attention = call.on(rows, value).of_queries(image)()
         else:
             whole = value.new_zeros(call.query.shape[0], *value.shape[1:])
             whole[rows] = value
-            attention = mix(call.with_value(whole))[rows]
+            attention = mix(call.with_value(whole))[rows][:, :, image]
         return attention[..., :words].mean(dim=1)
 
 

@@ -7,10 +7,12 @@ embeddings. A layer with nothing to do runs its own code, so its output is bit-e
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from diffusers.hooks.hooks import HookRegistry, ModelHook
 from diffusers.models.attention_dispatch import attention_backend
@@ -85,6 +87,10 @@ class _AttentionHook(ModelHook):
         super().__init__()
         self._site = site
         self._handler = handler
+        if (
+            "torch._dynamo" in sys.modules
+        ):  # in a compiled network: tracing would call the handler more than once
+            self.new_forward = torch.compiler.disable(self.new_forward)  # pyright: ignore[reportAttributeAccessIssue]
 
     def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
         handle = self._handler(self._site)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Site, Text
+from wordbrush.backbones.base import Backbone, Site, Text
+from wordbrush.backbones.text import token_ids
 from wordbrush.edits.prompt import Prompt, read_prompt
 from wordbrush.errors import ModelError
+from wordbrush.guidance import ClassifierFree, Distilled, Guidance
 
 Place = Literal["down", "mid", "up"]
 
 
-class UNetBackbone:
+class UNetBackbone(Backbone):
     """A U-Net whose ``attn1`` layers attend to the image and whose ``attn2`` layers attend to the text.
 
     All keys of a cross site are text tokens, in the order of the prompt's tokens.
@@ -44,11 +48,14 @@ class UNetBackbone:
     @cached_property
     def _sites(self) -> tuple[Site, ...]:
         sites: list[Site] = []
-        for place, factor, prefix, block in self._blocks():
-            for name, module in block.named_modules():
-                if name.rsplit(".", 1)[-1] in ("attn1", "attn2"):
+        blocks: dict[str, int] = {}
+        for place, factor, prefix, part in self._blocks():
+            for name, module in part.named_modules():
+                path, _, layer = f"{prefix}.{name}".rpartition(".")
+                if layer in ("attn1", "attn2"):
                     kind = "cross" if getattr(module, "is_cross_attention", False) else "self"
-                    sites.append(Site(len(sites), f"{prefix}.{name}", kind, place, factor, module))
+                    block = blocks.setdefault(path, len(blocks))
+                    sites.append(Site(len(sites), f"{path}.{layer}", kind, place, factor, module, block))
         if not any(site.kind == "cross" for site in sites):
             raise ModelError("this U-Net has no cross-attention layers that could be edited")
         return tuple(sites)
@@ -68,14 +75,27 @@ class UNetBackbone:
 
     def encode(self, prompts: Sequence[Prompt]) -> Text:
         """Return ``encoder_hidden_states`` (prompts, tokens, channels): the encoder's last hidden state."""
-        padding = self.tokenizer.pad_token_id
-        rows = [[t.id for t in p.tokens] + [padding] * (p.length - len(p.tokens)) for p in prompts]
-        device = next(self.text_encoder.parameters()).device
-        return {"encoder_hidden_states": self.text_encoder(torch.tensor(rows, device=device))[0]}
+        return {
+            "encoder_hidden_states": self.text_encoder(token_ids(prompts, self.tokenizer, self.text_encoder))[
+                0
+            ]
+        }
+
+    def guide(self, scale: float) -> Guidance:
+        """Return what a guidance scale means: an input of the network if it was distilled as LCM is."""
+        return Distilled(scale) if self._unet.config.time_cond_proj_dim is not None else ClassifierFree(scale)
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction, (rows, C, h, w)."""
-        return self.network(latents, timestep, **text, return_dict=False)[0]
+        return self._call(latents, timestep, text)
+
+    def _call(self, latents: Tensor, timestep: Tensor, text: Text, **added: Any) -> Tensor:
+        given = dict(text)
+        scale = given.pop("guidance", None)
+        if scale is not None:
+            channels = self._unet.config.time_cond_proj_dim
+            added["timestep_cond"] = _scale_embedding(scale, channels).to(latents.dtype)
+        return self.network(latents, timestep, **given, **added, return_dict=False)[0]
 
     def _blocks(self) -> Iterator[tuple[Place, int, str, nn.Module]]:
         """Walk the blocks with the factor by which each has reduced the latents."""
@@ -88,3 +108,12 @@ class UNetBackbone:
         for index, block in enumerate(self._unet.up_blocks):
             yield "up", factor, f"up_blocks.{index}", block
             factor //= 2 if getattr(block, "upsamplers", None) else 1
+
+
+def _scale_embedding(scale: Tensor, channels: int) -> Tensor:
+    """Return (rows, channels) sines and cosines of guidance scales (rows,), as LCM was distilled with."""
+    rates = torch.exp(
+        torch.arange(channels // 2, device=scale.device) * (-math.log(10000) / (channels // 2 - 1))
+    )
+    angles = (scale - 1)[:, None] * 1000 * rates
+    return F.pad(torch.cat([angles.sin(), angles.cos()], dim=1), (0, channels % 2))

@@ -20,7 +20,7 @@ ACCEPTS = {
     "storybook": "the picture-book model that comes with wordbrush",
     "path/to/folder": "a diffusers folder (with model_index.json)",
     "owner/name": "a model of the Hugging Face hub, downloaded when it is first used",
-    "path/to/file.safetensors": "a single file in the original Stable Diffusion layout",
+    "path/to/file.safetensors": "a single file in the original layout of Stable Diffusion 1, 2 or XL",
 }
 
 
@@ -116,7 +116,8 @@ def count_parameters(file: Path) -> int:
 
 def native_pixels(folder: Path) -> int | None:
     """Return the side of the pictures that a pipeline was trained on: latent side × reduction of the autoencoder."""
-    side = _read(folder / "unet" / "config.json").get("sample_size")
+    network = _read(folder / "unet" / "config.json") or _read(folder / "transformer" / "config.json")
+    side = network.get("sample_size")
     levels = _read(folder / "vae" / "config.json").get("block_out_channels")
     return side * 2 ** (len(levels) - 1) if isinstance(side, int) and levels else None
 

@@ -7,7 +7,7 @@ with the fewest swaps of unequally many words is preferred, then the fewest gaps
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -63,8 +63,11 @@ class Match:
 def align(source: Prompt, target: Prompt) -> tuple[Match, ...]:
     """Relate every token of both prompts; padding after the texts is the same padding, shifted.
 
-    Where one prompt has more padding than the other, the rest of it corresponds to nothing.
+    Where one prompt has more padding than the other, the rest of it corresponds to nothing. Prompts that are read by
+    several tokenizers are related reading by reading.
     """
+    if source.sequences:
+        return tuple(_by_sequence(source.sequences, target.sequences))
     anchors = [(-1, -1), *_common(_keys(source), _keys(target)), (len(source.units), len(target.units))]
     matches: list[Match] = []
     for (i, j), (next_i, next_j) in pairwise(anchors):
@@ -98,6 +101,19 @@ def transfer(source: Prompt, target: Prompt, *, swaps: bool) -> tuple[np.ndarray
             else:
                 matrix[np.ix_(match.source, match.target)] = 1.0 / len(match.target)
     return matrix, kept
+
+
+def _by_sequence(source: Sequence[Prompt], target: Sequence[Prompt]) -> Iterator[Match]:
+    """Relate the readings one by one, at the positions they have in the whole."""
+    before = after = 0
+    for old, new in zip(source, target, strict=True):
+        for match in align(old, new):
+            yield Match(
+                match.relation,
+                tuple(before + token for token in match.source),
+                tuple(after + token for token in match.target),
+            )
+        before, after = before + old.length, after + new.length
 
 
 def _keys(prompt: Prompt) -> list[tuple[int, ...]]:

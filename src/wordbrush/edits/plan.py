@@ -5,7 +5,7 @@ A plan needs the prompts as the model's tokenizer reads them, but no network, de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -79,6 +79,7 @@ class EditPlan:
         edits: one tuple per target, applied in order.
         self_attention: when and where each target attends to itself as the source does.
         blend: where the pictures may change at all, or None for everywhere.
+        blocks: numbers of the transformer blocks in which attention is edited, or None for all of them.
 
     Raises:
         UnknownWord: an edit or the blend names a word that none of its prompts contains.
@@ -90,6 +91,7 @@ class EditPlan:
     edits: tuple[tuple[Edit, ...], ...]
     self_attention: tuple[SelfAttention, ...]
     blend: BlendRule | None = None
+    blocks: frozenset[int] | None = None
 
     def __post_init__(self) -> None:
         pairs = [(edit, t) for t, own in zip(self.targets, self.edits, strict=True) for edit in own]
@@ -126,6 +128,8 @@ class EditPlan:
         if shared:
             lines.append(self.self_attention[0].describe())
         lines.append(self.blend.describe() if self.blend else "blend: none, the whole picture may change")
+        if self.blocks is not None:
+            lines.append(f"in blocks {', '.join(map(str, sorted(self.blocks)))} only")
         return "\n".join(lines)
 
     def _fold(self, target: Prompt, edits: Sequence[Edit], gates: Sequence[np.ndarray]) -> TokenMix:
@@ -143,6 +147,7 @@ def make_plan(
     until: Fraction,
     self_attention: Injection,
     blend: BlendChoice,
+    blocks: Iterable[int] | None = None,
 ) -> EditPlan:
     """Read what the caller of ``wordbrush.edit`` wrote into a plan.
 
@@ -155,6 +160,7 @@ def make_plan(
             brings its own.
         blend: a rule; ``"auto"`` for ``AutoBlend()`` where words are changed by an edit; or ``"none"``. Ignored when
             ``edits`` is a ``Recipe``, which brings its own.
+        blocks: numbers of the transformer blocks to edit attention in; None for all.
 
     Raises:
         InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
@@ -167,21 +173,29 @@ def make_plan(
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
+    within = None if blocks is None else _numbered(blocks)
     if isinstance(edits, Recipe):
         chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
         injected = (edits.self_attention,) * len(targets)
-        return EditPlan(source, tuple(targets), chosen, injected, edits.blend)
+        return EditPlan(source, tuple(targets), chosen, injected, edits.blend, within)
     per_target = _per_target(edits, len(targets))
     complete = tuple(_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True))
     injected = _injections(self_attention, len(targets))
     rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
-    return EditPlan(source, tuple(targets), complete, injected, rule)  # pyright: ignore[reportArgumentType]
+    return EditPlan(source, tuple(targets), complete, injected, rule, within)  # pyright: ignore[reportArgumentType]
 
 
 def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
     return Replace(until) if swapped else Refine(until)
+
+
+def _numbered(blocks: object) -> frozenset[int]:
+    numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
+    if isinstance(blocks, str) or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+        raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")
+    return frozenset(numbers)  # pyright: ignore[reportArgumentType, reportReturnType]
 
 
 def _automatic(
@@ -246,7 +260,11 @@ def _check_words(edit: Edit, targets: Sequence[Prompt]) -> None:
 
 
 def _word_table(source: Prompt, target: Prompt) -> list[str]:
-    """Return one line per target word (and deleted word): its tokens and the source words it corresponds to."""
+    """Return one line per target word (and deleted word): its tokens and the source words it corresponds to.
+
+    Where several tokenizers read the prompts, it shows the first reading.
+    """
+    source, target = source.reading, target.reading
     rows = []
     for match in align(source, target):
         old, new = _named(source, match.source), _named(target, match.target)

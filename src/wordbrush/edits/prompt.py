@@ -34,6 +34,10 @@ class Token:
     end: int
 
 
+# What stands between the readings of a prompt by several tokenizers.
+PADDING = Token("", -1, 0, 0)
+
+
 @dataclass(frozen=True)
 class Span:
     """A run of characters that belongs together (a word, a punctuation mark) and the positions of its tokens."""
@@ -50,11 +54,29 @@ class Prompt:
         text: what the user wrote.
         tokens: the tokens without padding, those the tokenizer adds at the ends included.
         length: tokens *with* padding, that is the width of a cross-attention map.
+        sequences: the prompt as each tokenizer reads it, for networks that attend to several readings of it, one
+            after the other; ``tokens`` are then those of all of them, with the padding between them.
     """
 
     text: str
     tokens: tuple[Token, ...]
     length: int
+    sequences: tuple[Prompt, ...] = ()
+
+    @classmethod
+    def joined(cls, sequences: Sequence[Prompt]) -> Prompt:
+        """Return several readings of one text as one prompt: a word's tokens are those of every reading."""
+        *before, last = sequences
+        tokens = [
+            token for one in before for token in (*one.tokens, *[PADDING] * (one.length - len(one.tokens)))
+        ]
+        length = sum(one.length for one in sequences)
+        return cls(last.text, (*tokens, *last.tokens), length, tuple(sequences))
+
+    @property
+    def reading(self) -> Prompt:
+        """The prompt as one tokenizer reads it, the first one if there are several."""
+        return next((one for one in self.sequences if one.tokens), self)
 
     @cached_property
     def words(self) -> tuple[Span, ...]:
@@ -129,7 +151,7 @@ class Prompt:
         return self.words[position].tokens
 
     def _unknown(self, text: str) -> str:
-        tokens = " | ".join(token.text for token in self.tokens if token.end > token.start)
+        tokens = " | ".join(token.text for token in self.reading.tokens if token.end > token.start)
         near = nearest(text, [word.text for word in self.words])
         return f"the word {text!r} is not in the prompt {self.text!r} (tokens: {tokens}){near}"
 

@@ -32,6 +32,7 @@ def find(prompt: Prompt, word: str | int) -> tuple[int, ...]:
 
     Tokens are counted off against the words by the length of their text, so double spaces shift what follows.
     """
+    _check_tokens(prompt)
     words = prompt.text.split(" ")
     chosen = {word} if isinstance(word, int) else {i for i, other in enumerate(words) if other == word}
     found, current, length = [], 0, 0
@@ -42,6 +43,15 @@ def find(prompt: Prompt, word: str | int) -> tuple[int, ...]:
         if current < len(words) and length >= len(words[current]):
             current, length = current + 1, 0
     return tuple(found)
+
+
+def _check_tokens(prompt: Prompt) -> None:
+    """Refuse prompts that the published code could not have counted off."""
+    if prompt.sequences or not prompt.tokens or prompt.tokens[0].end > prompt.tokens[0].start:
+        raise InvalidInput(
+            "the published recipes count tokens as CLIP and BERT make them, with one before the first word: use "
+            "Replace, Refine or Reweight with this model"
+        )
 
 
 def replace_matrix(source: Prompt, target: Prompt) -> np.ndarray:
@@ -80,6 +90,7 @@ def refine_mapper(source: Prompt, target: Prompt) -> tuple[np.ndarray, np.ndarra
     Needleman-Wunsch over token ids with gap 0, match 1, mismatch -1; a repeated token is aligned with its earliest
     possible place. Padding is the identity in *target* positions, not shifted.
     """
+    _check_tokens(source)
     old, new = ([token.id for token in prompt.tokens] for prompt in (source, target))
     score = np.zeros((len(old) + 1, len(new) + 1), dtype=int)
     for i, a in enumerate(old, 1):

@@ -8,11 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from wordbrush.backbones.families import EDITORS
 from wordbrush.errors import ModelError
 from wordbrush.models import EMBEDDED, Model, load, load_folder, pipeline_class
-
-EDITOR = "StableDiffusionInstructPix2PixPipeline"
-
 
 def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
     """Load what training starts from, in float32 on the CPU, with a network of twice the latent's channels.
@@ -25,8 +23,8 @@ def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
         ModelError: the model is missing, unreadable, or neither a text-to-image model nor an editor.
     """
     folder = EMBEDDED.get(str(name), Path(name))
-    if folder.is_dir() and pipeline_class(folder) == EDITOR:
-        model = Model(str(name), **load_folder(folder, torch.float32, {EDITOR: {}}))
+    if folder.is_dir() and pipeline_class(folder) in EDITORS.pipelines:
+        model = Model(str(name), **load_folder(folder, torch.float32, [EDITORS])[0])
     else:
         model = load(name, dtype=torch.float32, device="cpu", config=config)
     channels = getattr(model.vae.config, "latent_channels", None)

@@ -1,0 +1,119 @@
+"""The families of models that can be edited: which pipelines they are saved as, and what their parts are called.
+
+To add one, write its file with a class that follows ``Backbone``, and a row here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from wordbrush.backbones import auraflow, flux, pixart, sd3, sdxl
+from wordbrush.backbones.base import Backbone
+from wordbrush.backbones.unet import UNetBackbone
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Models of one layout.
+
+    Args:
+        name: for messages and tables.
+        pipelines: the diffusers classes they are saved as, and in each the other names of our parts.
+        build: (network, parts by name, pixels per latent pixel) → backbone.
+        network: the name of the network in the pipeline.
+        encoders: the names of the text encoders; every one has the tokenizer of the same number.
+        settings: entries of ``model_index.json`` that the backbone reads.
+        defaults: network → what is not the same as for Stable Diffusion.
+    """
+
+    name: str
+    pipelines: Mapping[str, Mapping[str, str]]
+    build: Callable[[nn.Module, Mapping[str, Any], int], Backbone]
+    network: str = "transformer"
+    encoders: tuple[str, ...] = ("text_encoder",)
+    settings: tuple[str, ...] = ()
+    defaults: Callable[[Any], Settings] = lambda network: {}
+
+    @property
+    def tokenizers(self) -> tuple[str, ...]:
+        """The names of the tokenizers."""
+        return tuple(encoder.replace("text_encoder", "tokenizer") for encoder in self.encoders)
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """The names of the parts beyond those that every pipeline has."""
+        return (*self.encoders[1:], *self.tokenizers[1:])
+
+
+STABLE_DIFFUSION = Family(
+    "Stable Diffusion 1 and 2",
+    {
+        "StableDiffusionPipeline": {},
+        "StableDiffusionImg2ImgPipeline": {},
+        "LDMTextToImagePipeline": {"vae": "vqvae", "text_encoder": "bert"},
+        "LatentConsistencyModelPipeline": {},
+    },
+    lambda network, parts, factor: UNetBackbone(network, parts["text_encoder"], parts["tokenizer"]),
+    network="unet",
+    defaults=lambda network: (
+        {"steps": 4, "guidance": 8.5, "scheduler": "lcm"}
+        if network.config.time_cond_proj_dim is not None
+        else {}
+    ),
+)
+SDXL = Family(
+    "Stable Diffusion XL",
+    {"StableDiffusionXLPipeline": {}, "StableDiffusionXLImg2ImgPipeline": {}},
+    sdxl.SDXLBackbone,
+    network="unet",
+    encoders=("text_encoder", "text_encoder_2"),
+    settings=("force_zeros_for_empty_prompt",),
+    defaults=lambda network: sdxl.DEFAULTS,
+)
+SD3 = Family(
+    "Stable Diffusion 3 and 3.5",
+    {"StableDiffusion3Pipeline": {}, "StableDiffusion3Img2ImgPipeline": {}},
+    sd3.SD3Backbone,
+    encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    defaults=lambda network: sd3.DEFAULTS,
+)
+FLUX = Family(
+    "FLUX.1",
+    {"FluxPipeline": {}, "FluxImg2ImgPipeline": {}},
+    flux.FluxBackbone,
+    encoders=("text_encoder", "text_encoder_2"),
+    defaults=lambda network: flux.DEFAULTS if network.config.guidance_embeds else flux.SCHNELL_DEFAULTS,
+)
+PIXART = Family(
+    "PixArt-α and Σ",
+    {"PixArtAlphaPipeline": {}, "PixArtSigmaPipeline": {}},
+    pixart.PixArtBackbone,
+    settings=("_class_name",),
+    defaults=lambda network: pixart.DEFAULTS,
+)
+AURAFLOW = Family(
+    "AuraFlow",
+    {"AuraFlowPipeline": {}},
+    auraflow.AuraFlowBackbone,
+    defaults=lambda network: auraflow.DEFAULTS,
+)
+
+EDITORS = Family(
+    "instruction editors",
+    {"StableDiffusionInstructPix2PixPipeline": {}},
+    lambda network, parts, factor: UNetBackbone(network, parts["text_encoder"], parts["tokenizer"]),
+    network="unet",
+)
+
+FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART, AURAFLOW)
+
+
+def family_of(pipeline: str, families: Sequence[Family] = FAMILIES) -> Family | None:
+    """Return the family of a diffusers pipeline class, or None if it is none of these."""
+    return next((family for family in families if pipeline in family.pipelines), None)

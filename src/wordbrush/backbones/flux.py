@@ -1,0 +1,165 @@
+"""FLUX.1 dev and schnell: text and image in one sequence, in double blocks and then in single ones.
+
+Layout of a joint site: 512 (dev) or 256 (schnell) tokens of T5 first, then the picture in patches of 2 × 2 latent
+pixels. CLIP reads the prompt too, but only its pooled output is used. Guidance is distilled into dev, which takes the
+scale as an input, and into schnell, which takes none.
+
+Defaults from public work: Shin et al. 2025 (arXiv:2508.07519, code SNU-VGILab/exploring-mmdit) let the target attend
+as the source in the first fifth of the steps and read regions from the five blocks whose maps are clearest, all of
+them double blocks. They warn that all blocks together can hold FLUX and few-step models too close to the source: give
+``blocks=`` fewer of them then.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wordbrush.backbones.base import Backbone, Site, Text
+from wordbrush.backbones.flow import set_flow_timesteps
+from wordbrush.backbones.text import text_length, token_ids
+from wordbrush.edits.prompt import Prompt, read_prompt
+from wordbrush.errors import InvalidInput
+from wordbrush.guidance import Distilled, Guidance, Unguided
+
+DEFAULTS = {"steps": 28, "guidance": 3.5, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
+SCHNELL_DEFAULTS = {**DEFAULTS, "steps": 4, "guidance": None}
+LENGTH, SCHNELL_LENGTH = 512, 256
+# The side of the latents of the 1024 × 1024 pictures it was trained for, which its configuration does not say.
+NATIVE_SIDE = 128
+# (double blocks, single blocks) → the five blocks with the clearest maps.
+CLEAREST = {(19, 38): (11, 12, 14, 17, 18)}
+
+
+class FluxBackbone(Backbone):
+    """The transformer of FLUX.1.
+
+    Args:
+        parts: ``text_encoder`` (CLIP), ``text_encoder_2`` (T5) and their tokenizers.
+        factor: pixels per latent pixel.
+    """
+
+    patch = 2
+
+    def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
+        self.network = network
+        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
+        config = self._transformer.config
+        self.latent_channels: int = config.in_channels // self.patch**2
+        self.native_latent_size = (NATIVE_SIDE, NATIVE_SIDE)
+        self.map_blocks = CLEAREST.get((config.num_layers, config.num_single_layers))
+        self._guided: bool = config.guidance_embeds
+        self._clip, self._clip_tokenizer = parts["text_encoder"], parts["tokenizer"]
+        self._t5, self._t5_tokenizer = parts["text_encoder_2"], parts["tokenizer_2"]
+        self._length = text_length(self._t5_tokenizer, LENGTH if self._guided else SCHNELL_LENGTH)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        transformer = self._transformer
+        blocks = [
+            *((f"transformer_blocks.{n}", block) for n, block in enumerate(transformer.transformer_blocks)),
+            *(
+                (f"single_transformer_blocks.{n}", block)
+                for n, block in enumerate(transformer.single_transformer_blocks)
+            ),
+        ]
+        return tuple(
+            Site(number, f"{path}.attn", "joint", "stack", self.patch, block.attn, number)
+            for number, (path, block) in enumerate(blocks)
+        )
+
+    def read(self, text: str) -> Prompt:
+        """Tokenize a prompt for T5.
+
+        Raises:
+            PromptTooLong: it has more tokens than the model was trained with.
+        """
+        return read_prompt(text, self._t5_tokenizer, length=self._length)
+
+    def encode(self, prompts: Sequence[Prompt]) -> Text:
+        """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``pooled_projections``."""
+        hidden = self._t5(token_ids(prompts, self._t5_tokenizer, self._t5))[0]
+        pooled = self._clip(self._summarised(prompts)).pooler_output
+        return {"encoder_hidden_states": hidden, "pooled_projections": pooled.to(hidden)}
+
+    def guide(self, scale: float) -> Guidance:
+        """Return the scale as an input of dev; schnell has no such input.
+
+        Raises:
+            InvalidInput: a scale for a network that was distilled to need none.
+        """
+        if self._guided:
+            return Distilled(scale)
+        if scale == 1:
+            return Unguided()
+        raise InvalidInput(
+            f"this model was distilled to need no guidance: leave guidance={scale:g} out, or give "
+            f"ClassifierFree({scale:g}) for an unconditional branch"
+        )
+
+    def schedule(
+        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
+    ) -> None:
+        """Set the timesteps, at even noise levels, shifted by the size of the picture if the scheduler says so."""
+        height, width = self.sites[0].grid(latent_size)
+        set_flow_timesteps(scheduler, steps, height * width, device, even=True)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the velocity, (rows, C, h, w)."""
+        rows, _, height, width = latents.shape
+        hidden = text["encoder_hidden_states"]
+        given = dict(text)
+        if (
+            self._guided and "guidance" not in given
+        ):  # another kind of guidance is combined with the usual scale
+            given["guidance"] = torch.full((rows,), DEFAULTS["guidance"], device=latents.device)
+        prediction = self.network(
+            pack(latents),
+            timestep=timestep.expand(rows).to(latents.dtype) / 1000,
+            txt_ids=hidden.new_zeros(hidden.shape[1], 3),
+            img_ids=_places(height // 2, width // 2).to(latents),
+            **given,
+            return_dict=False,
+        )[0]
+        return unpack(prediction, height, width)
+
+    def _summarised(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Return CLIP's token ids; of a longer prompt it summarises the beginning, as in diffusers."""
+        tokenizer = self._clip_tokenizer
+        length = min(tokenizer.model_max_length, self._clip.config.max_position_embeddings)
+        texts = [prompt.text for prompt in prompts]
+        if long := [text for text in texts if len(tokenizer(text).input_ids) > length]:
+            warnings.warn(
+                f"CLIP summarises the first {length} tokens of {long[0][:60]!r}…; T5 reads all of it",
+                stacklevel=2,
+            )
+        ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+        return ids.input_ids.to(next(self._clip.parameters()).device)
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Return (n, C, h, w) latents as a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C)."""
+    patches = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # n, C, h/2, 2, w/2, 2
+    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpack(sequence: Tensor, height: int, width: int) -> Tensor:
+    """Return a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C), as (n, C, h, w) latents."""
+    patches = sequence.unflatten(1, (height // 2, width // 2)).unflatten(3, (-1, 2, 2))
+    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
+
+
+def _places(height: int, width: int) -> Tensor:
+    """Return (height · width, 3) positions of the patches: nothing, row, column."""
+    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)

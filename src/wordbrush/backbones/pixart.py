@@ -1,0 +1,95 @@
+"""PixArt-α and PixArt-Σ: a transformer of self-attention over patches and cross-attention to T5.
+
+Layout: all keys of a cross site are T5 tokens, of which padding is masked. Prompts are read in lower case, as the
+model was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wordbrush.backbones.base import Backbone, Kind, Site, Text
+from wordbrush.backbones.text import text_length, token_ids, token_mask
+from wordbrush.edits.prompt import Prompt, read_prompt
+
+DEFAULTS = {"steps": 20, "guidance": 4.5, "scheduler": "dpm++"}
+# Tokens that α and Σ were trained with; they differ in whether the size of the picture is an input.
+ALPHA_LENGTH, SIGMA_LENGTH = 120, 300
+
+
+class PixArtBackbone(Backbone):
+    """The transformer of PixArt.
+
+    Args:
+        parts: ``text_encoder`` (T5), ``tokenizer``, and ``_class_name``, the class of pipeline it was saved as.
+        factor: pixels per latent pixel.
+    """
+
+    def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
+        self.network = network
+        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
+        config = self._transformer.config
+        self.latent_channels: int = config.in_channels
+        self.native_latent_size = (config.sample_size, config.sample_size)
+        self.patch: int = config.patch_size
+        self._encoder, self._tokenizer = parts["text_encoder"], parts["tokenizer"]
+        self._length = SIGMA_LENGTH if parts.get("_class_name") == "PixArtSigmaPipeline" else ALPHA_LENGTH
+        self._factor = factor
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        layers: tuple[tuple[str, Kind], ...] = (("attn1", "self"), ("attn2", "cross"))
+        sites: list[Site] = []
+        for number, block in enumerate(self._transformer.transformer_blocks):
+            for name, kind in layers:
+                path = f"transformer_blocks.{number}.{name}"
+                sites.append(Site(len(sites), path, kind, "stack", self.patch, getattr(block, name), number))
+        return tuple(sites)
+
+    def read(self, text: str) -> Prompt:
+        """Tokenize a prompt in lower case.
+
+        Raises:
+            PromptTooLong: it has more tokens than the model was trained with.
+        """
+        prompt = read_prompt(
+            _lowered(text), self._tokenizer, length=text_length(self._tokenizer, self._length)
+        )
+        return replace(prompt, text=text)
+
+    def encode(self, prompts: Sequence[Prompt]) -> Text:
+        """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``encoder_attention_mask``."""
+        mask = token_mask(prompts, self._encoder)
+        hidden = self._encoder(token_ids(prompts, self._tokenizer, self._encoder), attention_mask=mask)[0]
+        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the predicted noise, (rows, C, h, w), without the variance that some of these networks learned."""
+        rows = len(latents)
+        added: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
+        if self._transformer.use_additional_conditions:
+            height, width = (side * self._factor for side in latents.shape[-2:])
+            added["resolution"] = torch.tensor([[height, width]]).to(latents).expand(rows, -1)
+            added["aspect_ratio"] = torch.tensor([[height / width]]).to(latents).expand(rows, -1)
+        prediction = self.network(
+            latents, timestep=timestep.expand(rows), **text, added_cond_kwargs=added, return_dict=False
+        )[0]
+        return prediction[:, : self.latent_channels]
+
+
+def _lowered(text: str) -> str:
+    """Return the text in lower case, letter for letter, so that positions stay; anything else is left as it is."""
+    if not isinstance(text, str):
+        return text
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)

@@ -1,0 +1,108 @@
+"""Stable Diffusion 3 and 3.5: a transformer in which text and image attend to each other (arXiv:2403.03206).
+
+Layout of a joint site: the image's positions first, then 77 of CLIP (two encoders side by side) and 256 of T5. A word
+has tokens in both readings, and an edit of it acts on both. The first blocks of SD3.5 medium have a second attention
+layer, of the image alone.
+
+Defaults from public work: Shin et al. 2025 (arXiv:2508.07519, code SNU-VGILab/exploring-mmdit) let the target attend
+as the source in all blocks and the first fifth of the steps, and found maps noisier the larger the network: they read
+regions from the five blocks whose maps are clearest, found with a segmentation of generated pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wordbrush.backbones.base import Backbone, Kind, Site, Text
+from wordbrush.backbones.flow import set_flow_timesteps
+from wordbrush.backbones.text import read_alike, text_length, token_ids
+from wordbrush.edits.prompt import Prompt, read_prompt
+
+DEFAULTS = {"steps": 28, "guidance": 7.0, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
+T5_LENGTH = 256
+# (blocks, blocks with a second attention layer) → the five blocks with the clearest maps.
+CLEAREST = {(24, 0): (4, 5, 7, 8, 9), (24, 13): (5, 7, 8, 9, 10), (38, 0): (16, 18, 20, 21, 24)}
+
+
+class SD3Backbone(Backbone):
+    """The transformer of Stable Diffusion 3.
+
+    Args:
+        parts: ``text_encoder``, ``text_encoder_2`` (CLIP), ``text_encoder_3`` (T5) and their tokenizers.
+        factor: pixels per latent pixel.
+    """
+
+    def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
+        self.network = network
+        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
+        config = self._transformer.config
+        self.latent_channels: int = config.in_channels
+        self.native_latent_size = (config.sample_size, config.sample_size)
+        self.patch: int = config.patch_size
+        self.map_blocks = CLEAREST.get((config.num_layers, len(config.dual_attention_layers)))
+        self._encoders = (parts["text_encoder"], parts["text_encoder_2"])
+        self._tokenizers = (parts["tokenizer"], parts["tokenizer_2"])
+        self._t5, self._t5_tokenizer = parts["text_encoder_3"], parts["tokenizer_3"]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        return self._sites
+
+    @cached_property
+    def _sites(self) -> tuple[Site, ...]:
+        layers: tuple[tuple[str, Kind], ...] = (("attn", "joint"), ("attn2", "self"))
+        sites: list[Site] = []
+        for number, block in enumerate(self._transformer.transformer_blocks):
+            for name, kind in layers:
+                if (module := getattr(block, name, None)) is not None:
+                    path = f"transformer_blocks.{number}.{name}"
+                    sites.append(
+                        Site(len(sites), path, kind, "stack", self.patch, module, number, text_first=False)
+                    )
+        return tuple(sites)
+
+    def read(self, text: str) -> Prompt:
+        """Tokenize a prompt for CLIP and for T5.
+
+        Raises:
+            PromptTooLong: it does not fit one of the encoders.
+            ModelError: the two CLIP tokenizers cut it differently.
+        """
+        length = min(self._tokenizers[0].model_max_length, self._encoders[0].config.max_position_embeddings)
+        clip = read_alike(text, self._tokenizers, length=length)
+        return Prompt.joined(
+            [clip, read_prompt(text, self._t5_tokenizer, length=text_length(self._t5_tokenizer, T5_LENGTH))]
+        )
+
+    def encode(self, prompts: Sequence[Prompt]) -> Text:
+        """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``pooled_projections``."""
+        clip, t5 = ([prompt.sequences[part] for prompt in prompts] for part in (0, 1))
+        outputs = [
+            encoder(token_ids(clip, tokenizer, encoder), output_hidden_states=True)
+            for encoder, tokenizer in zip(self._encoders, self._tokenizers, strict=True)
+        ]
+        long = self._t5(token_ids(t5, self._t5_tokenizer, self._t5))[0]
+        short = torch.cat([output.hidden_states[-2].to(long) for output in outputs], dim=-1)
+        short = F.pad(short, (0, long.shape[-1] - short.shape[-1]))
+        return {
+            "encoder_hidden_states": torch.cat([short, long], dim=1),
+            "pooled_projections": torch.cat([output[0].to(long) for output in outputs], dim=-1),
+        }
+
+    def schedule(
+        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
+    ) -> None:
+        """Set the timesteps, shifted by the size of the picture if the scheduler says so."""
+        height, width = self.sites[0].grid(latent_size)
+        set_flow_timesteps(scheduler, steps, height * width, device)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the velocity, (rows, C, h, w)."""
+        return self.network(latents, timestep=timestep.expand(len(latents)), **text, return_dict=False)[0]

@@ -1,0 +1,253 @@
+"""Tiny random-weight pipelines of the families beyond Stable Diffusion 1 and 2, of the real classes.
+
+``model(kind)`` is what wordbrush edits; ``stock(model)`` is diffusers' own pipeline of the same parts.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
+)
+
+from pipelines import BETAS, LENGTH, PIECES, WORDS, _amplify, clip_tokenizer
+from wordbrush.backbones import families
+from wordbrush.models import Defaults, Model
+
+T5_LENGTH = 16
+PIPELINES = {
+    "lcm": "LatentConsistencyModelPipeline",
+    "sdxl": "StableDiffusionXLPipeline",
+    "sd3": "StableDiffusion3Pipeline",
+    "sd3.5": "StableDiffusion3Pipeline",
+    "flux": "FluxPipeline",
+    "schnell": "FluxPipeline",
+    "auraflow": "AuraFlowPipeline",
+    "pixart-alpha": "PixArtAlphaPipeline",
+    "pixart-sigma": "PixArtSigmaPipeline",
+}
+KINDS = tuple(PIPELINES)
+
+
+@lru_cache
+def t5_tokenizer() -> T5TokenizerFast:
+    """Return a sentencepiece tokenizer that knows ``WORDS``; ``hippopotamus`` has four tokens here too."""
+    letters = [chr(code) for code in (*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1))]
+    words = [f"▁{word}" for word in WORDS]
+    pieces = dict.fromkeys([*words, *PIECES, "▁", *letters, ",", "."])
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    scores = [(piece, -len(piece) if len(piece.strip("▁")) < 2 else -1.0) for piece in pieces]
+    return T5TokenizerFast(vocab=[*special, *scores], extra_ids=0, model_max_length=T5_LENGTH)
+
+
+@lru_cache
+def model(kind: str, dtype: torch.dtype = torch.float64) -> Model:
+    """Return the pipeline of a kind; callers must leave it as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(KINDS.index(kind))
+        parts = _BUILDERS[kind.partition("-")[0]](kind)
+        for part in parts.values():
+            if isinstance(part, torch.nn.Module):
+                _amplify(part.parameters())
+                part.to(dtype).eval().requires_grad_(False)
+    family = families.family_of(PIPELINES[kind])
+    assert family
+    own = {name: parts.pop(name) for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
+    parts |= {"_class_name": PIPELINES[kind]} if "_class_name" in family.settings else {}
+    defaults = Defaults(**{**family.defaults(own["unet"]), "steps": 2})
+    return Model(kind, **own, defaults=defaults, family=family, more=parts)
+
+
+def stock(model: Model) -> Any:
+    """Return diffusers' own pipeline of the parts."""
+    names = {name: part for name, part in model.more.items() if name != "_class_name"}
+    missing = {}
+    if model.name == "lcm":
+        missing = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    pipeline = getattr(diffusers, PIPELINES[model.name])(
+        **{model.family.network: model.unet},
+        vae=model.vae,
+        text_encoder=model.text_encoder,
+        tokenizer=model.tokenizer,
+        scheduler=type(model.scheduler).from_config(model.scheduler.config),
+        **names,
+        **missing,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _lcm(kind: str) -> dict[str, Any]:
+    unet = _unet(cross_attention_dim=16, time_cond_proj_dim=9)
+    scheduler = diffusers.LCMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=True)
+    return {"unet": unet, "vae": _vae(4), **_clip(CLIPTextModel), "scheduler": scheduler}
+
+
+def _sdxl(kind: str) -> dict[str, Any]:
+    unet = _unet(
+        cross_attention_dim=32,
+        use_linear_projection=True,
+        transformer_layers_per_block=(1, 2),
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=16 + 6 * 8,
+    )
+    scheduler = diffusers.EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading")
+    return {
+        "unet": unet,
+        "vae": _vae(4),
+        **_clip(CLIPTextModel),
+        **_clip(CLIPTextModelWithProjection, "_2"),
+        "scheduler": scheduler,
+    }
+
+
+def _sd3(kind: str) -> dict[str, Any]:
+    dual = {"dual_attention_layers": (0,), "qk_norm": "rms_norm"} if kind == "sd3.5" else {}
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=2,
+        in_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pooled_projection_dim=32,
+        pos_embed_max_size=32,
+        **dual,
+    )
+    return {
+        "unet": transformer,
+        "vae": _vae(16),
+        **_clip(CLIPTextModelWithProjection),
+        **_clip(CLIPTextModelWithProjection, "_2"),
+        **_t5("_3"),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }
+
+
+def _flux(kind: str) -> dict[str, Any]:
+    dev = kind == "flux"
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=64,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=16,
+        guidance_embeds=dev,
+        axes_dims_rope=(2, 2, 4),
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev)
+    return {"unet": transformer, "vae": _vae(16), **_clip(CLIPTextModel), **_t5("_2"), "scheduler": scheduler}
+
+
+def _auraflow(kind: str) -> dict[str, Any]:
+    transformer = diffusers.AuraFlowTransformer2DModel(
+        sample_size=32,
+        in_channels=4,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        caption_projection_dim=16,
+        pos_embed_max_size=1024,
+    )
+    parts = {
+        **_t5("", UMT5Config, UMT5EncoderModel),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.73),
+    }
+    return {"unet": transformer, "vae": _vae(4), **parts}
+
+
+def _pixart(kind: str) -> dict[str, Any]:
+    alpha = kind == "pixart-alpha"
+    transformer = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=12,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=24,
+        caption_channels=32,
+        sample_size=128 if alpha else 32,
+        use_additional_conditions=alpha,
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(beta_start=1e-4, beta_end=0.02, solver_order=2)
+    return {"unet": transformer, "vae": _vae(4), **_t5(""), "scheduler": scheduler}
+
+
+_BUILDERS = {
+    "lcm": _lcm,
+    "sdxl": _sdxl,
+    "sd3": _sd3,
+    "sd3.5": _sd3,
+    "flux": _flux,
+    "schnell": _flux,
+    "auraflow": _auraflow,
+    "pixart": _pixart,
+}
+
+
+def _unet(**settings: Any) -> diffusers.UNet2DConditionModel:
+    return diffusers.UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        attention_head_dim=2,
+        norm_num_groups=4,
+        **settings,
+    )
+
+
+def _vae(channels: int) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=channels,
+        norm_num_groups=4,
+        shift_factor=0.1 if channels == 16 else None,
+    )
+
+
+def _clip(kind: Any, suffix: str = "") -> dict[str, Any]:
+    tokenizer = clip_tokenizer()
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        projection_dim=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}
+
+
+def _t5(suffix: str, settings: Any = T5Config, kind: Any = T5EncoderModel) -> dict[str, Any]:
+    tokenizer = t5_tokenizer()
+    config = settings(
+        vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=1, num_heads=2, dropout_rate=0.0
+    )
+    return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}
