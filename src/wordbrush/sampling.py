@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.base import Backbone, Text
+from wordbrush.backbones.base import Backbone, Layout, Text
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.errors import InvalidInput, nearest
 from wordbrush.guidance import Guidance
@@ -93,6 +93,8 @@ def sample(
     *,
     text: Callable[[int], Text],
     guidance: Guidance,
+    layout: Layout | None = None,
+    source: Tensor | None = None,
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
     progress: Progress | None = None,
@@ -103,6 +105,9 @@ def sample(
         scheduler: with its timesteps set; used up by the run.
         noise: (samples, C, h, w) of variance 1.
         text: step → conditioning of the whole batch, branch by branch as ``guidance.branches``.
+        layout: which rows of the network's batch are what; None for every sample in every branch.
+        source: (steps + 1, C, h, w), the latents of the first sample before, between and after the steps, if they are
+            known; it is then held to them.
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
         progress: called with (steps done, steps in all).
@@ -110,16 +115,18 @@ def sample(
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
     """
+    layout = layout or Layout(guidance.branches, len(noise))
     latents = noise * scheduler.init_noise_sigma
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
-        inputs = scheduler.scale_model_input(latents, timestep)
+        inputs = layout.batch(scheduler.scale_model_input(latents, timestep))
         with control.at(step) if control else nullcontext():
-            predictions = backbone.predict(
-                inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step)
-            )
-        combined = guidance.combine(predictions.chunk(len(guidance.branches)))
-        latents = scheduler.step(combined, timestep, latents, return_dict=False)[0]
+            predictions = backbone.predict(inputs, timestep, text(step))
+        combined = guidance.combine(layout.split(predictions, source=source is None))
+        moving = latents if source is None else latents[1:]
+        latents = scheduler.step(combined, timestep, moving, return_dict=False)[0]
+        if source is not None:
+            latents = torch.cat([source[step + 1 : step + 2].to(latents), latents])
         if after_step is not None:
             latents = after_step(step, latents)
         if progress is not None:
