@@ -139,7 +139,7 @@ class Run:
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "negative": self.negative if isinstance(self.negative, str) else "optimised per step",
             **({"inversion": self.start.settings} if self.start else {}),
-            **({"source": "cached" if self._known() else "kept"} if self.cache else {}),
+            **({"cache": "used" if self._known() else "filled"} if self.cache else {}),
         }
 
     def _blend(self, clock: Clock, sites: Sequence[Site]) -> LocalBlend | None:

@@ -276,7 +276,7 @@ def test_files_that_are_no_inverted_pictures(tmp_path: Path):
     short.save(path)
     with pytest.raises(wb.InvalidInput, match=r"damaged: its path has the shape \(3, 4, 8, 8\)"):
         wb.Start.load(path)
-    with pytest.raises(wb.InvalidInput, match="saved as .safetensors"):
+    with pytest.raises(wb.InvalidInput, match=r"saved as \.safetensors"):
         short.save(tmp_path / "start.pt")
 
 
