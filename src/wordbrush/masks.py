@@ -53,7 +53,7 @@ class Mask:
                 f"the mask has {image.height} × {image.width} pixels and the picture {height} × {width}: draw it on "
                 "the picture"
             )
-        image = fitted(image, size, grain=factor, resize=True, crop=True)
+        image = fitted(image, size, grain=factor, resize=True, crop=start is not None and start.cropped)
         if image.getbbox() is None:
             raise InvalidInput("nothing in the mask is white: paint white what may change")
         return cls(image, factor)

@@ -109,17 +109,17 @@ class Run:
                 after_step=after_step,
                 progress=progress,
             )
-        if isinstance(tape, Recording) and answer is not None:
-            tape.finish(self._key, answer)
         if not torch.isfinite(latents).all():
             raise ModelError(
                 f"the model made NaN or infinite values in {self.settings['dtype']}: load it with dtype='float32'"
                 + (", or 'bfloat16'" if self.noise.dtype == torch.float16 else "")
             )
+        if isinstance(tape, Recording) and answer is not None:
+            tape.finish(self._key, answer)
         return latents, history
 
     def history(self) -> MapHistory:
-        """Repeat the run exactly, this time reading the word maps."""
+        """Repeat the run, exactly unless the source is cached by now, this time reading the word maps."""
         _, history = self(record=True)
         assert history is not None
         return history

@@ -201,6 +201,62 @@ def test_direct_equals_the_published_passes():
     assert start.forward_samples + result.settings["forward_samples"] == 4 * steps  # 200
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.02])
+def test_null_text_is_the_published_loop(epsilon: float):
+    """Mokady et al. written out: fresh Adam per step, rate 0.01 (1 - i/100), warm start, stop after the update."""
+    model, steps, inner, calls = pipelines.model(), 4, 3, 0
+    method = wb.NullText(inner_steps=inner, epsilon=epsilon)
+    start = inverted(method, steps=steps)
+    alphas, stride = model.scheduler.alphas_cumprod, 1000 // steps
+    uncond, cond = model.backbone.encode([model.backbone.read(words) for words in ("", SOURCE)])[
+        "encoder_hidden_states"
+    ].split(1)
+
+    def noise(latents: Tensor, timestep: int, text: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return model.unet(latents, timestep, encoder_hidden_states=text).sample
+
+    def moved(latents: Tensor, predicted: Tensor, here: int, there: int) -> Tensor:
+        a, b = (alphas[t] if t >= 0 else alphas[0] for t in (here, there))
+        return b.sqrt() * (latents - (1 - a).sqrt() * predicted) / a.sqrt() + (1 - b).sqrt() * predicted
+
+    timesteps = [1 + stride * i for i in reversed(range(steps))]  # of the scheduler, with its offset of 1
+    pivots = [any_latents()]
+    with torch.no_grad():
+        for t in reversed(timesteps):
+            pivots.append(moved(pivots[-1], noise(pivots[-1], t, cond), t - stride, t))
+    latents, embeddings, uncond = pivots[-1], [], uncond.detach()
+    for i, t in enumerate(timesteps):
+        uncond = uncond.clone().requires_grad_()
+        optimizer = torch.optim.Adam([uncond], lr=1e-2 * (1 - i / 100))
+        with torch.no_grad():
+            known = noise(latents, t, cond)
+        for _ in range(inner):
+            free = noise(latents, t, uncond)
+            loss = (
+                (moved(latents, free + GUIDANCE * (known - free), t, t - stride) - pivots[-2 - i])
+                .square()
+                .mean()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if loss.item() < epsilon + i * 2e-5:
+                break
+        uncond = uncond.detach()
+        embeddings.append(uncond)
+        with torch.no_grad():
+            free = noise(latents, t, uncond)
+            latents = moved(latents, free + GUIDANCE * (known - free), t, t - stride)
+    assert isinstance(start.negative, list)
+    assert start.forward_samples == calls
+    assert (calls < steps * (3 + inner)) == (epsilon > 0)
+    assert distance(start.latents, pivots[-1]) < 1e-9
+    assert all(distance(a, b) < 1e-6 for a, b in zip(start.negative, embeddings, strict=True))
+    assert distance(embeddings[0], embeddings[-1]) > 1e-3
+
+
 @pytest.mark.parametrize("branches", ["cond", "all"])
 def test_a_held_source_leaves_the_targets_as_they_are(branches: Any):
     """Holding a source to the path that it takes anyway changes nothing, whether or not its rows are all run."""
@@ -256,6 +312,17 @@ def test_what_is_saved_is_what_is_loaded(method: str, tmp_path: Path):
     first, second = (wb.edit(model, one, to=TARGET).latents for one in (start, loaded))
     assert torch.equal(first, second)
     assert [file.name for file in tmp_path.iterdir()] == ["start.safetensors"]
+
+
+def test_a_saved_picture_is_loaded_with_all_that_was_done_to_it(tmp_path: Path):
+    start = wb.invert(pipelines.model(), drawn(48, 64), SOURCE, crop=True, steps=1, guidance=1.0)
+    start.save(tmp_path / "start.safetensors")
+    loaded = wb.Start.load(tmp_path / "start.safetensors")
+    assert start.picture is not None
+    assert loaded.picture is not None
+    assert loaded.picture.tobytes() == start.picture.tobytes()
+    for name in ("given_size", "cropped", "notes"):
+        assert getattr(loaded, name) == getattr(start, name), name
 
 
 def test_files_that_are_no_inverted_pictures(tmp_path: Path):
@@ -317,6 +384,8 @@ def test_pictures_are_resized_only_as_told():
     cropped = wb.invert(model, drawn(48, 64), SOURCE, crop=True, **quick)
     assert (resized.latents.shape, cropped.latents.shape) == ((1, 4, 12, 16), (1, 4, 16, 16))
     assert resized.given_size == cropped.given_size == (48, 64)
+    assert resized.notes == ("resized from 48 × 64 pixels",)
+    assert cropped.settings["picture"] == ["cut around its middle and resized from 48 × 64 pixels"]
     assert cropped.picture is not None
     assert np.array(cropped.picture)[16, 0, 1] > 20  # the left sixth is cut off
 

@@ -74,4 +74,6 @@ def invert(
         settings = {"caption": caption, "steps": start.steps, "guidance": start.guidance, **start.settings}
         print_json({"files": [str(place)], "settings": with_versions(settings)})
     else:
+        for note in start.notes:
+            out.print(f"picture: {note}", soft_wrap=True)
         out.print(f"{place}: edit it with wordbrush edit {place} --to …", soft_wrap=True)

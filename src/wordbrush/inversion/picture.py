@@ -58,8 +58,10 @@ def invert(
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
     chosen = method_of(method)
-    image = read_picture(as_image(picture)).image
-    height, width = (side * model.factor for side in latent_size(model, size))
+    opened = read_picture(as_image(picture))
+    image = opened.image
+    rows, columns = latent_size(model, size)
+    height, width = rows * model.factor, columns * model.factor
     pixels = fitted(image, (height, width), grain=model.factor, resize=size is not None, crop=crop)
     start = invert_latents(
         model,
@@ -71,7 +73,19 @@ def invert(
         scheduler=scheduler,
         progress=progress,
     )
-    return replace(start, picture=pixels, given_size=(image.height, image.width))
+    given = (image.height, image.width)
+    return replace(
+        start,
+        picture=pixels,
+        given_size=given,
+        cropped=crop,
+        notes=opened.notes + (() if given == (height, width) else (_fitting(given, crop),)),
+    )
+
+
+def _fitting(given: tuple[int, int], crop: bool) -> str:
+    """Say what was done to the size of a picture."""
+    return f"{'cut around its middle and ' if crop else ''}resized from {given[0]} × {given[1]} pixels"
 
 
 def invert_latents(

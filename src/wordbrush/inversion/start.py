@@ -43,6 +43,8 @@ class Start:
         forward_samples: the rows of all network calls that finding it took.
         picture: the picture as it was encoded, or None if only its latents were given.
         given_size: (height, width) of the picture as it was given.
+        cropped: whether it was cut to the shape of ``picture``.
+        notes: what else was done to it before it was encoded, in words.
     """
 
     prompt: str
@@ -58,11 +60,14 @@ class Start:
     forward_samples: int = 0
     picture: Image | None = None
     given_size: tuple[int, int] | None = None
+    cropped: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
         """How it was found, for the settings of an edit."""
-        return {"method": self.method, "forward_samples": self.forward_samples}
+        found = {"method": self.method, "forward_samples": self.forward_samples}
+        return {**found, **({"picture": list(self.notes)} if self.notes else {})}
 
     @property
     def fixed(self) -> bool:
@@ -110,8 +115,11 @@ class Start:
             "method": self.method,
             "forward_samples": self.forward_samples,
             "given_size": self.given_size,
+            "cropped": self.cropped,
+            "notes": self.notes,
         }
-        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        # Copies, since some may be views of others.
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         content = save(plain, {"format": FORMAT, "settings": json.dumps(header, ensure_ascii=False)})
         write_files({place: content})
 
@@ -135,6 +143,7 @@ class Start:
                     "negative": header["negative"] if negative is None else list(negative.split(1)),
                     "picture": None if picture is None else _image(picture),
                     "given_size": None if size is None else tuple(size),
+                    "notes": tuple(header["notes"]),
                 }
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:
