@@ -124,10 +124,10 @@ def main(
         )
     names = list(dict.fromkeys(name for found in table.values() for name in found))
     lines = [
-        [method, *(f"{found[name]['mean']:.4g}" if name in found else "" for name in names)]
-        for method, found in table.items()
+        [name, *(f"{found[name]['mean']:.4g}" if name in found else "" for found in table.values())]
+        for name in names
     ]
-    show(f"{len(cases)} pictures, {model}", ["method", *names], lines)
+    show(f"{len(cases)} pictures, {model}", ["", *table], lines)
     keep("inversion", {"pictures": len(cases), "steps": steps or loaded.defaults.steps, "methods": table})
 
 

@@ -201,7 +201,7 @@ def test_direct_equals_the_published_passes():
     assert start.forward_samples + result.settings["forward_samples"] == 4 * steps  # 200
 
 
-@pytest.mark.parametrize("epsilon", [0.0, 0.02])
+@pytest.mark.parametrize("epsilon", [0.0, 1e3])  # never early, and after every first update
 def test_null_text_is_the_published_loop(epsilon: float):
     """Mokady et al. written out: fresh Adam per step, rate 0.01 (1 - i/100), warm start, stop after the update."""
     model, steps, inner, calls = pipelines.model(), 4, 3, 0
