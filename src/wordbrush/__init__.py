@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wordbrush.edits.self_attention import SelfAttention
     from wordbrush.errors import (
         AmbiguousWord,
+        BadPicture,
         ControlError,
         DataError,
         EditNotApplied,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AmbiguousWord": "errors",
     "AutoBlend": "edits.blend",
+    "BadPicture": "errors",
     "Blend": "edits.blend",
     "ClassifierFree": "guidance",
     "ControlError": "errors",
@@ -89,6 +91,7 @@ _MODULES = {"parity": "parity", "published": "edits.published"}
 __all__ = [
     "AmbiguousWord",
     "AutoBlend",
+    "BadPicture",
     "Blend",
     "ClassifierFree",
     "ControlError",

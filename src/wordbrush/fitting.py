@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL import Image, ImageOps
 
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import BadPicture
 
 
 def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: bool, crop: bool) -> Image.Image:
@@ -16,7 +16,7 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
         crop: whether to cut what is too long off both ends, and to resize the rest.
 
     Raises:
-        InvalidInput: the picture would be resized or stretched without having been asked for.
+        BadPicture: the picture would be resized or stretched without having been asked for.
     """
     height, width = size
     if image.size == (width, height):
@@ -25,12 +25,12 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
         return ImageOps.fit(image, (width, height), _filter(image))
     near = (max(1, round(image.height * width / image.width / grain)) * grain, width)
     if not resize:
-        raise InvalidInput(
+        raise BadPicture(
             f"the picture has {image.height} × {image.width} pixels and the model was trained for {height} × {width}: "
             f"give size={near} to resize it, or crop=True to cut it to the model's shape"
         )
     if abs(height - image.height * width / image.width) >= grain:
-        raise InvalidInput(
+        raise BadPicture(
             f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give "
             f"size={near}, which has its shape, or crop=True to cut it"
         )

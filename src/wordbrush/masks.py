@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import BadPicture
 from wordbrush.fitting import fitted
 from wordbrush.pictures import read_picture
 
@@ -42,20 +42,20 @@ class Mask:
             start: the inverted picture; a mask drawn on it as it was given is cut and resized as it was.
 
         Raises:
-            InvalidInput: the mask cannot be read, has another size than the picture, or has no white.
+            BadPicture: the mask cannot be read, has another size than the picture, or has no white.
         """
         image = read_picture(as_image(mask), mask=True).image
         image = image.point([0] * 128 + [255] * 128).convert("1")
         height, width = size
         given = start.given_size if start else None
         if image.size != (width, height) and (image.height, image.width) != given:
-            raise InvalidInput(
+            raise BadPicture(
                 f"the mask has {image.height} × {image.width} pixels and the picture {height} × {width}: draw it on "
                 "the picture"
             )
         image = fitted(image, size, grain=factor, resize=True, crop=start is not None and start.cropped)
         if image.getbbox() is None:
-            raise InvalidInput("nothing in the mask is white: paint white what may change")
+            raise BadPicture("nothing in the mask is white: paint white what may change")
         return cls(image, factor)
 
     def hold(self, latents: Tensor) -> Tensor:
@@ -73,13 +73,13 @@ def as_image(picture: MaskLike) -> str | Path | Image.Image:
     """Return a picture given as a uint8 array, (h, w, 3) or (h, w), as an image; others as they are.
 
     Raises:
-        InvalidInput: an array of another type or shape.
+        BadPicture: an array of another type or shape.
     """
     if not isinstance(picture, np.ndarray):
         return picture
     shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
     if picture.dtype != np.uint8 or not shaped or not picture.size:
-        raise InvalidInput(
+        raise BadPicture(
             f"an array of pixels is uint8 of shape (h, w, 3) or (h, w), not {picture.dtype} of shape {picture.shape}"
         )
     return Image.fromarray(picture)

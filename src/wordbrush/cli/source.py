@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from wordbrush.cli.output import OTHER_PICTURES
 from wordbrush.cli.parse import BadOption
 
 INVERTED = ".safetensors"
@@ -24,8 +25,6 @@ def kind_of(source: str, *, caption: str | None, as_prompt: bool) -> Kind:
                 "--caption is for pictures and --as-prompt says that SOURCE is none: leave one out"
             )
         return "prompt"
-    from wordbrush.pictures import ENDINGS
-
     ending = Path(source).suffix.lower()
     if ending == INVERTED:
         if caption is not None:
@@ -40,7 +39,7 @@ def kind_of(source: str, *, caption: str | None, as_prompt: bool) -> Kind:
             f"{source!r} is a file: say with --caption what the picture shows, or, if it is meant as a prompt, add "
             "--as-prompt"
         )
-    if ending in ENDINGS:
+    if ending in {".png", *OTHER_PICTURES}:
         raise BadOption(f"there is no picture {source!r}; if it is meant as a prompt, add --as-prompt")
     return "prompt"
 
