@@ -108,7 +108,7 @@ def edit(
             "--cache",
             metavar="FOLDER",
             rich_help_panel=options.OUTPUT,
-            help="Keep the source's attention here: the next edit of the same source takes half the time.",
+            help="Keep the source's attention here: the next edit of it takes about half the work.",
         ),
     ] = None,
     cache_limit: Annotated[
