@@ -18,6 +18,7 @@ from wordbrush.version import __version__
 
 if TYPE_CHECKING:
     from wordbrush import parity
+    from wordbrush.backbones.source_cache import SourceCache
     from wordbrush.edits import published
     from wordbrush.edits.blend import AutoBlend, Blend
     from wordbrush.edits.plan import EditPlan, Recipe
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from wordbrush.edits.self_attention import SelfAttention
     from wordbrush.errors import (
         AmbiguousWord,
+        BadPicture,
         ControlError,
         DataError,
         EditNotApplied,
@@ -39,6 +41,11 @@ if TYPE_CHECKING:
         WordbrushError,
     )
     from wordbrush.guidance import ClassifierFree, Distilled, Unguided
+    from wordbrush.inversion.edit_friendly import EditFriendly
+    from wordbrush.inversion.exact import Exact
+    from wordbrush.inversion.null_text import NullText
+    from wordbrush.inversion.picture import invert, invert_latents
+    from wordbrush.inversion.start import Start
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation
@@ -46,18 +53,22 @@ if TYPE_CHECKING:
 _HOMES = {
     "AmbiguousWord": "errors",
     "AutoBlend": "edits.blend",
+    "BadPicture": "errors",
     "Blend": "edits.blend",
     "ClassifierFree": "guidance",
     "ControlError": "errors",
     "DataError": "errors",
     "Distilled": "guidance",
+    "EditFriendly": "inversion.edit_friendly",
     "EditNotApplied": "errors",
     "EditPlan": "edits.plan",
     "EditResult": "results",
+    "Exact": "inversion.exact",
     "Generation": "results",
     "InvalidInput": "errors",
     "Model": "models",
     "ModelError": "errors",
+    "NullText": "inversion.null_text",
     "PromptTooLong": "errors",
     "Recipe": "edits.plan",
     "Refine": "edits.refine",
@@ -65,12 +76,16 @@ _HOMES = {
     "Reweight": "edits.reweight",
     "SelfAttention": "edits.self_attention",
     "TrainingError": "errors",
+    "SourceCache": "backbones.source_cache",
+    "Start": "inversion.start",
     "Unguided": "guidance",
     "UnknownWord": "errors",
     "Word": "edits.prompt",
     "WordbrushError": "errors",
     "edit": "prompt_to_prompt",
     "generate": "prompt_to_prompt",
+    "invert": "inversion.picture",
+    "invert_latents": "inversion.picture",
     "load": "models",
     "plan": "prompt_to_prompt",
 }
@@ -79,24 +94,30 @@ _MODULES = {"parity": "parity", "published": "edits.published"}
 __all__ = [
     "AmbiguousWord",
     "AutoBlend",
+    "BadPicture",
     "Blend",
     "ClassifierFree",
     "ControlError",
     "DataError",
     "Distilled",
+    "EditFriendly",
     "EditNotApplied",
     "EditPlan",
     "EditResult",
+    "Exact",
     "Generation",
     "InvalidInput",
     "Model",
     "ModelError",
+    "NullText",
     "PromptTooLong",
     "Recipe",
     "Refine",
     "Replace",
     "Reweight",
     "SelfAttention",
+    "SourceCache",
+    "Start",
     "TrainingError",
     "Unguided",
     "UnknownWord",
@@ -105,6 +126,8 @@ __all__ = [
     "__version__",
     "edit",
     "generate",
+    "invert",
+    "invert_latents",
     "load",
     "parity",
     "plan",

@@ -109,6 +109,16 @@ class Model:
         return next(self.unet.parameters()).dtype
 
     @torch.no_grad()
+    def encode(self, image: Image) -> Tensor:
+        """Turn an RGB picture into clean (1, C, h, w) latents: the posterior's mean, scaled for the network."""
+        import numpy as np
+
+        levels = torch.from_numpy(np.array(image)).to(device=self.device, dtype=self.dtype)
+        encoded = self.vae.encode((levels / 127.5 - 1).permute(2, 0, 1)[None])
+        clean = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
+        return clean * self.vae.config.scaling_factor
+
+    @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image]:
         """Turn clean (n, C, h, w) latents into pictures."""
         from PIL import Image

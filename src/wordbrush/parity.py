@@ -20,7 +20,8 @@ from wordbrush.edits.plan import Recipe
 from wordbrush.edits.published import CrossSchedule, Equalizer, LocalBlend, Transfer
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock, Rounding
-from wordbrush.inversion.null_text import invert_null_text
+from wordbrush.inversion.null_text import NullText
+from wordbrush.inversion.picture import invert_latents
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model, load
 from wordbrush.prompt_to_prompt import edit
@@ -103,15 +104,14 @@ def _start(case: Case, model: Model) -> str | Start:
     if "null_text" not in case:
         return case["prompts"][0]
     settings = case["null_text"]
-    return invert_null_text(
+    return invert_latents(
         model,
         torch.as_tensor(np.asarray(case["null_z0"])),
         case["prompts"][0],
+        method=NullText(settings["num_inner_steps"], settings["epsilon"]),
         steps=case["num_steps"],
         guidance=case["guidance"],
         scheduler=_scheduler(case, model),
-        inner_steps=settings["num_inner_steps"],
-        epsilon=settings["epsilon"],
     )
 
 

@@ -7,18 +7,24 @@ targets are denoised together from the same noise, and the targets attend as the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from wordbrush.backbones.source_cache import SourceCache
 from wordbrush.edits.blend import BlendChoice
 from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, make_plan
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import Guidance
 from wordbrush.inversion.start import Start
+from wordbrush.masks import Mask, MaskLike
 from wordbrush.models import Model
 from wordbrush.results import EditResult, Generation
 from wordbrush.run import Size, make_noise, make_run
 from wordbrush.sampling import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def generate(
@@ -95,6 +101,9 @@ def edit(
     negative: str = "",
     size: Size | None = None,
     latents: Tensor | None = None,
+    mask: MaskLike | None = None,
+    keep_pixels: bool = False,
+    cache: SourceCache | None = None,
     maps: bool = False,
     progress: Progress | None = None,
 ) -> EditResult:
@@ -118,6 +127,12 @@ def edit(
         negative: the prompt to be guided away from.
         size: pixels, one number or (height, width); None for the size the model was trained for.
         latents: (1, C, h, w) unit noise to start from, instead of a seed.
+        mask: a picture, white where the targets may change; elsewhere their latents are the source's after every
+            step. Of the source's size, or for an inverted picture of the size it was given in.
+        keep_pixels: give the edited pictures, where the mask is black, the very pixels of the source: those of the
+            picture that was inverted, or of the one that was generated.
+        cache: keeps the source for further edits, or has it from an earlier one; the network then runs for the targets
+            only. Its results differ by rounding.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
 
@@ -136,25 +151,46 @@ def edit(
         raise InvalidInput(
             "an inverted picture brings the negative side it was fitted with: leave negative out"
         )
+    if start and start.fixed and scheduler is not None:
+        raise InvalidInput(
+            "an inverted picture brings the scheduler it was inverted with: leave scheduler out, or invert it again"
+        )
+    if keep_pixels and mask is None:
+        raise InvalidInput("keep_pixels keeps what is black in a mask: give mask as well")
     made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend, blocks=blocks)
+    noise = make_noise(model, [seed], size, start.latents if start else latents)
+    height, width = (side * model.factor for side in noise.shape[-2:])
+    region = None if mask is None else Mask.read(mask, (height, width), model.factor, start)
     run = make_run(
         model,
         (made.source, *made.targets),
         negative=start.negative if start and start.negative is not None else negative,
-        noise=make_noise(model, [seed], size, start.latents if start else latents),
+        noise=noise,
         guidance=start.guidance if start and guidance is None else guidance,
         scheduler=start.scheduler if start and scheduler is None else scheduler,
         steps=start.steps if start and steps is None else steps,
         plan=made,
+        start=start,
+        mask=region,
+        cache=cache,
     )
+    settings = {**run.settings, "seed": seed}  # before the run, which may fill the cache
     final, history = run(record=maps, progress=progress)
+
+    def pasted(pictures: list[Image]) -> list[Image]:
+        source, *edited = pictures
+        assert region is not None
+        original = (start and start.picture) or source
+        return [source, *(region.paste(picture, original) for picture in edited)]
+
     return EditResult(
         final,
         run.prompts,
         plan=made,
-        settings={**run.settings, "seed": seed},
+        settings=settings,
         model=model,
         read_maps=(lambda: history) if history else run.history,
+        finish=pasted if keep_pixels else None,
     )
 
 

@@ -95,6 +95,7 @@ class Generation:
         settings: what it takes to make the same pictures again.
         model: decodes the latents.
         read_maps: repeats the run to read word maps, or returns those already read.
+        finish: what is done to the decoded pictures, if anything is.
     """
 
     def __init__(
@@ -105,16 +106,19 @@ class Generation:
         settings: dict[str, Any],
         model: Model,
         read_maps: Callable[[], MapHistory],
+        finish: Callable[[list[Image]], list[Image]] | None = None,
     ) -> None:
         self.latents = latents
         self.prompts = tuple(prompts)
         self.settings = settings
         self._model = model
         self._read_maps = read_maps
+        self._finish = finish
 
     @cached_property
     def _pictures(self) -> list[Image]:
-        return self._model.decode(self.latents)
+        decoded = self._model.decode(self.latents)
+        return self._finish(decoded) if self._finish else decoded
 
     @property
     def images(self) -> list[Image]:
@@ -150,7 +154,7 @@ class EditResult(Generation):
 
     @property
     def source(self) -> Image:
-        """The picture that was edited: exactly what ``generate`` makes of the source prompt in the same batch."""
+        """The picture that was edited: what ``generate`` makes of the source prompt, or of an inverted picture."""
         return self._pictures[0]
 
     @property

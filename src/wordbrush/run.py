@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any
 
@@ -12,15 +13,18 @@ import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
-from wordbrush.backbones.control import AttentionControl
+from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
+from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.guidance import ClassifierFree, Distilled, Guidance, Unguided
+from wordbrush.inversion.start import Start
+from wordbrush.masks import Mask
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, make_scheduler, sample, start_noise
+from wordbrush.sampling import Progress, initial_latents, make_scheduler, model_input, sample, start_noise
 
 Size = int | tuple[int, int]
 
@@ -35,6 +39,9 @@ class Run:
         noise: (samples, C, h, w) of variance 1, on the model's device and in its dtype.
         scheduler: a name or an instance, of which a fresh copy is used.
         evaluations: of the network; some schedulers make more than ``steps``.
+        start: the inverted picture that is edited, if it is one.
+        mask: where the targets may change, or None for everywhere.
+        cache: keeps the source for further runs, or has it.
     """
 
     model: Model
@@ -46,6 +53,9 @@ class Run:
     steps: int
     evaluations: int
     plan: EditPlan | None = None
+    start: Start | None = None
+    mask: Mask | None = None
+    cache: SourceCache | None = None
 
     def __call__(
         self, *, record: bool = False, progress: Progress | None = None
@@ -59,29 +69,42 @@ class Run:
         sites = map_sites(backbone)
         history = MapHistory(self.prompts, sites, (height, width)) if record else None
         blend = self._blend(clock, sites)
+        known = self._known()
+        layout = self._layout(known)
+        encoded = self._encoded()
+        answer = self._answer(scheduler, encoded) if self.cache else None
+        tape = self._tape(known, layout, answer)
+        if isinstance(tape, Recording):
+            tape.end_step(initial_latents(scheduler, self.noise[:1]))
 
         def after_step(step: int, latents: Tensor) -> Tensor:
             if history:
                 history.end_step()
-            return blend(step, latents) if blend else latents
+            if isinstance(tape, Recording):
+                tape.end_step(latents[:1])
+            latents = blend(step, latents) if blend else latents
+            return self.mask.hold(latents) if self.mask else latents
 
         control = None
         if self.plan or history:
             control = AttentionControl(
                 backbone,
                 self.plan,
-                layout=Layout(self.guidance.branches, len(self.prompts), self.prompts[0].length),
+                layout=replace(layout, source_in=self._attended) if known else layout,
                 clock=clock,
                 latent_size=(height, width),
                 probes=[reader.probe for reader in (history, blend) if reader],
+                tape=tape,
             )
         with control or nullcontext():
             latents = sample(
                 backbone,
-                scheduler,
+                self.start.stepping(scheduler) if self.start else scheduler,
                 self.noise,
-                text=self._text(),
+                text=self._text(encoded, layout),
                 guidance=self.guidance,
+                layout=layout,
+                source=self._path(known),
                 control=control,
                 after_step=after_step,
                 progress=progress,
@@ -91,10 +114,12 @@ class Run:
                 f"the model made NaN or infinite values in {self.settings['dtype']}: load it with dtype='float32'"
                 + (", or 'bfloat16'" if self.noise.dtype == torch.float16 else "")
             )
+        if isinstance(tape, Recording) and answer is not None:
+            tape.finish(self._key, answer)
         return latents, history
 
     def history(self) -> MapHistory:
-        """Repeat the run exactly, this time reading the word maps."""
+        """Repeat the run, exactly unless the source is cached by now, this time reading the word maps."""
         _, history = self(record=True)
         assert history is not None
         return history
@@ -107,12 +132,14 @@ class Run:
         return {
             "model": self.model.name,
             "steps": self.steps,
-            "forward_samples": self.evaluations * len(self.guidance.branches) * len(self.prompts),
+            "forward_samples": self.evaluations * self._layout(self._known()).rows + (self.cache is not None),
             "guidance": getattr(self.guidance, "scale", None),
             "scheduler": self.scheduler if named else type(self.scheduler).__name__,
             "size": (height * self.model.factor, width * self.model.factor),
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "negative": self.negative if isinstance(self.negative, str) else "optimised per step",
+            **({"inversion": self.start.settings} if self.start else {}),
+            **({"cache": "used" if self._known() else "filled"} if self.cache else {}),
         }
 
     def _blend(self, clock: Clock, sites: Sequence[Site]) -> LocalBlend | None:
@@ -123,30 +150,111 @@ class Run:
         return LocalBlend(rule, indicators, sites, steps=rule.steps(clock))
 
     @torch.no_grad()
-    def _text(self) -> Callable[[int], Text]:
-        """Encode every prompt once and lay the embeddings out as the batch, branch by branch."""
-        backbone, samples = self.model.backbone, len(self.prompts)
-        fixed = isinstance(self.negative, str)
+    def _encoded(self) -> Text:
+        """Encode the unconditional prompt and then every prompt, one row each."""
+        backbone = self.model.backbone
         unconditional = backbone.read(self.negative if isinstance(self.negative, str) else "")
-        encoded = backbone.encode([unconditional, *self.prompts])
+        text = dict(backbone.encode([unconditional, *self.prompts]))
+        if isinstance(self.guidance, Distilled):
+            scales = [float(self.guidance.scale)] * (1 + len(self.prompts))
+            text["guidance"] = torch.tensor(scales, device=self.noise.device)
+        return text
+
+    def _text(self, encoded: Text, layout: Layout) -> Callable[[int], Text]:
+        """Lay the embeddings out as the batch, branch by branch."""
+        samples = len(self.prompts)
         conditional = list(range(1, samples + 1))
         order = [
             row
-            for branch in self.guidance.branches
-            for row in (conditional if branch == "cond" else [0] * samples)
+            for branch in layout.branches
+            for row in (conditional if branch == "cond" else [0] * samples)[
+                0 if layout.has_source(branch) else 1 :
+            ]
         ]
         text = {name: rows[order] for name, rows in encoded.items()}
-        if isinstance(self.guidance, Distilled):
-            text["guidance"] = torch.full((len(order),), float(self.guidance.scale), device=self.noise.device)
-        if fixed:
+        if isinstance(self.negative, str):
             return lambda step: text
-        return lambda step: self._with_negative(text, self.negative[step])  # pyright: ignore[reportArgumentType]
+        rows = layout.rows_of("uncond")
+        return lambda step: _with_negative(text, rows, self.negative[step])  # pyright: ignore[reportArgumentType]
 
-    def _with_negative(self, text: Text, embedding: Tensor) -> Text:
-        start = self.guidance.branches.index("uncond") * len(self.prompts)
-        embeddings = text["encoder_hidden_states"].clone()
-        embeddings[start : start + len(self.prompts)] = embedding
-        return {**text, "encoder_hidden_states": embeddings}
+    @property
+    def _attended(self) -> tuple[str, ...]:
+        """The branches in which targets attend as the source does."""
+        rules = self.plan.self_attention if self.plan else ()
+        everywhere = any(rule.branches == "all" for rule in rules)
+        return self.guidance.branches if everywhere else ("cond",)
+
+    def _layout(self, known: Source | None) -> Layout:
+        """Return the rows that the network runs: those of the source only where something is to be had of them."""
+        source_in = () if known else self._attended if self._path(known) is not None else None
+        return Layout(self.guidance.branches, len(self.prompts), self.prompts[0].length, source_in)
+
+    def _path(self, known: Source | None) -> Tensor | None:
+        """Return the source's latents at every step, if they are known beforehand."""
+        return known.path if known else self.start.path if self.start else None
+
+    def _known(self) -> Source | None:
+        return self.cache.find(self._key) if self.cache else None
+
+    @property
+    def _key(self) -> dict[str, object]:
+        """Everything about the source that a cache of it depends on, except the network itself."""
+        config = make_scheduler(self.scheduler, self.model.scheduler).config
+        height, width = self.noise.shape[-2:]
+        negative = (
+            [self.negative] if isinstance(self.negative, str) else [_digest(one) for one in self.negative]
+        )
+        led = (
+            [_digest(t) for t in (self.start.path, self.start.noises) if t is not None] if self.start else []
+        )
+        return {
+            "prompt": self.prompts[0].text,
+            "steps": self.steps,
+            "size": f"{height * self.model.factor} × {width * self.model.factor}",
+            "dtype": str(self.noise.dtype).removeprefix("torch."),
+            "guidance": repr(self.guidance),
+            "the scheduler": f"{sorted((k, str(v)) for k, v in config.items() if k[0] != '_')}",
+            "the negative prompt": " ".join(negative),
+            "the noise": " ".join([_digest(self.noise[:1]), *led]),
+        }
+
+    @torch.no_grad()
+    def _answer(self, scheduler: Any, encoded: Text) -> Tensor:
+        """Return the network's prediction for the source at the first step."""
+        timestep = scheduler.timesteps[0]
+        inputs = model_input(scheduler, initial_latents(scheduler, self.noise[:1]), timestep)
+        own = {name: rows[1:2] for name, rows in encoded.items()}
+        return self.model.backbone.predict(inputs, timestep, own)
+
+    def _tape(self, known: Source | None, layout: Layout, answer: Tensor | None) -> Recording | Replay | None:
+        """Return what reads the source from the cache, or fills it.
+
+        Raises:
+            InvalidInput: the cache was filled by another network.
+        """
+        if self.cache is None or answer is None:
+            return None
+        if known is None:
+            backbone = self.model.backbone
+            reading = {site.index for site in backbone.sites if site.kind != "self"}
+            sites = injected_by_default(backbone) | reading
+            return self.cache.record(sites, layout, self._attended, self.evaluations)
+        if not same_answer(known.answer, answer):
+            raise InvalidInput(
+                "the cache is stale: the network predicts something else now; use another SourceCache, or clear() "
+                "this one"
+            )
+        return Replay(known, layout, replace(layout, source_in=self._attended))
+
+
+def _with_negative(text: Text, rows: slice, embedding: Tensor) -> Text:
+    embeddings = text["encoder_hidden_states"].clone()
+    embeddings[rows] = embedding.to(embeddings)
+    return {**text, "encoder_hidden_states": embeddings}
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.detach().cpu().double().numpy().tobytes()).hexdigest()[:16]
 
 
 def make_run(
@@ -159,11 +267,15 @@ def make_run(
     scheduler: object,
     steps: int | None,
     plan: EditPlan | None = None,
+    start: Start | None = None,
+    mask: Mask | None = None,
+    cache: SourceCache | None = None,
 ) -> Run:
     """Fill in the model's defaults and check the numbers.
 
     Raises:
-        InvalidInput: the number of steps, the guidance, the scheduler or the negative prompt cannot be used.
+        InvalidInput: the number of steps, the guidance, the scheduler or the negative prompt cannot be used, or is not
+            that of the inverted picture.
     """
     steps = model.defaults.steps if steps is None else steps
     if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
@@ -184,8 +296,22 @@ def make_run(
     model.backbone.schedule(sampler, int(steps), (height, width))
     evaluations = len(sampler.timesteps)
     _check_negative(negative, guide, evaluations)
-    batch = noise.expand(len(prompts), -1, -1, -1)
-    return Run(model, tuple(prompts), negative, batch, guide, scheduler, int(steps), evaluations, plan)
+    if start and start.path is not None:
+        _check_steps(len(start.path) - 1, evaluations)
+    return Run(
+        model,
+        tuple(prompts),
+        negative,
+        noise.expand(len(prompts), -1, -1, -1),
+        guide,
+        scheduler,
+        int(steps),
+        evaluations,
+        plan,
+        start,
+        mask,
+        cache,
+    )
 
 
 def _guidance(model: Model, guidance: object, negative: object) -> Any:
@@ -217,9 +343,13 @@ def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> N
         return
     if not isinstance(negative, Sequence) or not all(isinstance(one, Tensor) for one in negative):
         raise InvalidInput(f"negative is one prompt, the text to be guided away from, not {negative!r}")
-    if len(negative) != evaluations:
+    _check_steps(len(negative), evaluations)
+
+
+def _check_steps(inverted: int, evaluations: int) -> None:
+    if inverted != evaluations:
         raise InvalidInput(
-            f"the picture was inverted in {len(negative)} steps and the run would have {evaluations}: "
+            f"the picture was inverted in {inverted} steps and the run would have {evaluations}: "
             "leave steps and scheduler out, or invert it again"
         )
 
@@ -230,7 +360,7 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
     Raises:
         InvalidInput: a size that the autoencoder cannot make, or latents of another shape or not finite.
     """
-    height, width = _latent_size(model, size, latents)
+    height, width = latent_size(model, size, latents)
     shape = (model.backbone.latent_channels, height, width)
     if latents is None:
         for seed in seeds:
@@ -248,8 +378,12 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
     return latents.to(device=model.device, dtype=model.dtype, copy=True)
 
 
-def _latent_size(model: Model, size: Size | None, latents: Tensor | None) -> tuple[int, int]:
-    """Return the (height, width) of the latents."""
+def latent_size(model: Model, size: Size | None, latents: Tensor | None = None) -> tuple[int, int]:
+    """Return the (height, width) of the latents of pictures of a size; None for that of ``latents`` or the model's own.
+
+    Raises:
+        InvalidInput: a size that the autoencoder cannot make.
+    """
     if size is None and isinstance(latents, Tensor) and latents.ndim == 4:
         height, width = latents.shape[2:]
         if height % (patch := model.backbone.patch) or width % patch:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wordbrush import ancestral
 from wordbrush.ancestral import Ancestral
-from wordbrush.backbones.base import Backbone, Text
+from wordbrush.backbones.base import Backbone, Layout, Text
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.errors import InvalidInput, nearest
 from wordbrush.guidance import Guidance
@@ -145,6 +145,17 @@ def step_generators(noise: Tensor, step: int) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int.from_bytes(digest[:7], "little")) for digest in digests]
 
 
+def initial_latents(scheduler: Any, noise: Tensor) -> Tensor:
+    """Return what a run begins with: unit noise, scaled unless the schedule is that of straight paths."""
+    return noise * getattr(scheduler, "init_noise_sigma", 1.0)
+
+
+def model_input(scheduler: Any, latents: Tensor, timestep: Tensor) -> Tensor:
+    """Return latents as the network is to see them; models of straight paths see them as they are."""
+    scale = getattr(scheduler, "scale_model_input", None)
+    return latents if scale is None else scale(latents, timestep)
+
+
 @torch.no_grad()
 def sample(
     backbone: Backbone,
@@ -153,6 +164,8 @@ def sample(
     *,
     text: Callable[[int], Text],
     guidance: Guidance,
+    layout: Layout | None = None,
+    source: Tensor | None = None,
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
     progress: Progress | None = None,
@@ -163,6 +176,9 @@ def sample(
         scheduler: with its timesteps set; used up by the run.
         noise: (samples, C, h, w) of variance 1.
         text: step → conditioning of the whole batch, branch by branch as ``guidance.branches``.
+        layout: which rows of the network's batch are what; None for every sample in every branch.
+        source: (steps + 1, C, h, w), the latents of the first sample before, between and after the steps, if they are
+            known; it is then held to them.
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
         progress: called with (steps done, steps in all).
@@ -170,19 +186,20 @@ def sample(
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
     """
-    latents = noise * getattr(scheduler, "init_noise_sigma", 1.0)  # flow schedulers start from unit noise
-    scaled = getattr(scheduler, "scale_model_input", lambda latents, timestep: latents)
+    layout = layout or Layout(guidance.branches, len(noise))
+    latents = initial_latents(scheduler, noise)
     noisy = type(scheduler).__name__ in _NOISY or scheduler.config.get("stochastic_sampling", False)
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
-        inputs = scaled(latents, timestep)
+        inputs = layout.batch(model_input(scheduler, latents, timestep))
         with control.at(step) if control else nullcontext():
-            predictions = backbone.predict(
-                inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step)
-            )
-        combined = guidance.combine(predictions.chunk(len(guidance.branches)))
-        fresh = {"generator": step_generators(noise, step)} if noisy else {}
-        latents = scheduler.step(combined, timestep, latents, return_dict=False, **fresh)[0]
+            predictions = backbone.predict(inputs, timestep, text(step))
+        combined = guidance.combine(layout.split(predictions, source=source is None))
+        moving = latents if source is None else latents[1:]
+        fresh = {"generator": step_generators(noise[-len(moving) :], step)} if noisy else {}
+        latents = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)[0]
+        if source is not None:
+            latents = torch.cat([source[step + 1 : step + 2].to(latents), latents])
         if after_step is not None:
             latents = after_step(step, latents)
         if progress is not None:

@@ -9,7 +9,6 @@ import torch
 
 import pipelines
 import wordbrush as wb
-from wordbrush.inversion.null_text import invert_null_text
 from wordbrush.inversion.start import Start
 
 SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
@@ -170,8 +169,11 @@ def test_schedulers_that_draw_noise_are_refused():
 )
 def test_null_text_inversion(changes: dict[str, Any], message: str):
     given: dict[str, Any] = {"latents": NOISE, "prompt": SOURCE, "steps": 2, **changes}
+    how = {name: given.pop(name) for name in ("inner_steps", "epsilon") if name in given}
     with pytest.raises(wb.InvalidInput, match=message):
-        invert_null_text(pipelines.model("sd1", torch.float32), **given, progress=_never)
+        wb.invert_latents(
+            pipelines.model("sd1", torch.float32), **given, method=wb.NullText(**how), progress=_never
+        )
 
 
 def test_a_plan_is_made_without_computing():

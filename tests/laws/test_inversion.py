@@ -1,19 +1,25 @@
-"""Inversion: exact where theory says so, and null-text better than nothing."""
+"""Inversion: exact where theory says so, held where it is meant to be, and equal to the published way."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import pipelines
 import wordbrush as wb
-from wordbrush.backbones.base import Text
-from wordbrush.guidance import Unguided
+from wordbrush.backbones.base import Layout, Text
+from wordbrush.backbones.control import AttentionControl
+from wordbrush.edits.window import Clock
+from wordbrush.guidance import ClassifierFree, Unguided
 from wordbrush.inversion.ddim import invert_ddim
-from wordbrush.inversion.null_text import invert_null_text
+from wordbrush.inversion.methods import METHODS
 from wordbrush.sampling import make_scheduler, sample
 
 STEPS = 5
@@ -49,8 +55,14 @@ def test_null_text_returns_closer_to_the_picture():
     model = pipelines.model()
     clean, prompt = clean_latents(model), "a cat on the beach"
     ticks: list[tuple[int, int]] = []
-    start = invert_null_text(
-        model, clean, prompt, steps=STEPS, guidance=3.0, progress=lambda i, n: ticks.append((i, n))
+    start = wb.invert_latents(
+        model,
+        clean,
+        prompt,
+        method="null-text",
+        steps=STEPS,
+        guidance=3.0,
+        progress=lambda i, n: ticks.append((i, n)),
     )
     assert ticks == [(i + 1, STEPS) for i in range(STEPS)]
     fitted = wb.edit(model, start, to="a dog on the beach")
@@ -63,7 +75,9 @@ def test_null_text_returns_closer_to_the_picture():
 
 def test_an_inverted_picture_brings_its_own_noise():
     model = pipelines.model()
-    start = invert_null_text(model, clean_latents(model), "a cat", steps=1, inner_steps=1)
+    start = wb.invert_latents(
+        model, clean_latents(model), "a cat", method=wb.NullText(inner_steps=1), steps=1
+    )
     with pytest.raises(wb.InvalidInput, match="exactly once"):
         wb.edit(model, start, to="a dog", seed=1)
 
@@ -73,3 +87,355 @@ def test_inversion_needs_ddim():
     scheduler = make_scheduler("euler", model.scheduler)
     with pytest.raises(wb.InvalidInput, match="needs a DDIMScheduler, not EulerDiscreteScheduler"):
         invert_ddim(model.backbone, scheduler, torch.zeros(1, 4, 8, 8), text={})
+
+
+# --- all methods
+
+SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
+GUIDANCE = 3.0
+QUICK: dict[str, Any] = {"null-text": wb.NullText(inner_steps=2)}
+NAMES = tuple(method.name for method in METHODS)
+LED = ("direct", "edit-friendly", "exact")
+# Rows of all network calls per step; null-text makes one optimiser step or two.
+COSTS = {"ddim": 1, "negative-prompt": 1, "direct": 1, "edit-friendly": 2, "exact": 2}
+
+
+def any_latents(seed: int = 5) -> Tensor:
+    """Latents that no model has made."""
+    return torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(seed)).double()
+
+
+def inverted(method: Any, kind: str = "sd1", **settings: Any) -> wb.Start:
+    settings = {"steps": STEPS, "guidance": GUIDANCE, **settings}
+    method = QUICK.get(method, method)
+    return wb.invert_latents(pipelines.model(kind), any_latents(), SOURCE, method=method, **settings)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+def test_every_method_is_tried():
+    assert NAMES == ("ddim", "null-text", "negative-prompt", "direct", "edit-friendly", "exact")
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+@pytest.mark.parametrize("method", NAMES)
+def test_an_inverted_picture_is_edited(method: str, kind: str):
+    start = inverted(method, kind)
+    result = wb.edit(pipelines.model(kind), start, to=[TARGET, "a red cat on the beach"])
+    assert result.settings["inversion"] == {"method": method, "forward_samples": start.forward_samples}
+    assert start.forward_samples >= STEPS
+    assert distance(result.latents[1], result.latents[0]) > 1e-3
+    assert distance(result.latents[2], result.latents[1]) > 1e-3
+    if method in LED:
+        assert torch.equal(result.latents[:1], any_latents())
+
+
+@pytest.mark.parametrize("method", COSTS)
+def test_costs_are_counted(method: str):
+    extra = 2 if method == "exact" else 0
+    start = inverted(method)
+    assert start.forward_samples == COSTS[method] * STEPS + extra
+    rows = 3 if method in LED else 4
+    assert wb.edit(pipelines.model(), start, to=TARGET).settings["forward_samples"] == rows * STEPS
+
+
+@pytest.mark.parametrize("kind", ["sd1", "sd2"])
+@pytest.mark.parametrize("method", ["edit-friendly", "exact", wb.Exact(momentum=0.9)])
+def test_exact_steps_return_by_themselves(method: Any, kind: str):
+    """Without being held to the path: with guidance, in float64, to rounding; DDIM does not."""
+    model, settings = pipelines.model(kind), {"steps": 10}
+    exact, plain = (replace(inverted(m, kind, **settings), path=None) for m in (method, "ddim"))
+    strayed = wb.edit(model, plain, to=TARGET).latents[:1]
+    returned = wb.edit(model, exact, to=TARGET).latents[:1]
+    assert distance(strayed, any_latents()) > 1e-2
+    assert distance(returned, any_latents()) < 1e-9
+
+
+def test_negative_prompt_returns_as_no_guidance_does():
+    start, plain = inverted("negative-prompt"), inverted("ddim")
+    model = pipelines.model()
+    strong = wb.edit(model, start, to=TARGET).latents
+    unguided = wb.edit(model, replace(plain, guidance=1.0), to=TARGET).latents
+    assert distance(strong[:1], unguided[:1]) < 1e-12
+    assert distance(strong[1:], unguided[1:]) > 1e-3
+
+
+def test_direct_equals_the_published_passes():
+    """Ju et al. as published: offsets from a guided pass over the path, added to the source row of a full batch."""
+    model, steps = pipelines.model(), 10
+    start = inverted("direct", steps=steps)
+    result = wb.edit(model, start, to=TARGET)
+    backbone, guide, published = model.backbone, ClassifierFree(GUIDANCE), 0
+    scheduler = make_scheduler("ddim", model.scheduler)
+    scheduler.set_timesteps(steps)
+    text = backbone.encode([backbone.read(words) for words in ("", "", SOURCE, TARGET)])
+
+    def denoised(latents: Tensor, timestep: Tensor) -> Tensor:
+        nonlocal published
+        predictions = backbone.predict(latents.repeat(2, 1, 1, 1), timestep, text)
+        published += 4
+        return scheduler.step(guide.combine(predictions.chunk(2)), timestep, latents).prev_sample
+
+    with torch.no_grad():
+        conditional = {name: rows[2:3] for name, rows in text.items()}
+        path = invert_ddim(backbone, scheduler, any_latents(), text=conditional)[::-1]
+        published += steps
+        offsets = [
+            path[step + 1] - denoised(path[step].repeat(2, 1, 1, 1), timestep)[:1]
+            for step, timestep in enumerate(scheduler.timesteps)
+        ]
+        latents = path[0].repeat(2, 1, 1, 1)
+        layout, clock = Layout(guide.branches, 2), Clock(steps, steps)
+        with AttentionControl(
+            backbone, result.plan, layout=layout, clock=clock, latent_size=(8, 8)
+        ) as control:
+            for step, timestep in enumerate(scheduler.timesteps):
+                with control.at(step):
+                    latents = denoised(latents, timestep)
+                latents[:1] += offsets[step]
+    assert max(float(offset.norm()) for offset in offsets) > 1e-2
+    assert distance(result.latents, latents) < 1e-11
+    assert published == 9 * steps  # 450 for 50 steps
+    assert start.forward_samples + result.settings["forward_samples"] == 4 * steps  # 200
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e3])  # never early, and after every first update
+def test_null_text_is_the_published_loop(epsilon: float):
+    """Mokady et al. written out: fresh Adam per step, rate 0.01 (1 - i/100), warm start, stop after the update."""
+    model, steps, inner, calls = pipelines.model(), 4, 3, 0
+    method = wb.NullText(inner_steps=inner, epsilon=epsilon)
+    start = inverted(method, steps=steps)
+    alphas, stride = model.scheduler.alphas_cumprod, 1000 // steps
+    uncond, cond = model.backbone.encode([model.backbone.read(words) for words in ("", SOURCE)])[
+        "encoder_hidden_states"
+    ].split(1)
+
+    def noise(latents: Tensor, timestep: int, text: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return model.unet(latents, timestep, encoder_hidden_states=text).sample
+
+    def moved(latents: Tensor, predicted: Tensor, here: int, there: int) -> Tensor:
+        a, b = (alphas[t] if t >= 0 else alphas[0] for t in (here, there))
+        return b.sqrt() * (latents - (1 - a).sqrt() * predicted) / a.sqrt() + (1 - b).sqrt() * predicted
+
+    timesteps = [1 + stride * i for i in reversed(range(steps))]  # of the scheduler, with its offset of 1
+    pivots = [any_latents()]
+    with torch.no_grad():
+        for t in reversed(timesteps):
+            pivots.append(moved(pivots[-1], noise(pivots[-1], t, cond), t - stride, t))
+    latents, embeddings, uncond = pivots[-1], [], uncond.detach()
+    for i, t in enumerate(timesteps):
+        uncond = uncond.clone().requires_grad_()
+        optimizer = torch.optim.Adam([uncond], lr=1e-2 * (1 - i / 100))
+        with torch.no_grad():
+            known = noise(latents, t, cond)
+        for _ in range(inner):
+            free = noise(latents, t, uncond)
+            loss = (
+                (moved(latents, free + GUIDANCE * (known - free), t, t - stride) - pivots[-2 - i])
+                .square()
+                .mean()
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if loss.item() < epsilon + i * 2e-5:
+                break
+        uncond = uncond.detach()
+        embeddings.append(uncond)
+        with torch.no_grad():
+            free = noise(latents, t, uncond)
+            latents = moved(latents, free + GUIDANCE * (known - free), t, t - stride)
+    assert isinstance(start.negative, list)
+    assert start.forward_samples == calls
+    assert (calls < steps * (3 + inner)) == (epsilon > 0)
+    assert distance(start.latents, pivots[-1]) < 1e-9
+    assert all(distance(a, b) < 1e-6 for a, b in zip(start.negative, embeddings, strict=True))
+    assert distance(embeddings[0], embeddings[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("branches", ["cond", "all"])
+def test_a_held_source_leaves_the_targets_as_they_are(branches: Any):
+    """Holding a source to the path that it takes anyway changes nothing, whether or not its rows are all run."""
+    model = pipelines.model()
+    injection = wb.SelfAttention(0.6, branches=branches)
+    noise = inverted("ddim").latents
+    how: dict[str, Any] = {"steps": STEPS, "guidance": GUIDANCE, "self_attention": injection, "blend": "auto"}
+    path = [noise]
+    free = wb.edit(model, SOURCE, to=TARGET, latents=noise, **how)
+    for steps in range(STEPS):  # the path of plain generation, step by step
+        path.append(_after(model, noise, steps + 1))
+    start = wb.Start(SOURCE, noise, STEPS, GUIDANCE, "ddim", path=torch.cat(path))
+    held = wb.edit(model, start, to=TARGET, self_attention=injection, blend="auto")
+    assert held.settings["forward_samples"] == (3 if branches == "cond" else 4) * STEPS
+    assert distance(held.latents, free.latents) < 1e-11
+
+
+def _after(model: wb.Model, noise: Tensor, steps: int) -> Tensor:
+    """The latents of the source after some steps of plain generation."""
+    seen: list[Tensor] = []
+    scheduler = make_scheduler("ddim", model.scheduler)
+    scheduler.set_timesteps(STEPS)
+    text = model.backbone.encode([model.backbone.read(words) for words in ("", SOURCE)])
+    sample(
+        model.backbone,
+        scheduler,
+        noise,
+        text=lambda step: text,
+        guidance=ClassifierFree(GUIDANCE),
+        after_step=lambda step, latents: (seen.append(latents), latents)[1],
+    )
+    return seen[steps - 1]
+
+
+# --- files
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_what_is_saved_is_what_is_loaded(method: str, tmp_path: Path):
+    model, path = pipelines.model(), tmp_path / "start.safetensors"
+    scheduler = make_scheduler("ddim", model.scheduler) if method == "ddim" else "ddim"
+    start = inverted(method, scheduler=scheduler)
+    start.save(path)
+    loaded = wb.Start.load(path)
+    for field in fields(start):
+        kept, again = getattr(start, field.name), getattr(loaded, field.name)
+        if isinstance(kept, Tensor):
+            assert torch.equal(kept, again), field.name
+        elif isinstance(kept, list):
+            assert all(torch.equal(a, b) for a, b in zip(kept, again, strict=True)), field.name
+        elif field.name != "scheduler":
+            assert kept == again, field.name
+    first, second = (wb.edit(model, one, to=TARGET).latents for one in (start, loaded))
+    assert torch.equal(first, second)
+    assert [file.name for file in tmp_path.iterdir()] == ["start.safetensors"]
+
+
+def test_a_saved_picture_is_loaded_with_all_that_was_done_to_it(tmp_path: Path):
+    start = wb.invert(pipelines.model(), drawn(48, 64), SOURCE, crop=True, steps=1, guidance=1.0)
+    start.save(tmp_path / "start.safetensors")
+    loaded = wb.Start.load(tmp_path / "start.safetensors")
+    assert start.picture is not None
+    assert loaded.picture is not None
+    assert loaded.picture.tobytes() == start.picture.tobytes()
+    for name in ("given_size", "cropped", "notes"):
+        assert getattr(loaded, name) == getattr(start, name), name
+
+
+def test_files_that_are_no_inverted_pictures(tmp_path: Path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "start.safetensors"
+    with pytest.raises(wb.InvalidInput, match="there is no inverted picture"):
+        wb.Start.load(path)
+    save_file({"latents": torch.zeros(1)}, path)
+    with pytest.raises(wb.InvalidInput, match="but not an inverted picture"):
+        wb.Start.load(path)
+    inverted("direct").save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(wb.InvalidInput, match="or is damaged"):
+        wb.Start.load(path)
+    short = replace(inverted("direct"), path=torch.zeros(3, 4, 8, 8))
+    short.save(path)
+    with pytest.raises(wb.InvalidInput, match=r"damaged: its path has the shape \(3, 4, 8, 8\)"):
+        wb.Start.load(path)
+    with pytest.raises(wb.InvalidInput, match=r"saved as \.safetensors"):
+        short.save(tmp_path / "start.pt")
+
+
+# --- the front door
+
+
+def drawn(height: int = 32, width: int = 32) -> np.ndarray:
+    """A picture with a different colour in every pixel row and column."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 80], -1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+def test_a_picture_is_inverted_from_whatever_it_comes_in(kind: str, tmp_path: Path):
+    model = pipelines.model(kind)
+    side = model.image_size[0]
+    pixels = drawn(side, side)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / "picture.png")
+    settings: dict[str, Any] = {"steps": 2, "guidance": 2.0}
+    starts = [wb.invert(model, p, SOURCE, **settings) for p in (pixels, image, tmp_path / "picture.png")]
+    assert all(torch.equal(start.latents, starts[0].latents) for start in starts)
+    assert starts[0].picture is not None
+    assert starts[0].picture.tobytes() == image.tobytes()
+    assert torch.equal(wb.edit(model, starts[0], to=TARGET).latents[:1], model.encode(image))
+
+
+def test_pictures_are_resized_only_as_told():
+    model = pipelines.model()
+    quick: dict[str, Any] = {"steps": 1, "guidance": 1.0}
+    with pytest.raises(wb.InvalidInput, match=r"48 × 64 pixels .* trained for 32 × 32: give size=\(24, 32\)"):
+        wb.invert(model, drawn(48, 64), SOURCE, **quick)
+    with pytest.raises(wb.InvalidInput, match=r"stretched to 32 × 32: give size=\(24, 32\)"):
+        wb.invert(model, drawn(48, 64), SOURCE, size=32, **quick)
+    with pytest.raises(wb.InvalidInput, match="multiples of 2 pixels"):
+        wb.invert(model, drawn(48, 64), SOURCE, size=31, **quick)
+    resized = wb.invert(model, drawn(48, 64), SOURCE, size=(24, 32), **quick)
+    cropped = wb.invert(model, drawn(48, 64), SOURCE, crop=True, **quick)
+    assert (resized.latents.shape, cropped.latents.shape) == ((1, 4, 12, 16), (1, 4, 16, 16))
+    assert resized.given_size == cropped.given_size == (48, 64)
+    assert resized.notes == ("resized from 48 × 64 pixels",)
+    assert cropped.settings["picture"] == ["cut around its middle and resized from 48 × 64 pixels"]
+    assert cropped.picture is not None
+    assert np.array(cropped.picture)[16, 0, 1] > 20  # the left sixth is cut off
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"picture": "no/such.png"}, wb.InvalidInput, "no/such.png: no such file"),
+        ({"picture": 3}, wb.InvalidInput, "the path of a file or a PIL image"),
+        ({"picture": drawn() / 255}, wb.InvalidInput, "uint8 of shape"),
+        ({"prompt": " "}, wb.InvalidInput, "what the picture shows"),
+        ({"prompt": "cat " * 30}, wb.PromptTooLong, "32 tokens but the text encoder reads 24"),
+        ({"method": "dirct"}, wb.InvalidInput, "no inversion 'dirct'; did you mean 'direct'"),
+        ({"method": wb.NullText}, wb.InvalidInput, "a method is one of"),
+        ({"scheduler": "euler"}, wb.InvalidInput, "needs a DDIMScheduler, not EulerDiscreteScheduler"),
+        ({"steps": 0}, wb.InvalidInput, "from 1 to 1000"),
+        ({"steps": True}, wb.InvalidInput, "from 1 to 1000"),
+        ({"guidance": float("nan")}, wb.InvalidInput, "finite number"),
+    ],
+)
+def test_bad_inversions(changes: dict[str, Any], error: type[Exception], message: str):
+    given: dict[str, Any] = {"picture": drawn(), "prompt": SOURCE, "steps": 2, **changes}
+    picture, prompt = given.pop("picture"), given.pop("prompt")
+    with pytest.raises(error, match=message):
+        wb.invert(pipelines.model(), picture, prompt, **given)
+
+
+def test_settings_of_methods_are_checked():
+    for make, message in (
+        (lambda: wb.Exact(momentum=0.0), "above 0 and at most 1"),
+        (lambda: wb.EditFriendly(seed=-1), "a seed is a whole number"),
+        (lambda: wb.NullText(inner_steps=0), "inner_steps must be a whole number of at least 1"),
+    ):
+        with pytest.raises(wb.InvalidInput, match=message):
+            make()
+
+
+def test_an_inverted_picture_keeps_its_steps_and_scheduler():
+    start = inverted("direct")
+    with pytest.raises(wb.InvalidInput, match="inverted in 5 steps and the run would have 4"):
+        wb.edit(pipelines.model(), start, to=TARGET, steps=4)
+    with pytest.raises(wb.InvalidInput, match="leave scheduler out"):
+        wb.edit(pipelines.model(), start, to=TARGET, scheduler="dpm++")
+    other = wb.edit(pipelines.model(), start, to=TARGET, guidance=1.0).latents
+    assert torch.equal(other[:1], any_latents())  # whatever the guidance
+    assert distance(other[1:], wb.edit(pipelines.model(), start, to=TARGET).latents[1:]) > 1e-3
+
+
+def test_schedulers_that_clip_are_refused():
+    scheduler = make_scheduler("ddim", pipelines.model().scheduler)
+    clipping = type(scheduler).from_config(scheduler.config, clip_sample=True)
+    with pytest.raises(wb.InvalidInput, match="cannot undo the clipping"):
+        inverted("direct", scheduler=clipping)

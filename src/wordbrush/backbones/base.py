@@ -130,22 +130,24 @@ class Layout:
         branches: of the guidance.
         samples: the source and its targets.
         text: positions of the text, padding included, among the keys of a joint site.
+        source_in: the branches in which the source is a row; None for all. A source whose latents are known at every
+            step needs no prediction of its own, only rows where the targets attend as it does.
     """
 
     branches: tuple[str, ...]
     samples: int
     text: int = 0
+    source_in: tuple[str, ...] | None = None
 
     @property
     def rows(self) -> int:
         """The rows of the whole batch."""
-        return len(self.branches) * self.samples
+        return sum(map(self._count, self.branches))
 
     @property
     def edited(self) -> slice:
         """The rows, source first, of the branch whose attention is edited and read."""
-        start = self.branches.index("cond") * self.samples
-        return slice(start, start + self.samples)
+        return self.rows_of("cond")
 
     @property
     def source(self) -> int:
@@ -156,6 +158,30 @@ class Layout:
     def targets(self) -> range:
         """The rows of the targets in that branch."""
         return range(self.edited.start + 1, self.edited.stop)
+
+    def has_source(self, branch: str) -> bool:
+        """Whether the source is a row of a branch."""
+        return self.source_in is None or branch in self.source_in
+
+    def rows_of(self, branch: str) -> slice:
+        """The rows of a branch."""
+        place = self.branches.index(branch)
+        start = sum(map(self._count, self.branches[:place]))
+        return slice(start, start + self._count(branch))
+
+    def batch(self, samples: Tensor) -> Tensor:
+        """Repeat (samples, …) for every branch: (rows, …)."""
+        return torch.cat([samples[self.samples - self._count(branch) :] for branch in self.branches])
+
+    def split(self, rows: Tensor, *, source: bool) -> tuple[Tensor, ...]:
+        """Return the rows of every branch, (samples, …) each, or without the source (targets, …)."""
+        first = 0 if source else 1
+        return tuple(
+            rows[self.rows_of(branch)][first if self.has_source(branch) else 0 :] for branch in self.branches
+        )
+
+    def _count(self, branch: str) -> int:
+        return self.samples if self.has_source(branch) else self.samples - 1
 
 
 @dataclass(frozen=True, eq=False)

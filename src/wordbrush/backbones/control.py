@@ -15,6 +15,7 @@ from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site,
 from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
 from wordbrush.backbones.seam import Handler, attending
+from wordbrush.backbones.source_cache import Tape
 from wordbrush.backbones.values import ValueMix
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.plan import EditPlan
@@ -45,6 +46,8 @@ class AttentionControl:
         clock: the steps of the run.
         latent_size: (height, width) of the latents.
         probes: word maps to read at every step.
+        tape: records the source's attention, or puts it back where the source is not run; with the latter, ``layout``
+            is that of the attention calls with the source.
 
     Raises:
         ControlError: the model is already under control, or something in it would bypass the control.
@@ -60,6 +63,7 @@ class AttentionControl:
         clock: Clock,
         latent_size: tuple[int, int],
         probes: Sequence[Probe] = (),
+        tape: Tape | None = None,
     ) -> None:
         self._backbone = backbone
         self._layout = layout
@@ -67,6 +71,10 @@ class AttentionControl:
         self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
         self._blocks = _blocks(backbone, plan)
         self._injections = _injections(backbone, plan, clock, latent_size, self._blocks)
+        self._tape = tape
+        self._watched = (
+            tape.watch(frozenset[int]().union(*(i.sites for i in self._injections))) if tape else ()
+        )
         self._prepared: dict[tuple[int, ...], dict[int, Action]] = {}
         self._actions: Mapping[int, Action] = {}
         self._reached: set[int] = set()
@@ -83,6 +91,8 @@ class AttentionControl:
     def at(self, step: int) -> Iterator[None]:
         """Control the network call of one step, counted from 0."""
         self._actions, self._reached = self._actions_at(step), set()
+        if self._tape:
+            self._tape.begin(step)
         try:
             yield
         finally:
@@ -107,9 +117,12 @@ class AttentionControl:
                     f"{site.name} computes attention more than once per call; it cannot be edited"
                 )
             self._reached.add(site.index)
+            if self._tape:
+                call = self._tape.opened(site, call)
             for probe in action.probes:
                 probe.read(site, call, action.mix, self._layout.edited)
-            return action.mix(call) if action.mix else call()
+            out = action.mix(call) if action.mix else call()
+            return self._tape.closed(out) if self._tape else out
 
         return handle
 
@@ -132,7 +145,7 @@ class AttentionControl:
                 made[key] = self._mix(site, words, here, everywhere)
             mix = made[key]
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
-            if probes or not mix.is_identity:
+            if probes or not mix.is_identity or site.index in self._watched:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
 
     def _mix(
@@ -171,6 +184,12 @@ class _Injection:
     everywhere: bool
 
 
+def injected_by_default(backbone: Backbone) -> frozenset[int]:
+    """Return the self-attention sites at map resolution or coarser, where the source's is injected by default."""
+    factor = map_factor(backbone.sites, backbone.native_latent_size)
+    return frozenset(site.index for site in backbone.sites if site.reads_image and site.factor >= factor)
+
+
 def _injections(
     backbone: Backbone,
     plan: EditPlan | None,
@@ -193,8 +212,8 @@ def _injection(
     steps = rule.window.steps(clock, rule.rounding)
     layers = [site for site in backbone.sites if site.reads_image and site.block in blocks]
     if rule.max_pixels is None:
-        factor = map_factor(backbone.sites, backbone.native_latent_size)
-        sites = [site for site in layers if site.factor >= factor]
+        default = injected_by_default(backbone)
+        sites = [site for site in layers if site.index in default]
     else:
         sites = [site for site in layers if _pixels(site, latent_size) <= rule.max_pixels]
     if steps and not sites:

@@ -89,7 +89,8 @@ class JointMix:
         """
         words = dict(zip(layout.targets, mixes, strict=True)) if mixes else {}
         sources = {layout.targets[target]: layout.source for target in cond}
-        for first in range(0, layout.rows, layout.samples):
+        for branch in layout.branches if everywhere else ():
+            first = layout.rows_of(branch).start
             sources |= {first + 1 + target: first for target in everywhere}
         idle = TokenMix.identity(layout.text)
         touched = sorted(row for row in {*words, *sources} if row in sources or not words[row].is_identity)

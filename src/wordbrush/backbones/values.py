@@ -70,7 +70,8 @@ class ValueMix:
         if not cond and not everywhere:
             return cls()
         lenders = _lenders(layout, [layout.targets[target] for target in cond])
-        for first in range(0, layout.rows, layout.samples):
+        for branch in layout.branches if everywhere else ():
+            first = layout.rows_of(branch).start
             lenders[[first + 1 + target for target in everywhere]] = first
         return cls(lenders=lenders)
 

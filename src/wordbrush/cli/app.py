@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wordbrush.cli import data, edit, figures, generate, maps, models, storybook, train, writer
+from wordbrush.cli import data, edit, figures, generate, invert, maps, models, storybook, train, writer
 from wordbrush.cli.console import Commands
 from wordbrush.version import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(edit.edit)
 app.command()(generate.generate)
+app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
 app.command()(models.models)

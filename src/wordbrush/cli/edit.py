@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.console import Report, out, print_json, progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import Destination, destination, with_versions
 from wordbrush.cli.parse import BadOption, parse_blend, parse_size, parse_until, parse_weights, slug
+from wordbrush.cli.source import Kind, kind_of
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ KEEP = "How much of the source is kept"
 
 
 def edit(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The prompt of the picture to start from.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A prompt; a picture, with --caption; or an inverted picture."),
+    ],
     to: Annotated[
         list[str] | None,
         typer.Option(
@@ -40,7 +44,7 @@ def edit(
             help="Turn a word up or down: snow=2. A list, snow=0,1,2, makes a picture for each. Repeatable.",
         ),
     ] = None,
-    seed: options.Seed = 0,
+    seed: options.PictureSeed = None,
     until: Annotated[
         list[str] | None,
         typer.Option(
@@ -71,6 +75,54 @@ def edit(
             "none: anywhere.",
         ),
     ] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            "--caption",
+            "-c",
+            metavar="TEXT",
+            rich_help_panel=options.PICTURES,
+            help="What the picture SOURCE shows, in the words that are to be edited.",
+        ),
+    ] = None,
+    method: options.Method = None,
+    crop: options.Crop = False,
+    mask: Annotated[
+        Path | None,
+        typer.Option(
+            "--mask",
+            metavar="PICTURE",
+            rich_help_panel=KEEP,
+            help="White where the picture may change; drawn on the source.",
+        ),
+    ] = None,
+    keep_pixels: Annotated[
+        bool,
+        typer.Option(
+            "--keep-pixels", rich_help_panel=KEEP, help="Outside the mask, keep the source's very pixels."
+        ),
+    ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            "--cache",
+            metavar="FOLDER",
+            rich_help_panel=options.OUTPUT,
+            help="Keep the source's attention here: the next edit of it takes about half the work.",
+        ),
+    ] = None,
+    cache_limit: Annotated[
+        str,
+        typer.Option(
+            "--cache-limit",
+            metavar="SIZE",
+            rich_help_panel=options.OUTPUT,
+            help="The most the cache may take, as 500MB.",
+        ),
+    ] = "2GB",
+    as_prompt: Annotated[
+        bool, typer.Option("--as-prompt", help="SOURCE is a prompt, even if a file has that name.")
+    ] = False,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
     scheduler: options.Scheduler = None,
@@ -88,49 +140,103 @@ def edit(
     json: options.Json = False,
 ) -> None:
     """Edit a picture by editing the words of its prompt."""
+    kind = kind_of(source, caption=caption, as_prompt=as_prompt)
+    check_pictures_options(kind, seed=seed, method=method, crop=crop)
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
-    targets = fader_targets(source, to or [], weights)
+    text = words_of(source, kind, caption)
+    targets = fader_targets(text, to or [], weights)
     deciding = (targets, weights, windows, self_attention, blending, steps, guidance, scheduler)
-    name = folder_name(source, seed, [*deciding, negative, pixels, model, config, dtype])
+    deciding = [*deciding, negative, pixels, model, config, dtype]
+    if kind == "prompt":
+        name = folder_name(source, seed or 0, [*deciding, *((mask, keep_pixels) if mask else ())])
+    else:
+        name = folder_name(
+            Path(source).stem, None, [*deciding, source, caption, method, crop, mask, keep_pixels]
+        )
     place = destination(output, name)
     import wordbrush as wb
 
     edits = chosen_edits(windows, weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
+    kept = wb.SourceCache(cache_limit, cache) if cache else None
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
     if plan:
-        show_plan(wb.plan(loaded, source, to=targets, **how), json)
+        show_plan(wb.plan(loaded, text, to=targets, **how), json)
         return
+    sampling: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": pixels}
+    if kind == "prompt":
+        begin: dict[str, Any] = {"source": text, "seed": seed or 0, "scheduler": scheduler, **sampling}
+    elif kind == "inverted":
+        begin = {"source": wb.Start.load(source), "scheduler": scheduler, **sampling}
+    else:
+        with progress("Inverting") as report:
+            begin = {"source": inverted(loaded, source, text, method, scheduler, crop, report, sampling)}
     with progress("Editing") as report:
         result = wb.edit(
             loaded,
-            source,
             to=targets,
-            seed=seed,
-            steps=steps,
-            guidance=guidance,
-            scheduler=scheduler,
             negative=negative,
-            size=pixels,
+            mask=mask,
+            keep_pixels=keep_pixels,
+            cache=kept,
             progress=report,
+            **begin,
             **how,
         )
-    files = pictures(result, place, [source, *targets])
+    files = pictures(result, place, [text, *targets])
     write_files(files)
     if json:
-        print_json(
-            {"files": [str(path) for path in files], "settings": described(result, [source, *targets])}
-        )
+        print_json({"files": [str(path) for path in files], "settings": described(result, [text, *targets])})
     else:
         out.print(f"{len(targets)} edit{'s' if len(targets) > 1 else ''} in {place.place}", soft_wrap=True)
 
 
-def folder_name(source: str, seed: int, deciding: Sequence[object]) -> str:
+def check_pictures_options(kind: Kind, *, seed: int | None, method: str | None, crop: bool) -> None:
+    """Refuse options that mean nothing for this kind of SOURCE."""
+    if kind != "prompt" and seed is not None:
+        raise BadOption(
+            "--seed is for pictures made from a prompt: a picture of your own brings its own noise"
+        )
+    if kind != "picture" and (method is not None or crop):
+        given = "--crop" if method is None else "--method"
+        raise BadOption(
+            f"{given} says how a picture is inverted, and SOURCE is no picture: give one with --caption"
+        )
+
+
+def words_of(source: str, kind: Kind, caption: str | None) -> str:
+    """Return the prompt of SOURCE."""
+    if kind == "inverted":
+        import wordbrush as wb
+
+        return wb.Start.load(source).prompt
+    return source if caption is None else caption
+
+
+def inverted(
+    model: wb.Model,
+    picture: str,
+    caption: str,
+    method: str | None,
+    scheduler: str | None,
+    crop: bool,
+    report: Report,
+    sampling: dict[str, Any],
+) -> wb.Start:
+    """Invert a picture with what was asked for."""
+    import wordbrush as wb
+
+    asked: dict[str, Any] = {"method": method, "scheduler": scheduler}
+    chosen = {name: value for name, value in asked.items() if value is not None}
+    return wb.invert(model, picture, caption, crop=crop, progress=report, **chosen, **sampling)
+
+
+def folder_name(source: str, seed: int | None, deciding: Sequence[object]) -> str:
     """Return a name that another edit of the same source does not share: it ends in a digest of ``deciding``."""
     digest = hashlib.sha256(repr((source, *deciding)).encode()).hexdigest()[:8]
-    return f"{slug(source)}-seed{seed}-{digest}"
+    return f"{slug(source)}-{digest}" if seed is None else f"{slug(source)}-seed{seed}-{digest}"
 
 
 def fader_targets(source: str, to: list[str], weights: dict[Any, tuple[float, ...]]) -> list[str]:

@@ -10,11 +10,37 @@ import typer
 SAMPLING = "Sampling (what is not given comes with the model)"
 MODEL = "Model"
 OUTPUT = "Output"
+PICTURES = "Pictures of your own"
 
 Seed = Annotated[
     int,
     typer.Option(
         "--seed", "-s", min=0, metavar="N", help="The starting noise; the same seed, the same picture."
+    ),
+]
+PictureSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        "-s",
+        min=0,
+        metavar="N",
+        help="The starting noise, 0 unless given; the same seed, the same picture. Pictures of your own have theirs.",
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        rich_help_panel=PICTURES,
+        help="How it is inverted: direct (the default), null-text, negative-prompt, edit-friendly, exact or ddim.",
+    ),
+]
+Crop = Annotated[
+    bool,
+    typer.Option(
+        "--crop", rich_help_panel=PICTURES, help="Cut it to the shape of --size, or of the model's own size."
     ),
 ]
 Output = Annotated[

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.base import Backbone, Text
-from wordbrush.errors import InvalidInput
+from wordbrush.backbones.base import Text
+from wordbrush.inversion.start import Start
+from wordbrush.inversion.steps import level, parts
+from wordbrush.inversion.task import Predictor, Task, check_ddim
 from wordbrush.sampling import Progress
+
+
+@dataclass(frozen=True)
+class DDIM:
+    """The noise alone. It returns to the picture at a guidance of 1 and drifts away from it above."""
+
+    name = "ddim"
+
+    def __call__(self, task: Task, progress: Progress | None = None) -> Start:
+        """Invert the picture of ``task``: one forward-sample per step."""
+        path = invert_ddim(task, task.sampler, task.latents, text=task.conditional, progress=progress)
+        return task.start(path[-1], method=self.name)
 
 
 @torch.no_grad()
 def invert_ddim(
-    backbone: Backbone, scheduler: Any, latents: Tensor, *, text: Text, progress: Progress | None = None
+    backbone: Predictor, scheduler: Any, latents: Tensor, *, text: Text, progress: Progress | None = None
 ) -> list[Tensor]:
     """Return the latents from clean to noise, one more than the scheduler has steps, (1, C, h, w) each.
 
@@ -27,35 +42,18 @@ def invert_ddim(
         text: the conditioning of one row.
 
     Raises:
-        InvalidInput: the scheduler is not DDIM.
+        InvalidInput: the scheduler is not DDIM, or clips what it predicts.
     """
-    if type(scheduler).__name__ != "DDIMScheduler":
-        raise InvalidInput(f"DDIM inversion needs a DDIMScheduler, not {type(scheduler).__name__}")
+    check_ddim(scheduler)
     stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
     path = [latents]
     timesteps = scheduler.timesteps.flip(0)
     for done, timestep in enumerate(timesteps, 1):
-        here = _alpha(scheduler, int(timestep) - stride)
-        there = _alpha(scheduler, int(timestep))
+        here = level(scheduler, int(timestep) - stride)
+        there = level(scheduler, int(timestep))
         prediction = backbone.predict(path[-1], timestep, text)
-        clean, noise = _split(scheduler, prediction, path[-1], here)
+        clean, noise = parts(scheduler, prediction, path[-1], here)
         path.append(there.sqrt() * clean + (1 - there).sqrt() * noise)
         if progress is not None:
             progress(done, len(timesteps))
     return path
-
-
-def _alpha(scheduler: Any, timestep: int) -> Tensor:
-    """Return the cumulative product of alphas; before the first timestep, what the scheduler steps to last."""
-    return scheduler.alphas_cumprod[timestep] if timestep >= 0 else scheduler.final_alpha_cumprod
-
-
-def _split(scheduler: Any, prediction: Tensor, latents: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the clean latents and the noise that a prediction means."""
-    kind = scheduler.config.prediction_type
-    if kind == "epsilon":
-        return (latents - (1 - alpha).sqrt() * prediction) / alpha.sqrt(), prediction
-    if kind == "v_prediction":
-        clean = alpha.sqrt() * latents - (1 - alpha).sqrt() * prediction
-        return clean, alpha.sqrt() * prediction + (1 - alpha).sqrt() * latents
-    raise InvalidInput(f"DDIM inversion knows epsilon and v_prediction models, not {kind!r}")

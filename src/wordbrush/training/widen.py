@@ -12,6 +12,7 @@ from wordbrush.backbones.families import EDITORS
 from wordbrush.errors import ModelError
 from wordbrush.models import EMBEDDED, Model, load, load_folder, pipeline_class
 
+
 def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
     """Load what training starts from, in float32 on the CPU, with a network of twice the latent's channels.
 

@@ -1,0 +1,331 @@
+"""The source of an edit kept for the next one: its latents after every step, and its queries and keys at every site.
+
+A later edit of the same source runs the network for the targets only. Where they attend as the source does, its rows
+are put back into the attention call from what was kept, so that everything else about control stays as it is. What was
+kept is refused when anything that it depends on has changed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wordbrush.backbones.base import AttentionCall, Layout, Site
+from wordbrush.errors import InvalidInput
+from wordbrush.files import write_files
+
+UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+MANIFEST = "source.safetensors"
+
+# How far the network's answer to the same question may be off: other kernels round differently, other weights differ
+# by far more.
+ANSWER_TOLERANCE = 8
+
+Kept = dict[str, Tensor]
+Key = Mapping[str, object]
+
+
+class Tape(Protocol):
+    """What sees the attention calls of a run besides the edit itself."""
+
+    def watch(self, injected: frozenset[int]) -> frozenset[int]:
+        """Return the sites whose calls it must see, given those where the edit injects self-attention."""
+        ...
+
+    def begin(self, step: int) -> None:
+        """Go to a step, counted from 0."""
+        ...
+
+    def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
+        """Return the call as the edit is to see it."""
+        ...
+
+    def closed(self, out: Tensor) -> Tensor:
+        """Return what the edited call gives to the network."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A source that was kept.
+
+    Args:
+        key: what it depends on, by name.
+        path: (steps + 1, C, h, w), its latents before, between and after the steps.
+        answer: the network's prediction for its first latents, by which a changed network is noticed.
+        sites: the sites that were kept.
+        branches: the branches of the guidance that were kept.
+        step: returns the queries, keys and masks of a step.
+    """
+
+    key: Key
+    path: Tensor
+    answer: Tensor
+    sites: frozenset[int]
+    branches: tuple[str, ...]
+    step: Callable[[int], Kept]
+
+
+class SourceCache:
+    """Keeps one source for further edits: ``wordbrush.edit(…, cache=cache)``.
+
+    The first edit fills it, later ones of the same source read it. Kept are the queries and keys of every attention
+    layer with text, of the self-attention layers that are injected by default, and of those the first edit injects.
+
+    Args:
+        limit: the most it may take: bytes, or text such as ``"2GB"`` or ``"500 MiB"``.
+        folder: where to keep it on disk; None keeps it in memory, on the model's device.
+
+    Raises:
+        InvalidInput: the limit is no such number, or the folder holds something else or damaged.
+    """
+
+    def __init__(self, limit: int | str = "2GB", folder: str | Path | None = None) -> None:
+        self.limit = _bytes(limit)
+        self.folder = None if folder is None else Path(folder)
+        self._source = _load(self.folder) if self.folder else None
+
+    @property
+    def filled(self) -> bool:
+        """Whether a source is kept."""
+        return self._source is not None
+
+    def clear(self) -> None:
+        """Forget the source, on disk too, so that the next edit fills the cache again."""
+        self._source = None
+        if self.folder and self.folder.is_dir():
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            for path in self.folder.glob("step-*.safetensors"):
+                path.unlink()
+
+    def find(self, key: Key) -> Source | None:
+        """Return the source that is kept, if one is.
+
+        Raises:
+            InvalidInput: it depends on something that is different in ``key``.
+        """
+        if self._source is None:
+            return None
+        for name, value in key.items():
+            kept = self._source.key.get(name)
+            if kept != value:
+                told = "" if name.startswith("the ") else f" {kept}, not {value}"
+                raise InvalidInput(
+                    f"the cache is stale: it was filled with {'another value of ' if not told else ''}{name}{told}; "
+                    "use another SourceCache, or clear() this one"
+                )
+        return self._source
+
+    def keep(self, source: Source) -> None:
+        """Keep a source whose steps were all recorded."""
+        if self.folder:
+            header = {
+                "key": json.dumps(dict(source.key), ensure_ascii=False),
+                "sites": json.dumps(sorted(source.sites)),
+                "branches": json.dumps(source.branches),
+            }
+            write_files({
+                self.folder / MANIFEST: _packed({"path": source.path, "answer": source.answer}, header)
+            })  # fmt: skip
+        self._source = source
+
+    def record(self, sites: frozenset[int], layout: Layout, branches: Sequence[str], steps: int) -> Recording:
+        """Return what records a run of so many steps: the rows of the source in some branches, at some sites."""
+        return Recording(self, sites, layout, tuple(branches), steps)
+
+
+class Recording:
+    """Keeps the source's queries and keys while the first edit runs."""
+
+    def __init__(
+        self, cache: SourceCache, sites: frozenset[int], layout: Layout, branches: tuple[str, ...], steps: int
+    ) -> None:
+        self._cache = cache
+        self._sites = sites
+        self._rows = {branch: layout.rows_of(branch).start for branch in branches}
+        self._count = steps
+        self._now: Kept = {}
+        self._steps: list[Kept] = []
+        self._path: list[Tensor] = []
+
+    def watch(self, injected: frozenset[int]) -> frozenset[int]:
+        """Record where the edit injects as well."""
+        self._sites |= injected
+        return self._sites
+
+    def begin(self, step: int) -> None:
+        """Begin a step."""
+        self._now = {}
+
+    def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
+        """Keep the source's rows and leave the call as it is."""
+        for branch, row in self._rows.items():
+            only = call.on(slice(row, row + 1), call.value[row : row + 1])
+            for name, tensor in (("query", only.query), ("key", only.key), ("mask", only.mask)):
+                if tensor is not None and site.index in self._sites:
+                    self._now[f"{site.index}.{branch}.{name}"] = tensor.detach().clone()
+        return call
+
+    def closed(self, out: Tensor) -> Tensor:
+        """Leave what the call gives as it is."""
+        return out
+
+    def end_step(self, latents: Tensor) -> None:
+        """Keep the source's (1, C, h, w) latents after a step; called once before the first step as well.
+
+        Raises:
+            InvalidInput: the whole run would take more than the cache's limit.
+        """
+        self._path.append(latents.clone())
+        if len(self._path) == 1:
+            return
+        size = sum(tensor.nbytes for tensor in self._now.values()) + latents.nbytes
+        if (needed := size * self._count + latents.nbytes) > self._cache.limit:
+            raise InvalidInput(
+                f"the source takes {_readable(needed)} and the cache's limit is {_readable(self._cache.limit)}: raise "
+                "the limit, or keep it in a folder, or use fewer steps"
+            )
+        if self._cache.folder:
+            number = len(self._steps)
+            write_files({_step_file(self._cache.folder, number): _packed(self._now)})
+            self._steps.append({})
+        else:
+            self._steps.append(self._now)
+
+    def finish(self, key: Key, answer: Tensor) -> None:
+        """Hand everything to the cache."""
+        folder, steps = self._cache.folder, self._steps
+        step = _reader(folder) if folder else steps.__getitem__
+        path = torch.cat(self._path)
+        self._cache.keep(Source(dict(key), path, answer, self._sites, tuple(self._rows), step))
+
+
+class Replay:
+    """Puts the source's rows back into the attention calls of a run without it.
+
+    Args:
+        source: what was kept.
+        present: the rows that the network runs.
+        whole: those with the source's, as the edit is to see them.
+    """
+
+    def __init__(self, source: Source, present: Layout, whole: Layout) -> None:
+        self._source = source
+        self._present = present
+        self._whole = whole
+        self._now: Kept = {}
+        self._targets = [
+            row
+            for branch in whole.branches
+            for row in list(range(whole.rows))[whole.rows_of(branch)][1 if whole.has_source(branch) else 0 :]
+        ]
+
+    def watch(self, injected: frozenset[int]) -> frozenset[int]:
+        """Check that everything the edit will ask for was kept.
+
+        Raises:
+            InvalidInput: it was not.
+        """
+        branches = [branch for branch in self._whole.branches if self._whole.has_source(branch)]
+        if not injected <= self._source.sites or not set(branches) <= set(self._source.branches):
+            raise InvalidInput(
+                "the cache was filled by an edit that injects less self-attention than this one: clear() it, and make "
+                "the edit with the largest max_pixels first, or the one with branches='all'"
+            )
+        return frozenset()
+
+    def begin(self, step: int) -> None:
+        """Go to a step."""
+        self._now = self._source.step(step)
+
+    def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
+        """Return the call with the source's rows; what they attend to is of no interest, only how."""
+        query = self._completed(site, "query", call.query)
+        key = self._completed(site, "key", call.key)
+        value = self._joined(call.value, lambda branch: call.value[:1])
+        mask = call.mask
+        if mask is not None and mask.ndim == 4 and len(mask) > 1:
+            mask = self._completed(site, "mask", mask)
+        return AttentionCall(query, key, value, mask, call.options)
+
+    def closed(self, out: Tensor) -> Tensor:
+        """Return the rows of the targets."""
+        return out[self._targets]
+
+    def _completed(self, site: Site, name: str, tensor: Tensor) -> Tensor:
+        return self._joined(tensor, lambda branch: self._now[f"{site.index}.{branch}.{name}"].to(tensor))
+
+    def _joined(self, tensor: Tensor, source: Callable[[str], Tensor]) -> Tensor:
+        """Return a (rows, heads, positions, channels) tensor with a row of the source in every branch that has one."""
+        parts = []
+        for branch in self._whole.branches:
+            parts += [source(branch)] if self._whole.has_source(branch) else []
+            parts.append(tensor[self._present.rows_of(branch)])
+        # Joined as they mostly lie in memory: (rows, positions, heads, channels).
+        return torch.cat([part.transpose(1, 2) for part in parts]).transpose(1, 2)
+
+
+def same_answer(kept: Tensor, answer: Tensor) -> bool:
+    """Whether two predictions of the network differ by no more than rounding."""
+    if kept.shape != answer.shape or kept.dtype != answer.dtype:
+        return False
+    a, b = (tensor.detach().cpu().double() for tensor in (kept, answer))
+    return bool((a - b).norm() <= ANSWER_TOLERANCE * torch.finfo(answer.dtype).eps * b.norm())
+
+
+def _bytes(limit: int | str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg]i?b)?", str(limit).strip().lower())
+    if isinstance(limit, bool) or not match:
+        raise InvalidInput(f"the limit of a cache is bytes or text such as '2GB', not {limit!r}")
+    return int(float(match[1]) * UNITS[match[2] or ""])
+
+
+def _readable(size: int) -> str:
+    for unit, power in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= power:
+            return f"{size / power:.3g} {unit}"
+    return f"{size} bytes"
+
+
+def _step_file(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:04d}.safetensors"
+
+
+def _packed(tensors: Kept, header: dict[str, str] | None = None) -> bytes:
+    from safetensors.torch import save
+
+    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, header)
+
+
+def _reader(folder: Path) -> Callable[[int], Kept]:
+    from safetensors.torch import load_file
+
+    return lambda step: load_file(_step_file(folder, step))
+
+
+def _load(folder: Path) -> Source | None:
+    """Return the source kept in a folder, or None if there is none."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / MANIFEST).exists():
+        return None
+    try:
+        with safe_open(folder / MANIFEST, framework="pt") as file:
+            header: dict[str, Any] = {name: json.loads(text) for name, text in file.metadata().items()}
+            path, answer = file.get_tensor("path"), file.get_tensor("answer")
+        whole = all(_step_file(folder, step).is_file() for step in range(len(path) - 1))
+        if not whole:
+            raise InvalidInput(f"the cache in {folder} lacks some of its steps: delete the folder")
+        sites, branches = frozenset(header["sites"]), tuple(header["branches"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(f"the cache in {folder} is damaged: delete the folder") from error
+    return Source(header["key"], path, answer, sites, branches, _reader(folder))

@@ -1,0 +1,42 @@
+"""Bringing a picture to the size a model works at: only as far as the caller has said, and masks along with it."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageOps
+
+from wordbrush.errors import BadPicture
+
+
+def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: bool, crop: bool) -> Image.Image:
+    """Return a picture of (height, width) pixels: as it is, resized (Lanczos), or cut to the shape first.
+
+    Args:
+        grain: the pixels that sizes are multiples of; a resized picture may be stretched by less than that.
+        resize: whether the size is one that was asked for; else the picture must have it.
+        crop: whether to cut what is too long off both ends, and to resize the rest.
+
+    Raises:
+        BadPicture: the picture would be resized or stretched without having been asked for.
+    """
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if crop:
+        return ImageOps.fit(image, (width, height), _filter(image))
+    near = (max(1, round(image.height * width / image.width / grain)) * grain, width)
+    if not resize:
+        raise BadPicture(
+            f"the picture has {image.height} × {image.width} pixels and the model was trained for {height} × {width}: "
+            f"give size={near} to resize it, or crop=True to cut it to the model's shape"
+        )
+    if abs(height - image.height * width / image.width) >= grain:
+        raise BadPicture(
+            f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give "
+            f"size={near}, which has its shape, or crop=True to cut it"
+        )
+    return image.resize((width, height), _filter(image))
+
+
+def _filter(image: Image.Image) -> Image.Resampling:
+    """Masks stay black and white."""
+    return Image.Resampling.NEAREST if image.mode == "1" else Image.Resampling.LANCZOS

@@ -1,0 +1,119 @@
+"""Real pictures, the front door: ``wordbrush.invert`` takes a picture, ``wordbrush.edit`` what it returns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from wordbrush.fitting import fitted
+from wordbrush.inversion.methods import method_of
+from wordbrush.inversion.start import Start
+from wordbrush.inversion.task import Method, Task
+from wordbrush.masks import as_image
+from wordbrush.models import Model
+from wordbrush.pictures import read_picture
+from wordbrush.run import Size, latent_size
+from wordbrush.sampling import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+DEFAULT = "direct"
+"""The method that is used unless another is asked for; why, is measured in ``docs/real-images.md``."""
+
+
+def invert(
+    model: Model,
+    picture: str | Path | Image | np.ndarray,
+    prompt: str,
+    *,
+    method: str | Method = DEFAULT,
+    steps: int | None = None,
+    guidance: float | None = None,
+    scheduler: object = "ddim",
+    size: Size | None = None,
+    crop: bool = False,
+    progress: Progress | None = None,
+) -> Start:
+    """Find what a real picture starts from, so that it can be edited like a generated one.
+
+    Args:
+        picture: a path, a Pillow image, or a uint8 array of shape (h, w, 3).
+        prompt: what the picture shows, in the words that are to be edited.
+        method: ``"direct"``, ``"null-text"``, ``"negative-prompt"``, ``"edit-friendly"``, ``"exact"`` or ``"ddim"``; or
+            one of their classes, with settings of your own.
+        steps: of the scheduler; this and ``guidance`` are the model's defaults if None.
+        guidance: the scale of classifier-free guidance that the picture will be edited with.
+        scheduler: ``"ddim"``, or a ``DDIMScheduler`` with settings of your own.
+        size: pixels to resize the picture to, one number or (height, width); None if it has the model's own size.
+        crop: whether to cut it, around its middle, to the shape of ``size`` or of the model's own size.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        InvalidInput: a picture, size, number, method or scheduler that cannot be used as given.
+        PromptTooLong: the prompt has more tokens than the text encoder reads.
+    """
+    chosen = method_of(method)
+    opened = read_picture(as_image(picture))
+    image = opened.image
+    rows, columns = latent_size(model, size)
+    height, width = rows * model.factor, columns * model.factor
+    pixels = fitted(image, (height, width), grain=model.factor, resize=size is not None, crop=crop)
+    start = invert_latents(
+        model,
+        model.encode(pixels),
+        prompt,
+        method=chosen,
+        steps=steps,
+        guidance=guidance,
+        scheduler=scheduler,
+        progress=progress,
+    )
+    given = (image.height, image.width)
+    return replace(
+        start,
+        picture=pixels,
+        given_size=given,
+        cropped=crop,
+        notes=opened.notes + (() if given == (height, width) else (_fitting(given, crop),)),
+    )
+
+
+def _fitting(given: tuple[int, int], crop: bool) -> str:
+    """Say what was done to the size of a picture."""
+    return f"{'cut around its middle and ' if crop else ''}resized from {given[0]} × {given[1]} pixels"
+
+
+def invert_latents(
+    model: Model,
+    latents: Tensor,
+    prompt: str,
+    *,
+    method: str | Method = DEFAULT,
+    steps: int | None = None,
+    guidance: float | None = None,
+    scheduler: object = "ddim",
+    progress: Progress | None = None,
+) -> Start:
+    """Do the same for a picture that is encoded already.
+
+    Args:
+        latents: (1, C, h, w), the mean of the autoencoder's posterior times its scaling factor.
+
+    Raises:
+        InvalidInput: latents of another shape or not finite, or anything else that cannot be used as given.
+        PromptTooLong: the prompt has more tokens than the text encoder reads.
+    """
+    task = Task(
+        model,
+        latents,
+        prompt,
+        model.defaults.steps if steps is None else steps,
+        model.defaults.guidance if guidance is None else guidance,
+        scheduler,
+    )
+    return method_of(method)(task, progress)

@@ -1,0 +1,152 @@
+"""What every inversion begins with: a picture's latents, the words for it, and how it will be denoised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from wordbrush.backbones.base import Text
+from wordbrush.errors import InvalidInput
+from wordbrush.guidance import ClassifierFree
+from wordbrush.inversion.start import Start
+from wordbrush.models import Model
+from wordbrush.sampling import Progress, make_scheduler
+
+
+@dataclass(eq=False)
+class Task:
+    """One picture to be inverted; it answers for the network and counts what that costs.
+
+    Args:
+        latents: (1, C, h, w), clean, scaled for the network.
+        prompt: what the picture shows.
+        steps: of the scheduler.
+        guidance: the scale the picture will be denoised with.
+        scheduler: a name or an instance.
+        forward_samples: rows of all network calls so far.
+
+    Raises:
+        InvalidInput: latents of another shape or not finite, an empty prompt, or a number or scheduler that cannot be
+            used.
+        PromptTooLong: the prompt has more tokens than the text encoder reads.
+    """
+
+    model: Model
+    latents: Tensor
+    prompt: str
+    steps: int
+    guidance: float
+    scheduler: object = "ddim"
+    forward_samples: int = 0
+
+    def __post_init__(self) -> None:
+        latents, channels = self.latents, self.model.backbone.latent_channels
+        shape = tuple(getattr(latents, "shape", ()))
+        if len(shape) != 4 or shape[:2] != (1, channels):
+            raise InvalidInput(f"the picture's latents have the shape (1, {channels}, h, w), not {shape}")
+        if not torch.isfinite(latents).all():
+            raise InvalidInput("the latents contain NaN or infinite values")
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise InvalidInput(f"the prompt says what the picture shows; it cannot be {self.prompt!r}")
+        self.latents = latents.to(device=self.model.device, dtype=self.model.dtype)
+        _ = self.guide, self.sampler, self.conditional
+
+    @cached_property
+    def guide(self) -> ClassifierFree:
+        """The guidance the picture will be denoised with."""
+        return ClassifierFree(self.guidance)
+
+    @cached_property
+    def sampler(self) -> Any:
+        """A DDIM scheduler with its timesteps set."""
+        sampler = make_scheduler(self.scheduler, self.model.scheduler)
+        check_ddim(sampler)
+        most = sampler.config.num_train_timesteps
+        check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
+        self.model.backbone.schedule(sampler, int(self.steps), self.latents.shape[-2:], self.model.device)
+        return sampler
+
+    @cached_property
+    def conditional(self) -> Text:
+        """The conditioning of the prompt, one row."""
+        return self._encoded(self.prompt)
+
+    @cached_property
+    def unconditional(self) -> Text:
+        """The conditioning of the empty prompt, one row."""
+        return self._encoded("")
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the network's raw prediction, (rows, C, h, w)."""
+        self.forward_samples += len(latents)
+        return self.model.backbone.predict(latents, timestep, text)
+
+    def guided(self, latents: Tensor, timestep: Tensor) -> Tensor:
+        """Return the guided prediction for (1, C, h, w) latents."""
+        both = {name: torch.cat([rows, self.conditional[name]]) for name, rows in self.unconditional.items()}
+        return self.guide.combine(self.predict(latents.repeat(2, 1, 1, 1), timestep, both).chunk(2))
+
+    def start(self, latents: Tensor, **known: Any) -> Start:
+        """Return where the inverted picture starts from; ``known`` are further fields of ``Start``."""
+        return Start(
+            self.prompt,
+            latents,
+            int(self.steps),
+            self.guidance,
+            self.scheduler,
+            forward_samples=self.forward_samples,
+            **known,
+        )
+
+    @torch.no_grad()
+    def _encoded(self, text: str) -> Text:
+        backbone = self.model.backbone
+        return backbone.encode([backbone.read(text)])
+
+
+class Method(Protocol):
+    """A way of inverting. To add one, write a frozen dataclass with these two members and list it in ``methods``."""
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        ...
+
+    def __call__(self, task: Task, progress: Progress | None = None) -> Start:
+        """Invert the picture of ``task``; ``progress`` is called with (steps done, steps in all)."""
+        ...
+
+
+class Predictor(Protocol):
+    """What an inversion needs of a network."""
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        """Return the raw prediction, (rows, C, h, w)."""
+        ...
+
+
+def check_ddim(scheduler: Any) -> None:
+    """Raise ``InvalidInput`` unless the scheduler is DDIM in a form that can be run backwards."""
+    if type(scheduler).__name__ != "DDIMScheduler":
+        raise InvalidInput(f"DDIM inversion needs a DDIMScheduler, not {type(scheduler).__name__}")
+    if scheduler.config.clip_sample or scheduler.config.thresholding:
+        raise InvalidInput("DDIM inversion cannot undo the clipping of the scheduler: set clip_sample=False")
+
+
+def check_count(name: str, number: object, most: int | None = None, limit: str = "") -> None:
+    """Raise ``InvalidInput`` unless ``number`` is a whole number from 1 to ``most``, which is ``limit``."""
+    whole = isinstance(number, Integral) and not isinstance(number, bool)
+    if not whole or not 1 <= number <= (number if most is None else most):  # pyright: ignore[reportOperatorIssue]
+        allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
+        raise InvalidInput(f"{name} must be a whole number {allowed}, not {number!r}")
+
+
+def descending(path: Sequence[Tensor]) -> Tensor:
+    """Return (1, C, h, w) latents from clean to noise as one tensor from noise to clean, (steps + 1, C, h, w)."""
+    return torch.cat(list(path)[::-1])

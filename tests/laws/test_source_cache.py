@@ -1,0 +1,156 @@
+"""The source cache: equal to editing without it, cheaper, within its limit, and refused when it is stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import pipelines
+import wordbrush as wb
+
+SOURCE, DOG, RED = "a cat on the beach", "a dog on the beach", "a red cat on the beach"
+STEPS = 4
+# Without the source's rows the network's batch is smaller, and kernels may round differently.
+TOLERANCE = 1e-10
+
+
+def edit(
+    to: Any, cache: wb.SourceCache | None = None, *, kind: str = "sd1", **settings: Any
+) -> wb.EditResult:
+    settings = {"seed": 1, "steps": STEPS, "blend": "auto", "self_attention": 0.5, **settings}
+    source = settings.pop("source", SOURCE)
+    return wb.edit(pipelines.model(kind), source, to=to, cache=cache, **settings)
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+def test_cached_edits_equal_uncached_ones(kind: str, tmp_path: Path):
+    """Other targets, windows, strengths, blends and word maps than those of the edit that filled the cache."""
+    folder = tmp_path / "source" if kind == "sd1" else None
+    cache = wb.SourceCache(folder=folder)
+    first = edit(DOG, cache, kind=kind, self_attention=0.25, blend="none")
+    assert torch.equal(first.latents, edit(DOG, kind=kind, self_attention=0.25, blend="none").latents)
+    others: list[dict[str, Any]] = [
+        {"to": [RED, DOG], "edits": [wb.Refine(1.0), wb.Reweight({"beach": 2.0})], "self_attention": 1.0},
+        {"to": SOURCE, "edits": wb.Reweight({"cat": -1.0}), "blend": wb.Blend("cat", "cat")},
+    ]
+    for other in others:
+        again = wb.SourceCache(folder=folder) if folder else cache  # as another process would
+        assert again.filled
+        cached, fresh = edit(cache=again, kind=kind, **other), edit(kind=kind, **other)
+        assert distance(fresh.latents[1:], fresh.latents[:1].expand_as(fresh.latents[1:])) > 1e-3
+        assert distance(cached.latents, fresh.latents) < TOLERANCE
+        assert abs(cached.maps.of("cat", image=0) - fresh.maps.of("cat", image=0)).max() < 1e-6
+
+
+def test_later_edits_cost_half():
+    cache = wb.SourceCache()
+    costs = [edit(DOG, cache, steps=20).settings for _ in range(2)]
+    assert [cost["cache"] for cost in costs] == ["filled", "used"]
+    first, second = (cost["forward_samples"] for cost in costs)
+    assert (first, second) == (4 * 20 + 1, 2 * 20 + 1)
+    assert second <= 0.55 * first
+
+
+def test_injection_in_all_branches_is_kept_if_the_first_edit_has_it():
+    everywhere = wb.SelfAttention(0.6, branches="all")
+    cache = wb.SourceCache()
+    edit(DOG, cache, self_attention=everywhere)
+    cached, fresh = (edit(RED, one, self_attention=everywhere) for one in (cache, None))
+    assert distance(cached.latents, fresh.latents) < TOLERANCE
+    less = wb.SourceCache()
+    edit(DOG, less)
+    with pytest.raises(wb.InvalidInput, match="injects less self-attention"):
+        edit(RED, less, self_attention=everywhere)
+
+
+@pytest.mark.parametrize("method", ["direct", "edit-friendly", "negative-prompt"])
+def test_inverted_pictures_are_cached_too(method: str):
+    model, cache = pipelines.model(), wb.SourceCache()
+    clean = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2)).double()
+    start = wb.invert_latents(model, clean, SOURCE, method=method, steps=STEPS)
+    wb.edit(model, start, to=DOG, cache=cache)
+    cached, fresh = (wb.edit(model, start, to=RED, cache=one) for one in (cache, None))
+    assert cached.settings["cache"] == "used"
+    assert distance(cached.latents, fresh.latents) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 2}, "another value of the noise"),
+        ({"steps": 3}, "steps 4, not 3"),
+        ({"source": "a cat in the snow"}, "prompt a cat on the beach, not a cat in the snow"),
+        ({"size": 24}, "size 32 × 32, not 24 × 24"),
+        ({"guidance": 3.0}, r"guidance ClassifierFree\(scale=7.5\), not"),
+        ({"scheduler": "dpm++"}, "another value of the scheduler"),
+        ({"negative": "dark"}, "another value of the negative prompt"),
+    ],
+)
+def test_stale_caches_are_refused(changes: dict[str, Any], message: str, filled: wb.SourceCache):
+    with pytest.raises(wb.InvalidInput, match=f"stale: .*{message}"):
+        edit(DOG, filled, **changes)
+
+
+@pytest.fixture(scope="module")
+def filled() -> wb.SourceCache:
+    cache = wb.SourceCache()
+    edit(DOG, cache)
+    return cache
+
+
+def test_another_network_is_noticed(filled: wb.SourceCache):
+    weight = pipelines.model("sd1").unet.get_parameter("conv_in.weight")
+    kept = weight.detach().clone()
+    edit(DOG, filled)
+    try:
+        with torch.no_grad():
+            weight.mul_(1 + 1e-6)
+        with pytest.raises(wb.InvalidInput, match="predicts something else now"):
+            edit(DOG, filled)
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+    edit(DOG, filled)
+
+
+def test_the_limit_is_kept(tmp_path: Path):
+    for cache in (wb.SourceCache(limit=10_000), wb.SourceCache("10 kB", folder=tmp_path)):
+        with pytest.raises(wb.InvalidInput, match=r"takes [\d.]+ MB and the cache's limit is 10 kB"):
+            edit(DOG, cache)
+        assert not cache.filled
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_edit_keeps_nothing(tmp_path: Path):
+    def stop(step: int, steps: int) -> None:
+        if step == 2:
+            raise KeyboardInterrupt
+
+    cache = wb.SourceCache(folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        edit(DOG, cache, progress=stop)
+    assert not cache.filled
+    assert not wb.SourceCache(folder=tmp_path).filled
+    edit(DOG, cache)
+    assert wb.SourceCache(folder=tmp_path).filled
+    cache.clear()
+    assert not wb.SourceCache(folder=tmp_path).filled
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_caches_and_bad_limits(tmp_path: Path):
+    (tmp_path / "source.safetensors").write_bytes(b"not weights")
+    with pytest.raises(wb.InvalidInput, match="is damaged: delete the folder"):
+        wb.SourceCache(folder=tmp_path)
+    for limit in ("much", "2 furlongs", True, -1):
+        with pytest.raises(wb.InvalidInput, match="the limit of a cache is bytes or text"):
+            wb.SourceCache(limit)
+    assert wb.SourceCache("1.5 GiB").limit == 3 * 2**29
