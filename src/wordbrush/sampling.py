@@ -156,6 +156,12 @@ def model_input(scheduler: Any, latents: Tensor, timestep: Tensor) -> Tensor:
     return latents if scale is None else scale(latents, timestep)
 
 
+def _draws_noise(scheduler: Any) -> bool:
+    """Tell whether a diffusers scheduler draws noise at every step; our own, which have no settings, bring theirs."""
+    settings = getattr(scheduler, "config", {})
+    return type(scheduler).__name__ in _NOISY or bool(settings.get("stochastic_sampling"))
+
+
 @torch.no_grad()
 def sample(
     backbone: Backbone,
@@ -188,7 +194,7 @@ def sample(
     """
     layout = layout or Layout(guidance.branches, len(noise))
     latents = initial_latents(scheduler, noise)
-    noisy = type(scheduler).__name__ in _NOISY or scheduler.config.get("stochastic_sampling", False)
+    noisy = _draws_noise(scheduler)
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
         inputs = layout.batch(model_input(scheduler, latents, timestep))
