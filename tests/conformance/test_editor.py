@@ -1,4 +1,4 @@
-"""The editor: diffusers' results, rows that stand alone, masks, sizes, costs, loading, and one sentence for bad input."""
+"""The editor: diffusers' results, rows that stand alone, masks, sizes, costs, loading, a sentence for bad input."""
 
 from __future__ import annotations
 

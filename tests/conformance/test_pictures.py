@@ -52,7 +52,10 @@ def test_orientation_survives_a_colour_profile(tmp_path: Path):
     exif[0x0112] = 6
     opened = read_picture(saved(tmp_path / "a.png", PICTURE, exif=exif, icc_profile=swapped_primaries()))
     assert opened.image.size == PICTURE.size[::-1]
-    assert np.abs(pixels(opened.image) - pixels(PICTURE.transpose(Image.Transpose.ROTATE_270))[..., ::-1]).max() <= 1
+    assert (
+        np.abs(pixels(opened.image) - pixels(PICTURE.transpose(Image.Transpose.ROTATE_270))[..., ::-1]).max()
+        <= 1
+    )
     assert len(opened.notes) == 2
 
 
