@@ -53,7 +53,8 @@ def test_what_the_networks_are_given():
     parts = np.load(REFERENCE / "parts.npz")
     for number in (0, 1):
         picture = Image.fromarray(parts[f"uint8_{number}"])
-        assert far(editor.model.condition([picture]), parts[f"latent_mode_{number}"]) < TOLERANCE
+        # Rounding to float32 alone moves them by 8e-6; sampling instead of the mode by 8e-2.
+        assert far(editor.model.condition([picture]), parts[f"latent_mode_{number}"]) < 5 * TOLERANCE
     for text, name in (("make the sky a sunset", "prompt"), ("", "null")):
         read = editor.backbone.read(text)
         ids = [token.id for token in read.tokens]
