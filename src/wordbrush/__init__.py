@@ -40,7 +40,8 @@ if TYPE_CHECKING:
         UnknownWord,
         WordbrushError,
     )
-    from wordbrush.guidance import ClassifierFree, Distilled, Unguided
+    from wordbrush.guidance import ClassifierFree, Distilled, GuidedSteps, TextImage, Unguided
+    from wordbrush.instruct import Editor, load_editor
     from wordbrush.inversion.edit_friendly import EditFriendly
     from wordbrush.inversion.exact import Exact
     from wordbrush.inversion.null_text import NullText
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from wordbrush.inversion.start import Start
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
-    from wordbrush.results import EditResult, Generation
+    from wordbrush.results import EditResult, Generation, Instructed
 
 _HOMES = {
     "AmbiguousWord": "errors",
@@ -64,7 +65,10 @@ _HOMES = {
     "EditPlan": "edits.plan",
     "EditResult": "results",
     "Exact": "inversion.exact",
+    "Editor": "instruct",
     "Generation": "results",
+    "GuidedSteps": "guidance",
+    "Instructed": "results",
     "InvalidInput": "errors",
     "Model": "models",
     "ModelError": "errors",
@@ -78,6 +82,7 @@ _HOMES = {
     "TrainingError": "errors",
     "SourceCache": "backbones.source_cache",
     "Start": "inversion.start",
+    "TextImage": "guidance",
     "Unguided": "guidance",
     "UnknownWord": "errors",
     "Word": "edits.prompt",
@@ -87,6 +92,7 @@ _HOMES = {
     "invert": "inversion.picture",
     "invert_latents": "inversion.picture",
     "load": "models",
+    "load_editor": "instruct",
     "plan": "prompt_to_prompt",
 }
 _MODULES = {"parity": "parity", "published": "edits.published"}
@@ -104,8 +110,11 @@ __all__ = [
     "EditNotApplied",
     "EditPlan",
     "EditResult",
+    "Editor",
     "Exact",
     "Generation",
+    "GuidedSteps",
+    "Instructed",
     "InvalidInput",
     "Model",
     "ModelError",
@@ -118,6 +127,7 @@ __all__ = [
     "SelfAttention",
     "SourceCache",
     "Start",
+    "TextImage",
     "TrainingError",
     "Unguided",
     "UnknownWord",
@@ -129,6 +139,7 @@ __all__ = [
     "invert",
     "invert_latents",
     "load",
+    "load_editor",
     "parity",
     "plan",
     "published",

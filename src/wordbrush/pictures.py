@@ -101,7 +101,7 @@ def normal(image: Image.Image, *, mask: bool = False, profile: bool = False) -> 
         image = _upper_bits(image)
     if image.has_transparency_data:
         covered = image.convert("RGBA")
-        if covered.getextrema()[3] != (255, 255):
+        if covered.getchannel("A").getextrema() != (255, 255):
             notes.append("its transparency laid on white")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), covered)
     elif image.mode == "CMYK":

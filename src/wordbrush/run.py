@@ -25,8 +25,7 @@ from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, initial_latents, make_scheduler, model_input, sample, start_noise
-
-Size = int | tuple[int, int]
+from wordbrush.sizes import Size, check_multiples, read_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,11 +108,7 @@ class Run:
                 after_step=after_step,
                 progress=progress,
             )
-        if not torch.isfinite(latents).all():
-            raise ModelError(
-                f"the model made NaN or infinite values in {self.settings['dtype']}: load it with dtype='float32'"
-                + (", or 'bfloat16'" if self.noise.dtype == torch.float16 else "")
-            )
+        check_finite(latents)
         if isinstance(tape, Recording) and answer is not None:
             tape.finish(self._key, answer)
         return latents, history
@@ -278,8 +273,6 @@ def make_run(
             that of the inverted picture.
     """
     steps = model.defaults.steps if steps is None else steps
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
-        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
     guide = _guidance(model, model.defaults.guidance if guidance is None else guidance, negative)
     if not hasattr(guide, "combine"):
         raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guide!r}")
@@ -287,11 +280,7 @@ def make_run(
         raise InvalidInput(f"{guide!r} has no branch 'cond', the one whose attention is edited")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
     sampler = make_scheduler(scheduler, model.scheduler)
-    trained = sampler.config.num_train_timesteps
-    if steps > trained:
-        raise InvalidInput(
-            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
-        )
+    check_steps(sampler, steps)
     height, width = noise.shape[-2:]
     model.backbone.schedule(sampler, int(steps), (height, width))
     evaluations = len(sampler.timesteps)
@@ -334,6 +323,33 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen
 
 
+def check_steps(sampler: Any, steps: object) -> None:
+    """Raise ``InvalidInput`` unless ``steps`` is a number of steps that the scheduler can make."""
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
+        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
+    trained = sampler.config.num_train_timesteps
+    if steps > trained:
+        raise InvalidInput(
+            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
+        )
+
+
+def check_finite(latents: Tensor) -> None:
+    """Raise ``ModelError`` if what a model made has NaN or infinite values, naming the dtype to use instead."""
+    if not torch.isfinite(latents).all():
+        raise ModelError(
+            f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}: load it with "
+            "dtype='float32'" + (", or 'bfloat16'" if latents.dtype == torch.float16 else "")
+        )
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed. Raises ``InvalidInput`` unless it is a whole number that a generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
+        raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
+    return int(seed)
+
+
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:
     if "uncond" not in guidance.branches and not (isinstance(negative, str) and not negative):
         raise InvalidInput(
@@ -363,10 +379,7 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
     height, width = latent_size(model, size, latents)
     shape = (model.backbone.latent_channels, height, width)
     if latents is None:
-        for seed in seeds:
-            if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-                raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
-        noise = start_noise([int(seed) for seed in seeds], shape)  # pyright: ignore[reportArgumentType]
+        noise = start_noise([check_seed(seed) for seed in seeds], shape)
         return noise.to(device=model.device, dtype=model.dtype)
     if not isinstance(latents, Tensor) or tuple(latents.shape) not in ((1, *shape), (len(seeds), *shape)):
         expected = " or ".join(f"({n}, {', '.join(map(str, shape))})" for n in dict.fromkeys((1, len(seeds))))
@@ -391,16 +404,6 @@ def latent_size(model: Model, size: Size | None, latents: Tensor | None = None) 
                 f"both sides of the latents must be multiples of {patch}, not {height} × {width}"
             )
         return height, width
-    size = model.image_size if size is None else size
-    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sides):
-        raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
-    height, width = map(int, sides)
-    multiple = model.factor * model.backbone.patch
-    if height % multiple or width % multiple:
-        near = [max(1, round(side / multiple)) * multiple for side in (height, width)]
-        raise InvalidInput(
-            f"both sides of a picture must be multiples of {multiple} pixels: {near[0]} × {near[1]}, not "
-            f"{height} × {width}"
-        )
+    height, width = read_size(model.image_size if size is None else size)
+    check_multiples(height, width, model.factor * model.backbone.patch)
     return height // model.factor, width // model.factor

@@ -43,22 +43,24 @@ _NOISY = {home.rpartition(".")[2] for home in NOISY_SCHEDULERS.values()}
 LATENT_DIFFUSION = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
 
 
-def make_scheduler(choice: object, trained: Any) -> Any:
+def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] | None = None) -> Any:
     """Return a fresh scheduler: a name from the tables above, a diffusers class name, or a copy of an instance.
 
     Args:
         choice: the name or instance asked for, or ``Ancestral``, whose noise is a function of its seed.
         trained: the model's own scheduler, whose noise schedule and prediction type a named one takes over.
+        noise: draws unit noise of the latents' shape; with it there is ``"euler_a"`` as well, which needs some at
+            every step.
 
     Raises:
         InvalidInput: an unknown scheduler, one that is not for such a model, or one that draws noise of its own; the
             message lists those that can be used.
     """
-    homes = _usable(trained)
-    classes = {home.rpartition(".")[2]: name for name, home in homes.items()}
-    usable = f"use one of {', '.join(homes)}, or an instance of one of these diffusers classes"
     if isinstance(choice, Ancestral):
         return choice.around(_converted(trained, _class(ancestral.HOME), **ancestral.GRID))
+    homes = _usable(trained) if noise is None else {**_usable(trained), ancestral.NAME: ancestral.HOME}
+    classes = {home.rpartition(".")[2]: name for name, home in homes.items()}
+    usable = f"use one of {', '.join(homes)}, or an instance of one of these diffusers classes"
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
         if name not in homes:
@@ -72,6 +74,8 @@ def make_scheduler(choice: object, trained: Any) -> Any:
         raise InvalidInput(
             f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}"
         )
+    if noise is not None and type(scheduler).__name__ == ancestral.CLASS:
+        return ancestral.EulerAncestral(scheduler, lambda latents: noise())
     return scheduler
 
 
@@ -121,14 +125,18 @@ def _converted(trained: Any, kind: Any, **changed: Any) -> Any:
     return kind(**{name: value for name, value in settings.items() if name in known})
 
 
-def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-    """Draw unit noise, one CPU generator per sample, so that no sample depends on the others.
+def noise_source(seeds: Sequence[int], shape: tuple[int, int, int]) -> Callable[[], Tensor]:
+    """Return a function that draws unit noise, (seeds, *shape) in float32 on the CPU, other noise at every call.
 
-    Returns:
-        (seeds, *shape) in float32 on the CPU.
+    Every sample has a generator of its own, so that none depends on the others.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    return lambda: torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """Draw the unit noise that samples start from, (seeds, *shape) in float32 on the CPU."""
+    return noise_source(seeds, shape)()
 
 
 def step_generators(noise: Tensor, step: int) -> list[torch.Generator]:
@@ -169,7 +177,7 @@ def sample(
     noise: Tensor,
     *,
     text: Callable[[int], Text],
-    guidance: Guidance,
+    guidance: Guidance | Callable[[int], Guidance],
     layout: Layout | None = None,
     source: Tensor | None = None,
     control: AttentionControl | None = None,
@@ -181,7 +189,8 @@ def sample(
     Args:
         scheduler: with its timesteps set; used up by the run.
         noise: (samples, C, h, w) of variance 1.
-        text: step → conditioning of the whole batch, branch by branch as ``guidance.branches``.
+        text: step → conditioning of the whole batch, branch by branch as the guidance of that step.
+        guidance: the same for all steps, or step → the one of that step.
         layout: which rows of the network's batch are what; None for every sample in every branch.
         source: (steps + 1, C, h, w), the latents of the first sample before, between and after the steps, if they are
             known; it is then held to them.
@@ -192,15 +201,16 @@ def sample(
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
     """
-    layout = layout or Layout(guidance.branches, len(noise))
     latents = initial_latents(scheduler, noise)
     noisy = _draws_noise(scheduler)
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
-        inputs = layout.batch(model_input(scheduler, latents, timestep))
+        asked = guidance(step) if callable(guidance) else guidance
+        rows = layout or Layout(asked.branches, len(noise))
+        inputs = rows.batch(model_input(scheduler, latents, timestep))
         with control.at(step) if control else nullcontext():
             predictions = backbone.predict(inputs, timestep, text(step))
-        combined = guidance.combine(layout.split(predictions, source=source is None))
+        combined = asked.combine(rows.split(predictions, source=source is None))
         moving = latents if source is None else latents[1:]
         fresh = {"generator": step_generators(noise[-len(moving) :], step)} if noisy else {}
         latents = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,60 @@ from wordbrush.backbones.families import Family, family_of
 from wordbrush.errors import ModelError
 from wordbrush.quiet import quiet
 
+NETWORK = "model.diffusion_model."
+AVERAGES = "model_ema."
+
 
 def load_single_file(
-    path: Path, *, dtype: torch.dtype, config: str | Path | None
+    path: Path,
+    *,
+    dtype: torch.dtype,
+    config: str | Path | None,
+    families: Sequence[Family],
+    averaged: bool | None,
 ) -> tuple[dict[str, Any], Family]:
     """Return the parts of a Stable Diffusion checkpoint, and its family.
 
     Such a file has no tokenizer and does not say how its layers are arranged. Both come from ``config``, a diffusers
     directory or hub id of the same family; without it, from the hub's cache on this machine: nothing is downloaded.
 
+    Args:
+        families: those it may be of.
+        averaged: whether to take the network's averaged (EMA) weights, which some files have beside those last
+            trained; None for the averaged ones if there are any.
+
     Raises:
-        ModelError: the file or its configuration is missing, or it cannot be read.
+        ModelError: the file or its configuration is missing, it cannot be read, or lacks the averaged weights.
     """
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
+    network = _averaged_weights(path) if averaged is not False else {}
+    if averaged and not network:
+        raise ModelError(
+            f"{path} has no averaged (EMA) weights, only those last trained: leave averaged out to use these"
+        )
     layout = str(config) if config is not None and Path(config).is_dir() else _fetch(path, config)
     kind = _pipeline(Path(layout))
-    family = family_of(kind)
+    family = family_of(kind, families)
     if family is None or family.network != "unet":
+        taken = " or ".join(one.name for one in families if one.network == "unet")
         raise ModelError(
-            f"{path} would be a {kind}: single files are read for Stable Diffusion 1, 2 and XL, so give the diffusers "
-            "directory of this model"
+            f"{path} would be a {kind} by its configuration: single files are read for {taken}, so give the diffusers "
+            "directory of such a model as config"
         )
     import diffusers
 
+    settings: dict[str, Any] = {"config": layout, "torch_dtype": dtype, "local_files_only": True}
     try:
         with quiet():
+            given = {}
+            if network:
+                from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+                weights: Any = network  # a dictionary is taken too, though not declared
+                given["unet"] = UNet2DConditionModel.from_single_file(weights, subfolder="unet", **settings)
             pipeline = getattr(diffusers, kind).from_single_file(
-                str(path), config=layout, torch_dtype=dtype, local_files_only=True, use_safetensors=True
+                str(path), use_safetensors=True, **settings, **given
             )
     except Exception as error:  # the libraries raise almost anything for an unreadable file
         raise ModelError(_unreadable(path, error)) from error
@@ -54,6 +81,30 @@ def _pipeline(layout: Path) -> str:
         return json.loads((layout / "model_index.json").read_text(encoding="utf-8")).get("_class_name", "")
     except (OSError, ValueError) as error:
         raise ModelError(f"the configuration {layout} has no readable model_index.json: {error}") from error
+
+
+def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the network's averaged weights under the names of the others; empty if the file has none.
+
+    Averages lie under the name of the tensor without its dots: ``model_ema.diffusion_modelout2weight``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            kept = set(file.keys())
+            names = [name for name in kept if name.startswith(NETWORK)]
+            averages = {name: AVERAGES + name.removeprefix("model.").replace(".", "") for name in names}
+            present = kept.intersection(averages.values())
+            if not present:
+                return {}
+            if missing := sorted(set(averages.values()) - present):
+                raise ModelError(
+                    f"the averaged weights in {path} lack {len(missing)} tensors, first {missing[0]}"
+                )
+            return {name: file.get_tensor(average) for name, average in averages.items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(_unreadable(path, error)) from error
 
 
 def _fetch(path: Path, config: str | Path | None) -> str:

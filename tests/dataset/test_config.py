@@ -227,5 +227,5 @@ def test_the_published_file_is_the_published_recipe():
     (path,) = (path for path in CONFIGS if path.name == "published.toml")
     pairs = read_config(path).pairs
     assert (pairs.candidates, pairs.per_source, pairs.enough, pairs.steps) == (100, 1, 100, 100)
-    assert (pairs.control, pairs.scheduler, pairs.draft_steps) == ("published", "euler_ancestral", None)
+    assert (pairs.control, pairs.scheduler, pairs.draft_steps) == ("published", "euler_a", None)
     assert (pairs.share, pairs.guidance, dict(pairs.gates)) == ((0.1, 0.9), (7.5, 15.0), PUBLISHED_GATES)

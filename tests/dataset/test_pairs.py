@@ -100,7 +100,7 @@ def test_controls_differ_from_each_other_and_from_none():
 
 def test_the_published_sampler_gives_both_pictures_the_same_noise():
     """Told the same and left alone, two candidates of a group are one picture; another group has other noise."""
-    settings = {"scheduler": "euler_ancestral", "control": "published", "share": (0.0, 0.0)}
+    settings = {"scheduler": "euler_a", "control": "published", "share": (0.0, 0.0)}
     pairs = worker(**settings).of(triplet())
     assert pairs[0].after_image == pairs[1].after_image != pairs[2].after_image
     assert worker(**settings).remake(triplet(), 3) == pairs[3]

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from wordbrush.cli import data, edit, figures, generate, invert, maps, models, storybook, train, writer
+from wordbrush.cli import (
+    data,
+    edit,
+    figures,
+    generate,
+    instruct,
+    invert,
+    maps,
+    models,
+    storybook,
+    train,
+    writer,
+)
 from wordbrush.cli.console import Commands
 from wordbrush.version import __version__
 
@@ -18,6 +30,7 @@ app = typer.Typer(
     epilog='Start with: wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 3',
 )
 app.command()(edit.edit)
+app.command(hidden=True)(instruct.instruct)  # until the storybook has its editor
 app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Control = Literal["published", "full"]
 
-ANCESTRAL = "euler_ancestral"
+ANCESTRAL = "euler_a"
 """The scheduler whose noise is drawn at every step, and here from the key of the group, for both pictures the same."""
 
 GATES = tuple(name for name in SCORES if not name.startswith("truth_"))
@@ -57,7 +57,7 @@ class PairStage:
         share: the interval that p is drawn from.
         guidance: the interval that the scale of a group is drawn from.
         steps: None for the model's default.
-        scheduler: a name from ``wordbrush.sampling.SCHEDULERS``, or ``"euler_ancestral"`` for the published sampler;
+        scheduler: a name from ``wordbrush.sampling.SCHEDULERS``, or ``"euler_a"`` for the published sampler;
             None for the model's default.
         dtype: that the model computes in.
         draft_steps: steps of the draft; None makes none.

@@ -10,7 +10,7 @@ from torch import nn
 
 from wordbrush.backbones.families import EDITORS
 from wordbrush.errors import ModelError
-from wordbrush.models import EMBEDDED, Model, load, load_folder, pipeline_class
+from wordbrush.models import EDITOR, EMBEDDED, Model, load, load_parts, pipeline_class
 
 
 def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
@@ -25,7 +25,8 @@ def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
     """
     folder = EMBEDDED.get(str(name), Path(name))
     if folder.is_dir() and pipeline_class(folder) in EDITORS.pipelines:
-        model = Model(str(name), **load_folder(folder, torch.float32, [EDITORS])[0])
+        parts, _, _ = load_parts(name, EDITOR, dtype=None, device="cpu", config=None, averaged=None)
+        model = Model(str(name), **parts)
     else:
         model = load(name, dtype=torch.float32, device="cpu", config=config)
     channels = getattr(model.vae.config, "latent_channels", None)
