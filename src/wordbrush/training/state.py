@@ -195,3 +195,5 @@ def remove_leftovers(out: Path) -> None:
     for place in (out, out / STATES):
         for left in place.glob(".*.partial"):
             shutil.rmtree(left, ignore_errors=True)
+        for lock in place.glob(".*.partial.lock"):
+            lock.unlink(missing_ok=True)
