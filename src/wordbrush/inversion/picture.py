@@ -108,12 +108,15 @@ def invert_latents(
         InvalidInput: latents of another shape or not finite, or anything else that cannot be used as given.
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
+    usual = (
+        1.0 if model.defaults.guidance is None else model.defaults.guidance
+    )  # None asks one branch, as 1 does
     task = Task(
         model,
         latents,
         prompt,
         model.defaults.steps if steps is None else steps,
-        model.defaults.guidance if guidance is None else guidance,
+        usual if guidance is None else guidance,
         scheduler,
     )
     return method_of(method)(task, progress)

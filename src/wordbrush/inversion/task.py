@@ -69,7 +69,8 @@ class Task:
         check_ddim(sampler)
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
-        self.model.backbone.schedule(sampler, int(self.steps), self.latents.shape[-2:], self.model.device)
+        height, width = self.latents.shape[-2:]
+        self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
 
     @cached_property
