@@ -37,10 +37,11 @@ if TYPE_CHECKING:
         UnknownWord,
         WordbrushError,
     )
-    from wordbrush.guidance import ClassifierFree, Unguided
+    from wordbrush.guidance import ClassifierFree, GuidedSteps, TextImage, Unguided
+    from wordbrush.instruct import Editor, load_editor
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
-    from wordbrush.results import EditResult, Generation
+    from wordbrush.results import EditResult, Generation, Instructed
 
 _HOMES = {
     "AmbiguousWord": "errors",
@@ -52,7 +53,10 @@ _HOMES = {
     "EditNotApplied": "errors",
     "EditPlan": "edits.plan",
     "EditResult": "results",
+    "Editor": "instruct",
     "Generation": "results",
+    "GuidedSteps": "guidance",
+    "Instructed": "results",
     "InvalidInput": "errors",
     "Model": "models",
     "ModelError": "errors",
@@ -62,6 +66,7 @@ _HOMES = {
     "Replace": "edits.replace",
     "Reweight": "edits.reweight",
     "SelfAttention": "edits.self_attention",
+    "TextImage": "guidance",
     "Unguided": "guidance",
     "UnknownWord": "errors",
     "Word": "edits.prompt",
@@ -69,6 +74,7 @@ _HOMES = {
     "edit": "prompt_to_prompt",
     "generate": "prompt_to_prompt",
     "load": "models",
+    "load_editor": "instruct",
     "plan": "prompt_to_prompt",
 }
 _MODULES = {"parity": "parity", "published": "edits.published"}
@@ -83,7 +89,10 @@ __all__ = [
     "EditNotApplied",
     "EditPlan",
     "EditResult",
+    "Editor",
     "Generation",
+    "GuidedSteps",
+    "Instructed",
     "InvalidInput",
     "Model",
     "ModelError",
@@ -93,6 +102,7 @@ __all__ = [
     "Replace",
     "Reweight",
     "SelfAttention",
+    "TextImage",
     "Unguided",
     "UnknownWord",
     "Word",
@@ -101,6 +111,7 @@ __all__ = [
     "edit",
     "generate",
     "load",
+    "load_editor",
     "parity",
     "plan",
     "published",

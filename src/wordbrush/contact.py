@@ -21,12 +21,15 @@ ROW = 6  # up to so many pictures stand in one row
 HEAT = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)], dtype=np.float64)
 
 
-def contact_sheet(images: Sequence[Image.Image], captions: Sequence[str] | None = None) -> Image.Image:
+def contact_sheet(
+    images: Sequence[Image.Image], captions: Sequence[str] | None = None, *, columns: int | None = None
+) -> Image.Image:
     """Return pictures of one size in rows, with captions wrapped under them.
 
-    Up to ``ROW`` pictures stand side by side; more make a sheet about twice as wide as high.
+    Unless ``columns`` says how many, up to ``ROW`` pictures stand side by side; more make a sheet about twice as wide
+    as high.
     """
-    columns = min(len(images), max(ROW, math.ceil(math.sqrt(2 * len(images)))))
+    columns = columns or min(len(images), max(ROW, math.ceil(math.sqrt(2 * len(images)))))
     enlarge = max(1, round(CELL / images[0].width))
     width, height = images[0].width * enlarge, images[0].height * enlarge
     font = _font()

@@ -9,10 +9,12 @@ import os
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import WordbrushError
+from wordbrush.version import __version__
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,6 +29,9 @@ REASONS = {
     errno.EISDIR: "it is a folder",
     errno.ENAMETOOLONG: "the name is too long",
 }
+
+# What the picture shows or how it was changed, in the settings of one command or another.
+DESCRIBING = ("target", "source", "prompt", "instruction")
 
 
 class CannotWrite(WordbrushError, OSError):
@@ -95,13 +100,20 @@ def png(image: Image, settings: Mapping[str, Any]) -> bytes:
 
     info = PngInfo()
     info.add_text("Software", f"wordbrush {settings.get('versions', {}).get('wordbrush', '')}".strip())
-    described = settings.get("target") or settings.get("source") or settings.get("prompt")
+    described = next((settings[name] for name in DESCRIBING if settings.get(name)), None)
     if described:
         info.add_text("Description", str(described))
     info.add_text("wordbrush", json.dumps(settings, ensure_ascii=False, default=str))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide how a picture comes out."""
+    return {"wordbrush": __version__} | {
+        package: metadata.version(package) for package in ("torch", "diffusers")
+    }
 
 
 def read_settings(path: Path) -> dict[str, Any]:

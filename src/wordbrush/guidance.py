@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from numbers import Real
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Protocol
 
+from wordbrush.edits.window import Clock, Fraction, Window
 from wordbrush.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -34,8 +36,7 @@ class ClassifierFree:
     branches = ("uncond", "cond")
 
     def __post_init__(self) -> None:
-        if isinstance(self.scale, bool) or not isinstance(self.scale, Real) or not math.isfinite(self.scale):
-            raise InvalidInput(f"the guidance scale must be a finite number such as 7.5, not {self.scale!r}")
+        _check_scale("guidance", self.scale, such_as=7.5)
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
@@ -53,3 +54,126 @@ class Unguided:
         """Return the only prediction, (samples, C, h, w)."""
         (cond,) = predictions
         return cond
+
+
+@dataclass(frozen=True)
+class TextImage:
+    """The two scales of InstructPix2Pix (arXiv:2211.09800, Eq. 3), for networks that see a picture and a text.
+
+    none + image · (I - none) + text · (T - I), where T is predicted under the picture and the text, I under the
+    picture alone, and none under neither. The coefficients sum to 1, so it is the same for predictions of noise,
+    velocity and clean picture. It never switches itself off: scales of 1 and below, or below 0, mean what they say.
+
+    Args:
+        text: the scale of the instruction, s_T.
+        image: the scale of the picture, s_I.
+
+    Raises:
+        InvalidInput: a scale that is no finite number.
+    """
+
+    text: float
+    image: float
+    branches = ("image+text", "image", "none")
+
+    def __post_init__(self) -> None:
+        _check_scale("text guidance", self.text, such_as=7.5)
+        _check_scale("image guidance", self.image, such_as=1.5)
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        """Combine the predictions under both conditions, the picture alone and neither, (samples, C, h, w) each."""
+        both, image, none = predictions
+        return none + self.image * (image - none) + self.text * (both - image)
+
+
+@dataclass(frozen=True)
+class GuidedSteps:
+    """In which steps all branches are asked; in the others only the first one is, at a part of the cost.
+
+    Limiting guidance to an interval is after Kynkäänniemi et al. 2024 (arXiv:2404.07724).
+
+    Args:
+        during: the part of the run that is guided, a fraction or a pair (start, stop).
+        every: inside that part, one step in so many asks all branches; 1 is every step.
+        reuse: in steps that do not, add what guidance added to the first branch's prediction the last time. Without
+            it such steps are not guided. Steps before the first guided one never are.
+
+    Raises:
+        InvalidInput: a number out of its range.
+    """
+
+    during: Fraction = 1.0
+    every: int = 1
+    reuse: bool = True
+
+    def __post_init__(self) -> None:
+        window = Window.of(self.during)
+        if window.start == window.stop:
+            raise InvalidInput(
+                f"guidance during {self.during!r} is none at all: give a part of the run, as (0, 0.8)"
+            )
+        if isinstance(self.every, bool) or not isinstance(self.every, Integral) or self.every < 1:
+            raise InvalidInput(f"every must be a whole number of at least 1, not {self.every!r}")
+
+    def steps(self, clock: Clock) -> range:
+        """Return the steps that ask all branches."""
+        return Window.of(self.during).steps(clock)[:: self.every]
+
+
+@dataclass(eq=False)
+class Intermittent:
+    """One run of a guidance that asks all its branches in some steps; called with a step, it gives that step's.
+
+    It remembers what guidance added, so every run needs its own.
+
+    Args:
+        whole: the guidance of the steps in ``asking``.
+        asking: those steps.
+        reuse: whether the other steps add what was added last.
+    """
+
+    whole: Guidance
+    asking: Collection[int]
+    reuse: bool
+    added: Tensor | None = field(default=None, init=False)
+
+    def __call__(self, step: int) -> Guidance:
+        """Return the guidance of a step."""
+        return _Remembered(self) if step in self.asking else _First(self)
+
+
+@dataclass(frozen=True, eq=False)
+class _Remembered:
+    """All branches; what they add to the first is kept."""
+
+    run: Intermittent
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return self.run.whole.branches
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        combined = self.run.whole.combine(predictions)
+        if self.run.reuse:
+            self.run.added = combined - predictions[0]
+        return combined
+
+
+@dataclass(frozen=True, eq=False)
+class _First:
+    """The first branch, and what was added to it last."""
+
+    run: Intermittent
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        return self.run.whole.branches[:1]
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        (first,) = predictions
+        return first if self.run.added is None else first + self.run.added
+
+
+def _check_scale(name: str, scale: Any, *, such_as: float) -> None:
+    if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+        raise InvalidInput(f"the {name} scale must be a finite number such as {such_as}, not {scale!r}")

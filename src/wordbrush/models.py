@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,7 +21,9 @@ from wordbrush.quiet import quiet
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EMBEDDED = {"storybook": Path(__file__).parent / "storybook" / "weights" / "text_to_image"}
+WEIGHTS = Path(__file__).parent / "storybook" / "weights"
+EMBEDDED = {"storybook": WEIGHTS / "text_to_image"}
+EMBEDDED_EDITORS = {"storybook": WEIGHTS / "editor"}
 DEFAULTS_FILE = "wordbrush.json"
 
 # Pipelines that can be edited, and the names of our parts in theirs.
@@ -29,7 +32,49 @@ PIPELINES: dict[str, dict[str, str]] = {
     "StableDiffusionImg2ImgPipeline": {},
     "LDMTextToImagePipeline": {"vae": "vqvae", "text_encoder": "bert"},
 }
+EDITORS: dict[str, dict[str, str]] = {"StableDiffusionInstructPix2PixPipeline": {}}
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a model is loaded as.
+
+    Args:
+        embedded: the names of those that come with wordbrush, and where they are.
+        pipelines: class names of diffusers pipelines, and the names of our parts in them.
+        single_file: the one of them that reads single files.
+        refusal: what is said of any other pipeline.
+        instead: class name → what is said of some of those.
+    """
+
+    embedded: Mapping[str, Path]
+    pipelines: Mapping[str, Mapping[str, str]]
+    single_file: str
+    refusal: str
+    instead: Mapping[str, str]
+
+
+TEXT_TO_IMAGE = Kind(
+    EMBEDDED,
+    PIPELINES,
+    "StableDiffusionPipeline",
+    "which cannot be edited by its words: load a text-to-image model such as a StableDiffusionPipeline",
+    dict.fromkeys(EDITORS, "which cannot be edited by its words: it follows instructions; use load_editor"),
+)
+EDITOR = Kind(
+    EMBEDDED_EDITORS,
+    EDITORS,
+    "StableDiffusionInstructPix2PixPipeline",
+    "which is no instruction editor: give a StableDiffusionInstructPix2PixPipeline",
+    {
+        **dict.fromkeys(
+            PIPELINES, "a text-to-image model, which takes no instructions: use load, and edit its words"
+        ),
+        "StableDiffusionXLInstructPix2PixPipeline": "which has two text encoders: only editors with one, in the "
+        "manner of Stable Diffusion 1 and 2, can be used here",
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -46,16 +91,11 @@ class Defaults:
     @classmethod
     def read(cls, folder: Path) -> Defaults:
         """Read the defaults of a model directory."""
-        path = folder / DEFAULTS_FILE
-        if not path.exists():
-            return cls()
-        given = _read_json(path)
-        known = {field.name for field in fields(cls)}
-        for name in given:
-            if name not in known:
-                raise ModelError(f"{path} sets {name!r}, which is not a setting{nearest(name, known)}")
+        given = read_defaults(folder, {field.name for field in fields(cls)})
         if given.get("blend", "none") not in ("auto", "none"):
-            raise ModelError(f"{path} sets blend to {given['blend']!r}; it is 'auto' or 'none'")
+            raise ModelError(
+                f"{folder / DEFAULTS_FILE} sets blend to {given['blend']!r}; it is 'auto' or 'none'"
+            )
         return cls(**given)
 
 
@@ -116,6 +156,20 @@ class Model:
         levels = [((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8) for image in images]
         return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
+    @torch.no_grad()
+    def condition(self, images: Sequence[Image]) -> Tensor:
+        """Encode RGB pictures of one size as an instruction editor sees them, (n, C, h, w).
+
+        That is the mode of the autoencoder's posterior, and it is not multiplied by the scaling factor that latents
+        to be denoised have: so the published editors were trained.
+        """
+        # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
+        pixels = [torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1) for image in images]
+        inputs = [
+            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=self.dtype) for one in pixels
+        ]
+        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs])
+
 
 def load(
     name: str | Path,
@@ -138,20 +192,57 @@ def load(
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
         InvalidInput: there is no such dtype or device.
     """
+    parts, folder = load_parts(name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, averaged=False)
+    model = Model(str(name), **parts, defaults=Defaults.read(folder) if folder else Defaults())
+    _check(model)
+    return model
+
+
+def load_parts(
+    name: str | Path,
+    kind: Kind,
+    *,
+    dtype: torch.dtype | str | None,
+    device: torch.device | str | None,
+    config: str | Path | None,
+    averaged: bool | None,
+) -> tuple[dict[str, Any], Path | None]:
+    """Return the parts of a model, ready for inference, and the folder they were read from if it is one.
+
+    ``averaged`` chooses the weights of a single file (``load_single_file``); the rest is as in ``load``.
+
+    Raises:
+        ModelError: the model is missing, unreadable, incomplete, or of another kind.
+        InvalidInput: there is no such dtype or device.
+    """
     dtype, device = as_dtype(dtype), as_device(device)
-    path = EMBEDDED.get(str(name), Path(name))
+    path, folder = kind.embedded.get(str(name), Path(name)), None
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
 
-        parts, defaults = load_single_file(path, dtype=dtype, config=config), Defaults()
+        parts = load_single_file(path, dtype=dtype, config=config, kind=kind.single_file, averaged=averaged)
     else:
-        folder = path if path.is_dir() else _download(str(name))
-        parts, defaults = _load_folder(folder, dtype), Defaults.read(folder)
+        folder = path if path.is_dir() else _download(str(name), kind.embedded)
+        parts = _load_folder(folder, dtype, kind)
     for part in ("unet", "vae", "text_encoder"):
         parts[part].to(device=device).eval().requires_grad_(False)
-    model = Model(str(name), **parts, defaults=defaults)
-    _check(model)
-    return model
+    return parts, folder
+
+
+def read_defaults(folder: Path, known: Collection[str]) -> dict[str, Any]:
+    """Return what a model directory's ``wordbrush.json`` sets, empty if there is none.
+
+    Raises:
+        ModelError: it cannot be read, or sets something that is not ``known``.
+    """
+    path = folder / DEFAULTS_FILE
+    if not path.exists():
+        return {}
+    given = _read_json(path)
+    for name in given:
+        if name not in known:
+            raise ModelError(f"{path} sets {name!r}, which is not a setting{nearest(name, known)}")
+    return given
 
 
 def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype:
@@ -174,18 +265,15 @@ def as_device(device: torch.device | str | None) -> torch.device:
         ) from error
 
 
-def _load_folder(folder: Path, dtype: torch.dtype) -> dict[str, Any]:
+def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> dict[str, Any]:
     index_path = folder / "model_index.json"
     if not index_path.exists():
         raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
     index = _read_json(index_path)
     kind = index.get("_class_name", "")
-    if kind not in PIPELINES:
-        raise ModelError(
-            f"{folder} is a {kind}, which cannot be edited by its words: load a text-to-image model such as a "
-            "StableDiffusionPipeline"
-        )
-    return {part: _load_part(folder, PIPELINES[kind].get(part, part), index, dtype) for part in PARTS}
+    if kind not in wanted.pipelines:
+        raise ModelError(f"{folder} is a {kind}, {wanted.instead.get(kind, wanted.refusal)}")
+    return {part: _load_part(folder, wanted.pipelines[kind].get(part, part), index, dtype) for part in PARTS}
 
 
 def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
@@ -231,16 +319,16 @@ def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
     return part
 
 
-def _download(name: str) -> Path:
+def _download(name: str, embedded: Mapping[str, Path]) -> Path:
     """Fetch a model of the hub, or return its cached copy."""
-    if name in EMBEDDED:
+    if name in embedded:
         raise ModelError(
-            f"the weights of {name!r} are missing from this installation ({EMBEDDED[name]}): reinstall"
+            f"the weights of {name!r} are missing from this installation ({embedded[name]}): reinstall"
         )
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
             f"there is no model at {name!r}: give a diffusers directory, a .safetensors file, a hub id such as "
-            f"'owner/model', or one of {', '.join(EMBEDDED)}{nearest(name, EMBEDDED)}"
+            f"'owner/model', or one of {', '.join(embedded)}{nearest(name, embedded)}"
         )
     from huggingface_hub import snapshot_download
 
@@ -264,9 +352,14 @@ def _check(model: Model) -> None:
     """Refuse networks that are not text-to-image."""
     taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
     if taken != made:
+        what = (
+            "an instruction editor: use load_editor"
+            if taken == 2 * made
+            else "an inpainting model or the like"
+        )
         raise ModelError(
-            f"{model.name} has a network of {taken} input channels where its autoencoder makes {made}: it is an "
-            "inpainting or instruction editor, not a text-to-image model"
+            f"{model.name} has a network of {taken} input channels where its autoencoder makes {made}, so it is not a "
+            f"text-to-image model but {what}"
         )
 
 

@@ -1,8 +1,9 @@
-"""Reference cases of the published algorithm, translated into calls of ``wordbrush.edit``.
+"""Reference cases of the published algorithms, translated into calls of this package.
 
-A case is a plain dictionary: pipeline, prompts, controller with its settings, scheduler, number of steps, and the
-initial latent as ``init``. Everything that the published notebooks do differently from one another is chosen by
-``variant``; how each quirk is expressed here is ``wordbrush.published``.
+A case of Prompt-to-Prompt is a plain dictionary: pipeline, prompts, controller with its settings, scheduler, number of
+steps, and the initial latent as ``init``. Everything that the published notebooks do differently from one another is
+chosen by ``variant``; how each quirk is expressed here is ``wordbrush.published``. A case of InstructPix2Pix has a
+prompt, numbers of pictures, two scales and a scheduler; ``flavour`` says whether diffusers' faults are wanted.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
+from PIL import Image
 
 from wordbrush.edits import published
 from wordbrush.edits.plan import Recipe
 from wordbrush.edits.published import CrossSchedule, Equalizer, LocalBlend, Transfer
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock, Rounding
+from wordbrush.guidance import TextImage
+from wordbrush.instruct import Editor, load_editor
+from wordbrush.instruct_run import denoise
 from wordbrush.inversion.null_text import invert_null_text
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model, load
 from wordbrush.prompt_to_prompt import edit
+from wordbrush.sampling import make_scheduler
 
 Case = Mapping[str, Any]
 
@@ -38,6 +45,14 @@ SCHEDULERS = {
     "ddim": ("DDIMScheduler", {"steps_offset": 1}),
     "ddim_offset0": ("DDIMScheduler", {"steps_offset": 0}),
     "pndm": ("PNDMScheduler", {"steps_offset": 1, "skip_prk_steps": True}),
+}
+INSTRUCT_SCHEDULERS = {
+    "ddim": (
+        "DDIMScheduler",
+        {"steps_offset": 1, "timestep_spacing": "leading", "clip_sample": False, "set_alpha_to_one": False},
+    ),
+    "euler": ("EulerDiscreteScheduler", {"timestep_spacing": "linspace"}),
+    "euler_a": ("EulerAncestralDiscreteScheduler", {"timestep_spacing": "linspace"}),
 }
 
 
@@ -62,6 +77,45 @@ def run_case(case: Case, pipelines_dir: str | Path) -> np.ndarray:
         scheduler=_scheduler(case, model),
     )
     return result.latents[: len(case["prompts"])].numpy()
+
+
+def run_instruct_case(case: Case, pipeline_dir: str | Path) -> np.ndarray:
+    """Return the final latents of a case of InstructPix2Pix, (rows, 4, h, w).
+
+    In the flavour ``"diffusers"`` both scales count only if the text's is above 1 and the image's at least 1, and with
+    several pictures for each prompt, pictures go A B A B where prompts go A A B B.
+
+    Args:
+        case: with ``latents_in`` (1 or rows, 4, h, w), unit noise; for ``euler_a`` with ``noise_per_step`` (steps, 1 or
+            rows, 4, h, w) too.
+        pipeline_dir: the pipeline; the pictures ``uint8_0``, ``uint8_1``, … are in the case, or in ``parts.npz``
+            beside it.
+    """
+    precision = "float64" if "float64" in case.get("dtypes", ()) else "float32"
+    editor = _editor(str(pipeline_dir), precision)
+    quirks = case.get("flavour", "published") == "diffusers"
+    prompts, pictures = _listed(case["prompt"]), _pictures(case, Path(pipeline_dir))
+    negatives = _listed(case.get("negative_prompt") or "")
+    each = case.get("num_images_per_prompt", 1)
+    prompts, rows = [text for text in prompts for _ in range(each)], len(prompts) * each
+    repeated = pictures * (rows // len(pictures))
+    paired = [picture for picture in pictures for _ in range(rows // len(pictures))]
+    text, image = case["guidance_scale"], case["image_guidance_scale"]
+    guided = not quirks or (text > 1 and image >= 1)
+    read = editor.backbone.read
+    latents = torch.as_tensor(np.asarray(case["latents_in"]), dtype=editor.model.dtype)
+    scheduler = _instruct_scheduler(case, editor.model)
+    final = denoise(
+        editor.backbone,
+        scheduler,
+        latents.expand(rows, -1, -1, -1),
+        pictures=editor.model.condition(repeated if quirks else paired),
+        instructions=[read(prompt) for prompt in prompts],
+        negatives=[read(one) for one in negatives for _ in range(rows // len(negatives))],
+        guidance=TextImage(text, image) if guided else TextImage(1.0, 1.0),
+        asking=range(len(scheduler.timesteps)),
+    )
+    return final.numpy()
 
 
 def token_tables(case: Case, pipelines_dir: str | Path) -> dict[str, Any]:
@@ -176,8 +230,6 @@ def _steps(given: Any) -> Any:
 
 
 def _scheduler(case: Case, model: Model) -> Any:
-    import diffusers
-
     name, changes = SCHEDULERS[case["scheduler"]]
     return getattr(diffusers, name).from_config(model.scheduler.config, **changes)
 
@@ -185,3 +237,36 @@ def _scheduler(case: Case, model: Model) -> Any:
 @lru_cache(maxsize=4)
 def _model(folder: str, dtype: str) -> Model:
     return load(folder, dtype=getattr(torch, dtype), device="cpu")
+
+
+@lru_cache(maxsize=2)
+def _editor(folder: str, dtype: str) -> Editor:
+    return load_editor(folder, dtype=getattr(torch, dtype), device="cpu")
+
+
+def _listed(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _pictures(case: Case, folder: Path) -> list[Image.Image]:
+    names = [f"uint8_{number}" for number in _numbers(case["images"])]
+    kept = case if all(name in case for name in names) else np.load(folder.parent / "parts.npz")
+    return [Image.fromarray(np.asarray(kept[name])) for name in names]
+
+
+def _numbers(given: int | Sequence[int]) -> list[int]:
+    return [given] if isinstance(given, int) else [int(number) for number in given]
+
+
+def _instruct_scheduler(case: Case, model: Model) -> Any:
+    """Return the case's scheduler with its timesteps set; noise between steps is that of the case."""
+    given = iter(np.asarray(case.get("noise_per_step", ())))
+    name, changes = INSTRUCT_SCHEDULERS[case["scheduler"]]
+    config = {**model.scheduler.config, **changes}
+    scheduler = make_scheduler(
+        getattr(diffusers, name).from_config(config),
+        model.scheduler,
+        noise=lambda: torch.as_tensor(next(given)),
+    )
+    scheduler.set_timesteps(case["num_inference_steps"])
+    return scheduler

@@ -1,9 +1,10 @@
-"""What ``generate`` and ``edit`` return: latents, pictures, word maps and a contact sheet."""
+"""What ``generate``, ``edit`` and an editor return: latents, pictures, word maps and a contact sheet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from wordbrush.edits.plan import Edit, EditPlan
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.reweight import Reweight
 from wordbrush.errors import InvalidInput, UnknownWord
+from wordbrush.files import png, versions, write_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from wordbrush.canvas import Canvas
     from wordbrush.models import Model
 
 
@@ -169,6 +172,85 @@ class EditResult(Generation):
     def maps(self) -> WordMaps:
         """Where the words attend. Repeats the run exactly unless the maps were asked for at first."""
         return self._word_maps([*range(1, len(self.prompts)), 0])
+
+
+class Instructed:
+    """Pictures edited by instruction.
+
+    Args:
+        latents: (C, h, w) each, as the autoencoder's are scaled for the network.
+        canvases: the pictures that were edited.
+        model: decodes the latents.
+        settings: what it takes to make the same edits again, as far as they share it.
+        rows: what only one edit has: instruction, seed, size, and notes on how its picture was read.
+    """
+
+    def __init__(
+        self,
+        latents: Sequence[Tensor],
+        canvases: Sequence[Canvas],
+        *,
+        model: Model,
+        settings: dict[str, Any],
+        rows: Sequence[dict[str, Any]],
+    ) -> None:
+        self.latents = tuple(latents)
+        self.settings = settings
+        self.rows = tuple(rows)
+        self._canvases = tuple(canvases)
+        self._model = model
+
+    @cached_property
+    def images(self) -> list[Image]:
+        """The edited pictures."""
+        made = [self._model.decode(latents[None])[0] for latents in self.latents]
+        return [canvas.finish(image) for canvas, image in zip(self._canvases, made, strict=True)]
+
+    @property
+    def before(self) -> list[Image]:
+        """The pictures that were edited, one for each of ``images`` and of its size."""
+        return [canvas.before for canvas in self._canvases]
+
+    def grid(self, caption: bool = True) -> Image:
+        """Return every picture beside its edit, with the instruction under the edit."""
+        pairs = zip(self.before, self.images, strict=True)
+        width, height = (max(image.size[axis] for image in self.images) for axis in (0, 1))
+        sheet = [_padded(image, (width, height)) for pair in pairs for image in pair]
+        told = [text for row in self.rows for text in ("", row["instruction"])]
+        return contact_sheet(sheet, told if caption else None, columns=min(len(sheet), 6))
+
+    def save(self, place: str | Path) -> None:
+        """Write the picture, with how it was made inside, to a name that ends in .png, or all to a folder.
+
+        In a folder they are called ``01.png`` and so on.
+
+        Raises:
+            InvalidInput: a .png for several pictures; save ``grid()`` instead.
+            CannotWrite: the disk does not take it; no file is left half-written.
+        """
+        place = Path(place)
+        single = place.suffix.lower() == ".png"
+        if single and len(self.images) > 1:
+            raise InvalidInput(
+                f"{len(self.images)} pictures do not fit into {place}: give a folder, or save the grid"
+            )
+        names = [place] if single else [place / f"{n:02d}.png" for n in range(1, len(self.images) + 1)]
+        write_files(
+            {
+                name: png(image, self.described(number))
+                for number, (name, image) in enumerate(zip(names, self.images, strict=True))
+            }
+        )
+
+    def described(self, number: int) -> dict[str, Any]:
+        """Return how one of the pictures was made, with the versions that decide it."""
+        return {**self.settings, **self.rows[number], "versions": versions()}
+
+
+def _padded(image: Image, size: tuple[int, int]) -> Image:
+    from PIL import ImageOps
+
+    return image if image.size == size else ImageOps.pad(image, size, color="white")
 
 
 def _weights(edits: Sequence[Edit]) -> str:

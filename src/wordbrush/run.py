@@ -21,8 +21,7 @@ from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.guidance import ClassifierFree, Guidance
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, make_scheduler, sample, start_noise
-
-Size = int | tuple[int, int]
+from wordbrush.sizes import Size, check_multiples, read_size
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +85,7 @@ class Run:
                 after_step=after_step,
                 progress=progress,
             )
-        if not torch.isfinite(latents).all():
-            raise ModelError(
-                f"the model made NaN or infinite values in {self.settings['dtype']}: load it with dtype='float32'"
-                + (", or 'bfloat16'" if self.noise.dtype == torch.float16 else "")
-            )
+        check_finite(latents)
         return latents, history
 
     def history(self) -> MapHistory:
@@ -164,8 +159,6 @@ def make_run(
         InvalidInput: the number of steps, the guidance, the scheduler or the negative prompt cannot be used.
     """
     steps = model.defaults.steps if steps is None else steps
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
-        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
     guidance = model.defaults.guidance if guidance is None else guidance
     if isinstance(guidance, float | int):
         guidance = ClassifierFree(guidance)
@@ -175,16 +168,43 @@ def make_run(
         raise InvalidInput(f"{guidance!r} has no branch 'cond', the one whose attention is edited")
     scheduler = model.defaults.scheduler if scheduler is None else scheduler
     sampler = make_scheduler(scheduler, model.scheduler)
+    evaluations = count_evaluations(sampler, steps)
+    _check_negative(negative, guidance, evaluations)
+    batch = noise.expand(len(prompts), -1, -1, -1)
+    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), evaluations, plan)
+
+
+def count_evaluations(sampler: Any, steps: object) -> int:
+    """Return how often the network is evaluated in ``steps`` steps of a scheduler, whose timesteps are set.
+
+    Raises:
+        InvalidInput: not a number of steps that the scheduler can make.
+    """
+    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
+        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
     trained = sampler.config.num_train_timesteps
     if steps > trained:
         raise InvalidInput(
             f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
         )
     sampler.set_timesteps(int(steps))
-    evaluations = len(sampler.timesteps)
-    _check_negative(negative, guidance, evaluations)
-    batch = noise.expand(len(prompts), -1, -1, -1)
-    return Run(model, tuple(prompts), negative, batch, guidance, scheduler, int(steps), evaluations, plan)
+    return len(sampler.timesteps)
+
+
+def check_finite(latents: Tensor) -> None:
+    """Raise ``ModelError`` if what a model made has NaN or infinite values, naming the dtype to use instead."""
+    if not torch.isfinite(latents).all():
+        raise ModelError(
+            f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}: load it with "
+            "dtype='float32'" + (", or 'bfloat16'" if latents.dtype == torch.float16 else "")
+        )
+
+
+def check_seed(seed: object) -> int:
+    """Return a seed. Raises ``InvalidInput`` unless it is a whole number that a generator takes."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
+        raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
+    return int(seed)
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:
@@ -212,10 +232,7 @@ def make_noise(model: Model, seeds: Sequence[object], size: Size | None, latents
     height, width = _latent_size(model, size, latents)
     shape = (model.backbone.latent_channels, height, width)
     if latents is None:
-        for seed in seeds:
-            if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-                raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
-        noise = start_noise([int(seed) for seed in seeds], shape)  # pyright: ignore[reportArgumentType]
+        noise = start_noise([check_seed(seed) for seed in seeds], shape)
         return noise.to(device=model.device, dtype=model.dtype)
     if not isinstance(latents, Tensor) or tuple(latents.shape) not in ((1, *shape), (len(seeds), *shape)):
         expected = " or ".join(f"({n}, {', '.join(map(str, shape))})" for n in dict.fromkeys((1, len(seeds))))
@@ -231,15 +248,6 @@ def _latent_size(model: Model, size: Size | None, latents: Tensor | None) -> tup
     """Return the (height, width) of the latents."""
     if size is None and isinstance(latents, Tensor) and latents.ndim == 4:
         return latents.shape[2], latents.shape[3]
-    size = model.image_size if size is None else size
-    sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sides):
-        raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
-    height, width = map(int, sides)
-    if height % model.factor or width % model.factor:
-        near = [max(1, round(side / model.factor)) * model.factor for side in (height, width)]
-        raise InvalidInput(
-            f"both sides of a picture must be multiples of {model.factor} pixels: {near[0]} × {near[1]}, not "
-            f"{height} × {width}"
-        )
+    height, width = read_size(model.image_size if size is None else size)
+    check_multiples(height, width, model.factor)
     return height // model.factor, width // model.factor

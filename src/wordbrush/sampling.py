@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordbrush import ancestral
 from wordbrush.backbones.base import Backbone, Text
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.errors import InvalidInput, nearest
@@ -35,23 +36,26 @@ SCHEDULERS = {
 LATENT_DIFFUSION = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
 
 
-def make_scheduler(choice: object, trained: Any) -> Any:
+def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] | None = None) -> Any:
     """Return a fresh scheduler: a name from ``SCHEDULERS``, a diffusers class name, or a copy of an instance.
 
     Args:
         choice: the name or instance asked for.
         trained: the model's own scheduler, whose noise schedule and prediction type a named one takes over.
+        noise: draws unit noise of the latents' shape; with it there is ``"euler_a"`` as well, which needs some at
+            every step.
 
     Raises:
         InvalidInput: an unknown or stochastic scheduler; the message lists those that can be used.
     """
-    classes = {home.rpartition(".")[2]: name for name, home in SCHEDULERS.items()}
-    usable = f"use one of {', '.join(SCHEDULERS)}, or an instance of one of these diffusers classes"
+    known = SCHEDULERS if noise is None else {**SCHEDULERS, ancestral.NAME: ancestral.HOME}
+    classes = {home.rpartition(".")[2]: name for name, home in known.items()}
+    usable = f"use one of {', '.join(known)}, or an instance of one of these diffusers classes"
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
-        if name not in SCHEDULERS:
-            raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), SCHEDULERS)}; {usable}")
-        module, kind = SCHEDULERS[name].split(".")
+        if name not in known:
+            raise InvalidInput(f"unknown scheduler {choice!r}{nearest(choice.lower(), known)}; {usable}")
+        module, kind = known[name].split(".")
         scheduler = _converted(trained, getattr(import_module(f"diffusers.schedulers.{module}"), kind))
     elif type(choice).__name__ in classes:
         scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]
@@ -61,6 +65,8 @@ def make_scheduler(choice: object, trained: Any) -> Any:
         raise InvalidInput(
             f"{type(scheduler).__name__} draws noise at every step in its 'sde' setting; {usable}"
         )
+    if noise is not None and type(scheduler).__name__ == ancestral.CLASS:
+        return ancestral.EulerAncestral(scheduler, noise)
     return scheduler
 
 
@@ -75,14 +81,18 @@ def _converted(trained: Any, kind: Any) -> Any:
     return kind(**{name: value for name, value in settings.items() if name in known})
 
 
-def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
-    """Draw unit noise, one CPU generator per sample, so that no sample depends on the others.
+def noise_source(seeds: Sequence[int], shape: tuple[int, int, int]) -> Callable[[], Tensor]:
+    """Return a function that draws unit noise, (seeds, *shape) in float32 on the CPU, other noise at every call.
 
-    Returns:
-        (seeds, *shape) in float32 on the CPU.
+    Every sample has a generator of its own, so that none depends on the others.
     """
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+    return lambda: torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+def start_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+    """Draw the unit noise that samples start from, (seeds, *shape) in float32 on the CPU."""
+    return noise_source(seeds, shape)()
 
 
 @torch.no_grad()
@@ -92,7 +102,7 @@ def sample(
     noise: Tensor,
     *,
     text: Callable[[int], Text],
-    guidance: Guidance,
+    guidance: Guidance | Callable[[int], Guidance],
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
     progress: Progress | None = None,
@@ -102,7 +112,8 @@ def sample(
     Args:
         scheduler: with its timesteps set; used up by the run.
         noise: (samples, C, h, w) of variance 1.
-        text: step → conditioning of the whole batch, branch by branch as ``guidance.branches``.
+        text: step → conditioning of the whole batch, branch by branch as the guidance of that step.
+        guidance: the same for all steps, or step → the one of that step.
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
         progress: called with (steps done, steps in all).
@@ -113,12 +124,12 @@ def sample(
     latents = noise * scheduler.init_noise_sigma
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
+        asked = guidance(step) if callable(guidance) else guidance
+        branches = len(asked.branches)
         inputs = scheduler.scale_model_input(latents, timestep)
         with control.at(step) if control else nullcontext():
-            predictions = backbone.predict(
-                inputs.repeat(len(guidance.branches), 1, 1, 1), timestep, text(step)
-            )
-        combined = guidance.combine(predictions.chunk(len(guidance.branches)))
+            predictions = backbone.predict(inputs.repeat(branches, 1, 1, 1), timestep, text(step))
+        combined = asked.combine(predictions.chunk(branches))
         latents = scheduler.step(combined, timestep, latents, return_dict=False)[0]
         if after_step is not None:
             latents = after_step(step, latents)

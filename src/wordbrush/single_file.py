@@ -10,31 +10,81 @@ import torch
 from wordbrush.errors import ModelError
 from wordbrush.quiet import quiet
 
+NETWORK = "model.diffusion_model."
+AVERAGES = "model_ema."
 
-def load_single_file(path: Path, *, dtype: torch.dtype, config: str | Path | None) -> dict[str, Any]:
+
+def load_single_file(
+    path: Path,
+    *,
+    dtype: torch.dtype,
+    config: str | Path | None,
+    kind: str,
+    averaged: bool | None,
+) -> dict[str, Any]:
     """Return the parts of a Stable Diffusion checkpoint.
 
     Such a file has no tokenizer and does not say how its layers are arranged. Both come from ``config``, a diffusers
     directory or hub id of the same family; without it, from the hub's cache on this machine: nothing is downloaded.
 
+    Args:
+        kind: class name of the diffusers pipeline whose layout it has.
+        averaged: whether to take the network's averaged (EMA) weights, which some files have beside those last
+            trained; None for the averaged ones if there are any.
+
     Raises:
-        ModelError: the file or its configuration is missing, or it cannot be read.
+        ModelError: the file or its configuration is missing, it cannot be read, or lacks the averaged weights.
     """
     if not path.is_file():
         raise ModelError(f"there is no file {path}")
+    network = _averaged_weights(path) if averaged is not False else {}
+    if averaged and not network:
+        raise ModelError(
+            f"{path} has no averaged (EMA) weights, only those last trained: leave averaged out to use these"
+        )
     layout = str(config) if config is not None and Path(config).is_dir() else _fetch(path, config)
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    import diffusers
 
+    settings: dict[str, Any] = {"config": layout, "torch_dtype": dtype, "local_files_only": True}
     try:
         with quiet():
-            pipeline = StableDiffusionPipeline.from_single_file(
-                str(path), config=layout, torch_dtype=dtype, local_files_only=True, use_safetensors=True
+            given = {}
+            if network:
+                from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+                given["unet"] = UNet2DConditionModel.from_single_file(network, subfolder="unet", **settings)
+            pipeline = getattr(diffusers, kind).from_single_file(
+                str(path), use_safetensors=True, **settings, **given
             )
     except Exception as error:  # the libraries raise almost anything for an unreadable file
         raise ModelError(_unreadable(path, error)) from error
     return {
         part: getattr(pipeline, part) for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
     }
+
+
+def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the network's averaged weights under the names of the others; empty if the file has none.
+
+    Averages lie under the name of the tensor without its dots: ``model_ema.diffusion_modelout2weight``.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            kept = set(file.keys())
+            names = [name for name in kept if name.startswith(NETWORK)]
+            averages = {name: AVERAGES + name.removeprefix("model.").replace(".", "") for name in names}
+            present = kept.intersection(averages.values())
+            if not present:
+                return {}
+            if missing := sorted(set(averages.values()) - present):
+                raise ModelError(
+                    f"the averaged weights in {path} lack {len(missing)} tensors, first {missing[0]}"
+                )
+            return {name: file.get_tensor(average) for name, average in averages.items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(_unreadable(path, error)) from error
 
 
 def _fetch(path: Path, config: str | Path | None) -> str:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from wordbrush.cli.parse import BadOption
-from wordbrush.files import check_writable
-from wordbrush.version import __version__
+from wordbrush.files import check_writable, versions
 
 OTHER_PICTURES = {".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp"}
 
@@ -51,13 +49,6 @@ def destination(output: Path | None, name: str) -> Destination:
         )
     check_writable(output)
     return chosen
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide how a picture comes out."""
-    return {"wordbrush": __version__} | {
-        package: metadata.version(package) for package in ("torch", "diffusers")
-    }
 
 
 def with_versions(settings: dict[str, Any], **more: Any) -> dict[str, Any]:

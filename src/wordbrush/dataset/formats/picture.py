@@ -12,30 +12,17 @@ What becomes of files that are something else:
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
-from wordbrush.errors import DataError
+from wordbrush.errors import DataError, InvalidInput
+from wordbrush.pictures import ORIENTATION, UNREADABLE, normal, reason
 
-ORIENTATION = 0x0112
 ENDINGS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """Kinds of files that are passed on as they are; others become PNG."""
-
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-"""What Pillow raises for damaged files."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +64,7 @@ class Picture:
         except DataError as error:
             raise DataError(f"{where}: {error}") from error
         except UNREADABLE as error:
-            reason = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
-            raise DataError(f"{where}: the picture does not decode: {reason}") from error
+            raise DataError(f"{where}: {reason(error)}") from error
         return cls(normal, data if same else None)
 
     @classmethod
@@ -128,16 +114,7 @@ def _shows(image: Image.Image, normal: Image.Image) -> bool:
 
 
 def _normal(image: Image.Image, *, mask: bool) -> Image.Image:
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # cameras put a preview behind a JPEG
-        raise DataError(f"an animation of {image.n_frames} frames is not a picture")  # pyright: ignore[reportAttributeAccessIssue]
-    if image.mode in {"I", "F"}:
-        raise DataError(
-            f"pictures of 32 bits (mode {image.mode}) have no agreed range: save it with 8 or 16 bits"
-        )
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("L" if mask else "RGB")
+    try:
+        return normal(image, mask=mask).image
+    except InvalidInput as error:
+        raise DataError(str(error)) from error

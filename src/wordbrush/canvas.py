@@ -1,0 +1,118 @@
+"""A picture on its way through an editor: put to a size the network works at, and back, with a mask kept exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from wordbrush.errors import InvalidInput, nearest
+from wordbrush.pictures import read_picture
+from wordbrush.sizes import Size, check_multiples, edited_size, read_size
+
+SIZES = ("whole", "native", "published")
+LANCZOS = Image.Resampling.LANCZOS
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """The sizes, in pixels, of pictures that a network can work at.
+
+    Args:
+        factor: both sides must be multiples of it: the pixels of a latent pixel.
+        grain: both sides should be: the pixels of a pixel at the network's coarsest level, published 64.
+        side: the longer side of the pictures that it knows, published 512.
+    """
+
+    factor: int
+    grain: int
+    side: int
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """One picture to be edited.
+
+    Args:
+        before: the picture at the size of the result, mode RGB.
+        worked: the same at the size that the network works at.
+        mask: mode L, of the result's size: 255 where it may change; None for everywhere.
+        notes: what was done to picture and mask when they were read.
+    """
+
+    before: Image.Image
+    worked: Image.Image
+    mask: Image.Image | None
+    notes: tuple[str, ...]
+
+    def finish(self, edited: Image.Image) -> Image.Image:
+        """Return what the network made at the size of the result, with the pixels of ``before`` where masked."""
+        after = edited if edited.size == self.before.size else edited.resize(self.before.size, LANCZOS)
+        if self.mask is None:
+            return after
+        share = np.asarray(self.mask, dtype=np.float64)[..., None] / 255
+        mixed = np.asarray(self.before) * (1 - share) + np.asarray(after) * share
+        return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def place(
+    picture: str | Path | Image.Image,
+    mask: str | Path | Image.Image | None,
+    size: str | Size,
+    fitting: Fitting,
+) -> Canvas:
+    """Read a picture and its mask and put them to the size asked for: a name of ``SIZES``, or pixels.
+
+    Raises:
+        InvalidInput: either cannot be read, they differ in size, the mask lets nothing change, or the network cannot
+            work at the size.
+    """
+    opened = read_picture(picture)
+    image, notes = opened.image, opened.notes
+    region = None
+    if mask is not None:
+        masking = read_picture(mask, mask=True)
+        region, notes = masking.image, (*notes, *(f"mask: {note}" for note in masking.notes))
+        if region.size != image.size:
+            raise InvalidInput(
+                f"the mask is {_shown(region)} pixels and the picture {_shown(image)}: they must be of one size"
+            )
+        if region.getextrema() == (0, 0):
+            raise InvalidInput(
+                "the mask is black everywhere, so nothing may change: make it white where it may"
+            )
+    height, width = _target(image, size, fitting)
+    if size == "whole":
+        worked = image if image.size == (width, height) else image.resize((width, height), LANCZOS)
+        return Canvas(image, worked, region, notes)
+    resized = _resizer((width, height), crop=size == "published")
+    worked = resized(image)
+    return Canvas(worked, worked, region and resized(region), notes)
+
+
+def _target(image: Image.Image, size: str | Size, fitting: Fitting) -> tuple[int, int]:
+    """Return the (height, width) at which the network works."""
+    if isinstance(size, str) and size not in SIZES:
+        raise InvalidInput(
+            f"size is one of {', '.join(SIZES)}, or pixels, not {size!r}{nearest(size, SIZES)}"
+        )
+    if size in ("whole", "published"):
+        crop = size == "published"
+        return edited_size(image.height, image.width, side=fitting.side, grain=fitting.grain, crop=crop)
+    height, width = (image.height, image.width) if isinstance(size, str) else read_size(size)
+    check_multiples(height, width, fitting.factor)
+    return height, width
+
+
+def _resizer(size: tuple[int, int], *, crop: bool) -> Callable[[Image.Image], Image.Image]:
+    """Return what brings a picture to (width, height) pixels, cutting off at its longer sides or stretching it."""
+    if crop:
+        return lambda image: ImageOps.fit(image, size, method=LANCZOS)
+    return lambda image: image if image.size == size else image.resize(size, LANCZOS)
+
+
+def _shown(image: Image.Image) -> str:
+    return f"{image.height} × {image.width}"
