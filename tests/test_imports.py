@@ -22,6 +22,7 @@ HEAVY = (
     "pyarrow",
     "duckdb",
     "ray",
+    "gradio",
 )
 
 # Ring 0 is pure: no model, device or file. Ring 1 touches models. Ring 2 uses both. The longest match counts.
@@ -47,6 +48,7 @@ RINGS = {
     "wordbrush.dataset": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
+    "wordbrush.studio": 2,
     "wordbrush.cli": 2,
     "wordbrush.__main__": 2,
 }
@@ -134,6 +136,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'models']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'figures']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'studio', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

@@ -18,7 +18,7 @@ from wordbrush.inversion.start import Start
 from wordbrush.models import Model
 from wordbrush.results import EditResult, Generation
 from wordbrush.run import Size, make_noise, make_run
-from wordbrush.sampling import Progress
+from wordbrush.sampling import Progress, Watch
 
 
 def generate(
@@ -34,6 +34,7 @@ def generate(
     latents: Tensor | None = None,
     maps: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Generation:
     """Generate one picture per prompt.
 
@@ -48,6 +49,7 @@ def generate(
         latents: (1 or prompts, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
+        watch: called before ``progress`` with the latents that the pictures seem to be heading for, (n, C, h, w).
 
     Raises:
         InvalidInput: a prompt, size, number, scheduler or tensor that cannot be used as given.
@@ -69,7 +71,7 @@ def generate(
         scheduler=scheduler,
         steps=steps,
     )
-    final, history = run(record=maps, progress=progress)
+    final, history = run(record=maps, progress=progress, watch=watch)
     return Generation(
         final,
         read,
@@ -96,6 +98,7 @@ def edit(
     latents: Tensor | None = None,
     maps: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> EditResult:
     """Generate the picture of ``source`` and, from the same noise and layout, those of the prompts ``to``.
 
@@ -117,6 +120,7 @@ def edit(
         latents: (1, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
+        watch: called before ``progress`` with the latents that the pictures seem to be heading for, the source first.
 
     Raises:
         UnknownWord: a word named by an edit is not in its target; the message names the tokens.
@@ -144,7 +148,7 @@ def edit(
         steps=start.steps if start and steps is None else steps,
         plan=made,
     )
-    final, history = run(record=maps, progress=progress)
+    final, history = run(record=maps, progress=progress, watch=watch)
     return EditResult(
         final,
         run.prompts,

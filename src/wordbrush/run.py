@@ -20,7 +20,7 @@ from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.guidance import ClassifierFree, Guidance
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, make_scheduler, sample, start_noise
+from wordbrush.sampling import Progress, Watch, make_scheduler, sample, start_noise
 from wordbrush.sizes import Size, check_multiples, read_size
 
 
@@ -47,7 +47,7 @@ class Run:
     plan: EditPlan | None = None
 
     def __call__(
-        self, *, record: bool = False, progress: Progress | None = None
+        self, *, record: bool = False, progress: Progress | None = None, watch: Watch | None = None
     ) -> tuple[Tensor, MapHistory | None]:
         """Return the final (samples, C, h, w) latents, and the word maps of every step if asked for."""
         scheduler = make_scheduler(self.scheduler, self.model.scheduler)
@@ -84,6 +84,7 @@ class Run:
                 control=control,
                 after_step=after_step,
                 progress=progress,
+                watch=watch,
             )
         check_finite(latents)
         return latents, history

@@ -18,6 +18,7 @@ from wordbrush.errors import InvalidInput, nearest
 from wordbrush.guidance import Guidance
 
 Progress = Callable[[int, int], None]
+Watch = Callable[[Tensor], None]
 
 # Schedulers without randomness between the steps: the short name, and module and class in diffusers.schedulers.
 SCHEDULERS = {
@@ -106,6 +107,7 @@ def sample(
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Denoise from unit noise to clean latents.
 
@@ -117,6 +119,8 @@ def sample(
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
         progress: called with (steps done, steps in all).
+        watch: called before ``progress`` with the (samples, C, h, w) latents that the run is heading for: the
+            scheduler's estimate of the clean ones if it makes one, else those it has reached.
 
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
@@ -130,9 +134,12 @@ def sample(
         with control.at(step) if control else nullcontext():
             predictions = backbone.predict(inputs.repeat(branches, 1, 1, 1), timestep, text(step))
         combined = asked.combine(predictions.chunk(branches))
-        latents = scheduler.step(combined, timestep, latents, return_dict=False)[0]
+        outcome = scheduler.step(combined, timestep, latents, return_dict=False)
+        latents = outcome[0]
         if after_step is not None:
             latents = after_step(step, latents)
+        if watch is not None:
+            watch(outcome[-1])
         if progress is not None:
             progress(step + 1, len(timesteps))
     return latents

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wordbrush.cli import data, edit, figures, generate, maps, models, storybook, writer
+from wordbrush.cli import data, edit, figures, generate, maps, models, storybook, studio, writer
 from wordbrush.cli.console import Commands
 from wordbrush.version import __version__
 
@@ -22,6 +22,7 @@ app.command()(generate.generate)
 app.command()(maps.maps)
 app.command()(figures.figures)
 app.command()(models.models)
+app.command()(studio.studio)
 app.add_typer(data.app, name="data", hidden=True)  # until the storybook has its writer and scorer
 app.add_typer(storybook.app, name="storybook")
 app.add_typer(writer.app, name="writer", hidden=True)
