@@ -12,7 +12,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from wordbrush.errors import InvalidInput
-from wordbrush.studio import page, write_tab
+from wordbrush.studio import compare_tab, data_tab, page, write_tab
 from wordbrush.studio.desk import Studio
 
 if TYPE_CHECKING:
@@ -51,8 +51,10 @@ def build(studio: Studio) -> gr.Blocks:
     """Return the page of a studio."""
     with gr.Blocks(title="wordbrush studio", analytics_enabled=False, delete_cache=(3600, 3600)) as made:
         gr.HTML(_masthead(studio))
-        with gr.Tabs(), gr.Tab("Write", id="write"):
-            write_tab.build(studio)
+        with gr.Tabs():
+            for name, tab in (("Write", write_tab), ("Compare", compare_tab), ("Data", data_tab)):
+                with gr.Tab(name, id=name.lower()):
+                    tab.build(studio)
 
         def leave(request: gr.Request) -> None:
             studio.leave(str(request.session_hash))

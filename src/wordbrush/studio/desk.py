@@ -9,13 +9,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.errors import ModelError
 from wordbrush.studio.preview import LinearPreview
 from wordbrush.studio.state import Draft, Limits
 from wordbrush.studio.turns import Report, Stopped, Turns, Update, stream
 
 if TYPE_CHECKING:
+    from wordbrush.dataset.selection import Selection
     from wordbrush.instruct import Editor
+    from wordbrush.metrics.clip import Clip
     from wordbrush.models import Model
+    from wordbrush.storybook.judges import Judges
+    from wordbrush.studio.data import Sieve
     from wordbrush.studio.write import Painting
 
 
@@ -30,6 +35,8 @@ class Desk:
     draft: Draft | None = None
     painting: Painting | None = None
     selected: int | None = None
+    sieve: Sieve | None = None
+    selection: Selection | None = None
     _work: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -77,6 +84,25 @@ class Studio:
     def preview(self) -> LinearPreview:
         """The cheap decoder, fitted when it is first needed."""
         return LinearPreview.fit(self.model)
+
+    @cached_property
+    def judges(self) -> Judges | None:
+        """The storybook judges; None where their weights are not shipped."""
+        from wordbrush.storybook.judges import Judges
+
+        try:
+            return Judges()
+        except ModelError:
+            return None
+
+    @cached_property
+    def scorer(self) -> Clip | None:
+        """The CLIP model; None where none was named and none is shipped."""
+        from wordbrush.metrics.clip import EMBEDDED, load_clip
+
+        if self.clip is None and not (EMBEDDED["storybook"] / "config.json").exists():
+            return None
+        return load_clip(self.clip or "storybook", device=self.options.get("device"))
 
     def desk(self, name: str) -> Desk:
         """Return a person's desk, a new one at first."""

@@ -49,3 +49,16 @@ element.addEventListener('click', async event => {
   setTimeout(() => { button.textContent = 'Copy'; }, 1500);
 });
 """
+
+CHARTS = """
+const free = input => input.dataset.side === 'least'
+  ? Number(input.value) <= Number(input.min) : Number(input.value) >= Number(input.max);
+element.addEventListener('input', event => {
+  const input = event.target;
+  if (input.dataset.score) input.nextElementSibling.textContent = free(input) ? '–' : Number(input.value);
+});
+element.addEventListener('change', event => {
+  const {score, side} = event.target.dataset;
+  if (score) trigger('bound', {score, side, value: free(event.target) ? null : Number(event.target.value)});
+});
+"""

@@ -212,31 +212,44 @@ class Knobs:
         Raises:
             InvalidInput: a control has a value that cannot be used, or one above the limits.
         """
+        if not draft.edited:
+            return Order(draft.source, **self._sampling(defaults, limits))
+        target = draft.target
+        return self.edit(draft.source, target, draft.weights(read(target)), defaults, limits)
+
+    def edit(
+        self,
+        source: str,
+        target: str,
+        weights: Mapping[WordLike, float],
+        defaults: Defaults,
+        limits: Limits,
+    ) -> Order:
+        """Return the order for an edit from one prompt to another. Raises as ``order`` does."""
+        return Order(
+            source,
+            target,
+            weights=weights,
+            until=unless(self.until, defaults.until),
+            self_attention=unless(self.self_attention, defaults.self_attention),
+            blend=unless(self.blend.strip(), defaults.blend),
+            **self._sampling(defaults, limits),
+        )
+
+    def _sampling(self, defaults: Defaults, limits: Limits) -> dict[str, Any]:
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise InvalidInput(f"a seed is a whole number such as 3, not {self.seed!r}")
         limits.check_steps(self.steps)
         size = parse_size(self.size.strip() or None)
         if size:
             limits.check_pixels(*size)
-        common = {
+        return {
             "seed": int(self.seed),
             "steps": unless(self.steps, defaults.steps),
             "guidance": unless(self.guidance, defaults.guidance),
             "negative": self.negative.strip(),
             "size": size,
         }
-        if not draft.edited:
-            return Order(draft.source, **common)
-        target = draft.target
-        return Order(
-            draft.source,
-            target,
-            weights=draft.weights(read(target)),
-            until=unless(self.until, defaults.until),
-            self_attention=unless(self.self_attention, defaults.self_attention),
-            blend=unless(self.blend.strip(), defaults.blend),
-            **common,
-        )
 
 
 def unless(value: Any, default: Any) -> Any:

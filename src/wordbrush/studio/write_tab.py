@@ -118,6 +118,12 @@ def build(studio: Studio) -> None:
 
     def painting(mine: Desk, values: tuple[Any, ...], patience: float = 0.0) -> Iterator[list[Any]]:
         """Paint the desk's draft and yield values for ``painted``."""
+        yield from paint(mine, values, patience)
+        yield [gr.skip()] * len(
+            painted
+        )  # Gradio says the last row twice: the second time it might undo a click
+
+    def paint(mine: Desk, values: tuple[Any, ...], patience: float) -> Iterator[list[Any]]:
         try:
             draft = mine.draft
             assert draft is not None
