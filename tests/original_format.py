@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -40,17 +41,25 @@ VAE = {
 }
 
 
-def write_single_file(folder: Path, path: Path, *, layers: int, levels: int) -> None:
+def write_single_file(
+    folder: Path, path: Path, *, layers: int, levels: int, averages: Callable[[Tensor], Tensor] | None = None
+) -> None:
     """Write a diffusers directory as one file.
 
     Args:
         layers: ``layers_per_block`` of both networks.
         levels: the number of blocks of the autoencoder.
+        averages: makes the averaged weights of the network from the others; None for a file without.
     """
     unet = load_file(folder / "unet" / "diffusion_pytorch_model.safetensors")
     vae = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
     text = load_file(folder / "text_encoder" / "model.safetensors")
     tensors = {f"model.diffusion_model.{_unet(name, layers)}": tensor for name, tensor in unet.items()}
+    if averages:
+        tensors |= {
+            "model_ema." + name.removeprefix("model.").replace(".", ""): averages(tensor)
+            for name, tensor in tensors.items()
+        }
     tensors |= {
         f"first_stage_model.{_vae(name, levels)}": _conv(name, tensor) for name, tensor in vae.items()
     }

@@ -78,13 +78,18 @@ def bert_tokenizer() -> BertTokenizerFast:
 @lru_cache
 def model(kind: str = "sd1", dtype: torch.dtype = torch.float64) -> Model:
     """Return the pipeline of a kind; callers must leave it as it is."""
+    return Model(kind, **parts(kind, dtype), defaults=Defaults(steps=4))
+
+
+def parts(kind: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Make the parts of a pipeline; ``editor`` is ``sd1`` with a network of twice the input channels."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(KINDS.index(kind))
-        parts = {"sd1": _sd1, "sd2": _sd2, "ldm": _ldm}[kind]()
+        torch.manual_seed((*KINDS, "editor").index(kind))
+        made = {"sd1": _sd1, "sd2": _sd2, "ldm": _ldm, "editor": lambda: _sd1(channels=8)}[kind]()
         for part in ("unet", "vae", "text_encoder"):
-            _amplify(parts[part].parameters())
-            parts[part].to(dtype).eval().requires_grad_(False)
-    return Model(kind, **parts, defaults=Defaults(steps=4))
+            _amplify(made[part].parameters())
+            made[part].to(dtype).eval().requires_grad_(False)
+    return made
 
 
 def _amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
@@ -94,9 +99,10 @@ def _amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
             parameter.data *= 3
 
 
-def _sd1() -> dict[str, Any]:
+def _sd1(channels: int = 4) -> dict[str, Any]:
     unet = UNet2DConditionModel(
         sample_size=16,
+        in_channels=channels,
         block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),

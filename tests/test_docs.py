@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import typer.main
 
+import editors
 import wordbrush as wb
 from wordbrush.cli.app import app
+from wordbrush.instruct import PRESETS
 from wordbrush.models import EMBEDDED
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +49,21 @@ def test_commands_exist(page: str, line: str):
 def test_there_are_commands_and_pages_to_look_at():
     assert len(PAGES) > 6
     assert len(COMMANDS) > 15
+
+
+def test_python_of_editing_by_instruction_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The page with a random-weight editor, pictures of these names, and fewer steps."""
+    made = editors.editor()
+    few = {name: replace(preset, steps=1) for name, preset in PRESETS.items()}
+    monkeypatch.setattr("wordbrush.instruct.PRESETS", few)
+    monkeypatch.setattr("wordbrush.instruct.load_editor", lambda *a, **k: made)
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("photo.jpg", "street.png", "sky.png")):
+        editors.picture(number).save(name)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "instruct.md").read_text(), flags=re.DOTALL)
+    exec("\n".join(blocks).replace("steps=20", "steps=5"), {})
+    assert {path.name for path in tmp_path.glob("*.png")} >= {"night.png", "both.png"}
+    assert len(list(tmp_path.glob("out/*.png"))) == 2
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/python.md"])

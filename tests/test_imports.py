@@ -31,9 +31,15 @@ RINGS = {
     "wordbrush.errors": 0,
     "wordbrush.edits": 0,
     "wordbrush.guidance": 0,
+    "wordbrush.sizes": 0,
     "wordbrush.storybook": 2,
     "wordbrush.storybook.scene": 0,
+    "wordbrush.ancestral": 1,
+    "wordbrush.canvas": 1,
     "wordbrush.files": 1,
+    "wordbrush.instruct": 1,
+    "wordbrush.instruct_run": 1,
+    "wordbrush.pictures": 1,
     "wordbrush.contact": 1,
     "wordbrush.backbones": 1,
     "wordbrush.metrics": 1,
@@ -137,6 +143,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'figures']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'studio', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

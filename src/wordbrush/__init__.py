@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wordbrush.edits.self_attention import SelfAttention
     from wordbrush.errors import (
         AmbiguousWord,
+        BadPicture,
         ControlError,
         DataError,
         EditNotApplied,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AmbiguousWord": "errors",
     "AutoBlend": "edits.blend",
+    "BadPicture": "errors",
     "Blend": "edits.blend",
     "ClassifierFree": "guidance",
     "ControlError": "errors",
@@ -82,6 +84,7 @@ _MODULES = {"parity": "parity", "published": "edits.published"}
 __all__ = [
     "AmbiguousWord",
     "AutoBlend",
+    "BadPicture",
     "Blend",
     "ClassifierFree",
     "ControlError",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from wordbrush.errors import InvalidInput, nearest
+from wordbrush.errors import BadPicture, InvalidInput, nearest
 from wordbrush.pictures import read_picture
 from wordbrush.sizes import Size, check_multiples, edited_size, read_size
 
@@ -67,8 +67,9 @@ def place(
     """Read a picture and its mask and put them to the size asked for: a name of ``SIZES``, or pixels.
 
     Raises:
-        InvalidInput: either cannot be read, they differ in size, the mask lets nothing change, or the network cannot
-            work at the size.
+        BadPicture: either cannot be read, they differ in size, the mask lets nothing change, or the network cannot work
+            at the picture's size.
+        InvalidInput: the network can work at no such size.
     """
     opened = read_picture(picture)
     image, notes = opened.image, opened.notes
@@ -77,14 +78,17 @@ def place(
         masking = read_picture(mask, mask=True)
         region, notes = masking.image, (*notes, *(f"mask: {note}" for note in masking.notes))
         if region.size != image.size:
-            raise InvalidInput(
-                f"the mask is {_shown(region)} pixels and the picture {_shown(image)}: they must be of one size"
+            raise BadPicture(
+                f"the mask is {_shown(region)} pixels and {_name(picture)} {_shown(image)}: they must be of one size"
             )
         if region.getextrema() == (0, 0):
-            raise InvalidInput(
+            raise BadPicture(
                 "the mask is black everywhere, so nothing may change: make it white where it may"
             )
-    height, width = _target(image, size, fitting)
+    try:
+        height, width = _target(image, size, fitting)
+    except BadPicture as error:
+        raise BadPicture(f"{_name(picture)}: {error}") from error
     if size == "whole":
         worked = image if image.size == (width, height) else image.resize((width, height), LANCZOS)
         return Canvas(image, worked, region, notes)
@@ -102,7 +106,10 @@ def _target(image: Image.Image, size: str | Size, fitting: Fitting) -> tuple[int
     if size in ("whole", "published"):
         crop = size == "published"
         return edited_size(image.height, image.width, side=fitting.side, grain=fitting.grain, crop=crop)
-    height, width = (image.height, image.width) if isinstance(size, str) else read_size(size)
+    if isinstance(size, str):
+        check_multiples(image.height, image.width, fitting.factor, error=BadPicture)
+        return image.height, image.width
+    height, width = read_size(size)
     check_multiples(height, width, fitting.factor)
     return height, width
 
@@ -112,6 +119,10 @@ def _resizer(size: tuple[int, int], *, crop: bool) -> Callable[[Image.Image], Im
     if crop:
         return lambda image: ImageOps.fit(image, size, method=LANCZOS)
     return lambda image: image if image.size == size else image.resize(size, LANCZOS)
+
+
+def _name(picture: str | Path | Image.Image) -> str:
+    return "the picture" if isinstance(picture, Image.Image) else str(picture)
 
 
 def _shown(image: Image.Image) -> str:

@@ -14,6 +14,10 @@ class InvalidInput(WordbrushError, ValueError):
     """A prompt, word, number, size or tensor that cannot be used as given."""
 
 
+class BadPicture(InvalidInput):
+    """A picture or mask that cannot be read, or that cannot be edited at the size asked for."""
+
+
 class UnknownWord(InvalidInput):
     """A word that does not occur in the prompt it was looked up in."""
 

@@ -269,9 +269,10 @@ class Editor:
             told = ", ".join(f"{count} {name}" for name, count in counts.items())
             raise InvalidInput(f"{told} cannot be paired: give one for all edits, or one for each")
         columns = [values * edits if len(values) == 1 else values for values in lists.values()]
-        return [self._edit(*row, size) for row in zip(*columns, strict=True)]
+        return [self._edit(row, size) for row in zip(*columns, strict=True)]
 
-    def _edit(self, image: Any, instruction: Any, seed: Any, mask: Any, negative: Any, size: Any) -> _Edit:
+    def _edit(self, row: Sequence[Any], size: Any) -> _Edit:
+        image, instruction, seed, mask, negative = row
         read = self.backbone.read
         asked, avoided = read(instruction), read(negative)
         if not asked.text.strip():

@@ -96,6 +96,7 @@ def run_instruct_case(case: Case, pipeline_dir: str | Path) -> np.ndarray:
     quirks = case.get("flavour", "published") == "diffusers"
     prompts, pictures = _listed(case["prompt"]), _pictures(case, Path(pipeline_dir))
     negatives = _listed(case.get("negative_prompt") or "")
+    prompts = prompts * len(pictures) if len(prompts) == 1 else prompts
     each = case.get("num_images_per_prompt", 1)
     prompts, rows = [text for text in prompts for _ in range(each)], len(prompts) * each
     repeated = pictures * (rows // len(pictures))

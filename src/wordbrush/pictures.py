@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import BadPicture, InvalidInput
 
 ORIENTATION = 0x0112
 UNREADABLE = (
@@ -36,9 +36,6 @@ UNREADABLE = (
     Image.DecompressionBombWarning,
 )
 """What Pillow raises for damaged files."""
-
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif")
-"""Names of files that are taken for pictures where a whole folder is read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +55,8 @@ def read_picture(source: str | Path | Image.Image, *, mask: bool = False) -> Ope
     """Return a picture, or a mask, from a file or from one in memory, converted as the module says.
 
     Raises:
-        InvalidInput: it is not there, does not decode, or is of a kind that is refused.
+        BadPicture: it is not there, does not decode, or is of a kind that is refused.
+        InvalidInput: it is neither a path nor a picture.
     """
     if isinstance(source, Image.Image):
         return _decoded(source, "the picture", mask=mask)
@@ -67,28 +65,28 @@ def read_picture(source: str | Path | Image.Image, *, mask: bool = False) -> Ope
     try:
         data = Path(source).read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read {source}: {(error.strerror or str(error)).lower()}") from error
+        raise BadPicture(f"cannot read {source}: {(error.strerror or str(error)).lower()}") from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data)) as image:
                 return _decoded(image, str(source), mask=mask)
-    except InvalidInput:
+    except BadPicture:
         raise
     except UNREADABLE as error:
-        raise InvalidInput(f"{source}: {reason(error)}") from error
+        raise BadPicture(f"{source}: {reason(error)}") from error
 
 
 def normal(image: Image.Image, *, mask: bool = False, profile: bool = False) -> Opened:
     """Return a picture converted as the module says; its colour profile is looked at only if asked for.
 
     Raises:
-        InvalidInput: 32 bits per channel, several frames, or a mode without agreed colours.
+        BadPicture: 32 bits per channel, or several frames.
     """
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # cameras put a preview behind a JPEG
-        raise InvalidInput(f"an animation of {image.n_frames} frames is not a picture")  # pyright: ignore[reportAttributeAccessIssue]
+        raise BadPicture(f"an animation of {image.n_frames} frames is not a picture")  # pyright: ignore[reportAttributeAccessIssue]
     if image.mode in {"I", "F"}:
-        raise InvalidInput(
+        raise BadPicture(
             f"pictures of 32 bits (mode {image.mode}) have no agreed range: save it with 8 or 16 bits"
         )
     notes: list[str] = []
@@ -103,15 +101,12 @@ def normal(image: Image.Image, *, mask: bool = False, profile: bool = False) -> 
         image = _upper_bits(image)
     if image.has_transparency_data:
         covered = image.convert("RGBA")
-        if covered.getextrema()[3] != (255, 255):
+        if covered.getchannel("A").getextrema() != (255, 255):
             notes.append("its transparency laid on white")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), covered)
     elif image.mode == "CMYK":
         notes.append("turned from CMYK into RGB")
-    try:
-        return Opened(image.convert("L" if mask else "RGB"), tuple(notes))
-    except ValueError as error:
-        raise InvalidInput(f"pictures of mode {image.mode} are not understood: save it as RGB") from error
+    return Opened(image.convert("L" if mask else "RGB"), tuple(notes))
 
 
 def reason(error: BaseException) -> str:
@@ -126,10 +121,10 @@ def _decoded(image: Image.Image, where: str, *, mask: bool) -> Opened:
     try:
         image.load()
         return normal(image, mask=mask, profile=not mask)
-    except InvalidInput as error:
-        raise InvalidInput(f"{where}: {error}") from error
+    except BadPicture as error:
+        raise BadPicture(f"{where}: {error}") from error
     except UNREADABLE as error:
-        raise InvalidInput(f"{where}: {reason(error)}") from error
+        raise BadPicture(f"{where}: {reason(error)}") from error
 
 
 def _upper_bits(image: Image.Image) -> Image.Image:

@@ -214,8 +214,7 @@ class Instructed:
     def grid(self, caption: bool = True) -> Image:
         """Return every picture beside its edit, with the instruction under the edit."""
         pairs = zip(self.before, self.images, strict=True)
-        width, height = (max(image.size[axis] for image in self.images) for axis in (0, 1))
-        sheet = [_padded(image, (width, height)) for pair in pairs for image in pair]
+        sheet = padded([image for pair in pairs for image in pair])
         told = [text for row in self.rows for text in ("", row["instruction"])]
         return contact_sheet(sheet, told if caption else None, columns=min(len(sheet), 6))
 
@@ -247,10 +246,12 @@ class Instructed:
         return {**self.settings, **self.rows[number], "versions": versions()}
 
 
-def _padded(image: Image, size: tuple[int, int]) -> Image:
+def padded(images: Sequence[Image]) -> list[Image]:
+    """Return pictures of different sizes as pictures of one size: shrunk or enlarged to it, with white beside them."""
     from PIL import ImageOps
 
-    return image if image.size == size else ImageOps.pad(image, size, color="white")
+    size = (max(image.width for image in images), max(image.height for image in images))
+    return [image if image.size == size else ImageOps.pad(image, size, color="white") for image in images]
 
 
 def _weights(edits: Sequence[Edit]) -> str:

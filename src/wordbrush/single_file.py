@@ -52,7 +52,8 @@ def load_single_file(
             if network:
                 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-                given["unet"] = UNet2DConditionModel.from_single_file(network, subfolder="unet", **settings)
+                weights: Any = network  # a dictionary is taken too, though not declared
+                given["unet"] = UNet2DConditionModel.from_single_file(weights, subfolder="unet", **settings)
             pipeline = getattr(diffusers, kind).from_single_file(
                 str(path), use_safetensors=True, **settings, **given
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import BadPicture, InvalidInput
 
 Size = int | tuple[int, int]
 
@@ -22,11 +22,13 @@ def read_size(size: object) -> tuple[int, int]:
     return int(height), int(width)  # pyright: ignore[reportArgumentType]
 
 
-def check_multiples(height: int, width: int, factor: int) -> None:
-    """Raise ``InvalidInput``, naming the nearest size, unless both sides are multiples of ``factor``."""
+def check_multiples(
+    height: int, width: int, factor: int, *, error: type[InvalidInput] = InvalidInput
+) -> None:
+    """Raise ``error``, naming the nearest size, unless both sides are multiples of ``factor``."""
     if height % factor or width % factor:
         near = [max(1, round(side / factor)) * factor for side in (height, width)]
-        raise InvalidInput(
+        raise error(
             f"both sides of a picture must be multiples of {factor} pixels: {near[0]} × {near[1]}, not "
             f"{height} × {width}"
         )
@@ -45,11 +47,11 @@ def edited_size(height: int, width: int, *, side: int, grain: int, crop: bool) -
         grain: what both sides are multiples of, published 64.
 
     Raises:
-        InvalidInput: the picture is so long that neither can be done without distorting it.
+        BadPicture: the picture is so long that neither can be done without distorting it.
     """
     shorter, longer = sorted((height, width))
     if longer * grain > 2 * side * shorter:
-        raise InvalidInput(
+        raise BadPicture(
             f"a picture of {height} × {width} pixels is too long and narrow to be edited: crop it to at most "
             f"{2 * side // grain} times as long as wide"
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from wordbrush.cli import data, edit, figures, generate, maps, models, storybook, studio, writer
+from wordbrush.cli import data, edit, figures, generate, instruct, maps, models, storybook, studio, writer
 from wordbrush.cli.console import Commands
 from wordbrush.version import __version__
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     epilog='Start with: wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 3',
 )
 app.command()(edit.edit)
+app.command(hidden=True)(instruct.instruct)  # until the storybook has its editor
 app.command()(generate.generate)
 app.command()(maps.maps)
 app.command()(figures.figures)

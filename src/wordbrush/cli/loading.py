@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from wordbrush.cli.console import working
@@ -16,15 +18,27 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 def load_model(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Model:
     """Load ``--model`` with ``--dtype``, ``--device`` and ``--config``, showing that it takes a while."""
+    with _loading(name, dtype):
+        import wordbrush as wb
+
+        return wb.load(name, dtype=dtype, device=device, config=config)
+
+
+def load_editor(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Editor:
+    """Load ``--model`` as an instruction editor, in the same way."""
+    with _loading(name, dtype):
+        import wordbrush as wb
+
+        return wb.load_editor(name, dtype=dtype, device=device, config=config)
+
+
+@contextmanager
+def _loading(name: str, dtype: str | None) -> Iterator[None]:
     if dtype is not None and dtype not in DTYPES:
         raise BadOption(f"--dtype {dtype!r} is not one of {', '.join(DTYPES)}{nearest(dtype, DTYPES)}")
     with working(f"Loading {name}"):
-        import torch
-
-        import wordbrush as wb
-
         hush()
-        return wb.load(name, dtype=getattr(torch, dtype) if dtype else None, device=device, config=config)
+        yield
 
 
 def hush() -> None:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import InvalidInput, nearest
 
 if TYPE_CHECKING:
     from wordbrush.edits.prompt import WordLike
@@ -28,6 +28,33 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         raise BadOption(f"--size {text!r} is not a size; expected HEIGHTxWIDTH in pixels, such as 96x128")
     height = int(match[1])
     return height, int(match[2] or height)
+
+
+def parse_edited_size(text: str) -> str | tuple[int, int]:
+    """``"native"`` → itself, as every name of a way to size; ``"96x128"`` → (height, width) in pixels."""
+    from wordbrush.canvas import SIZES
+
+    if text in SIZES:
+        return text
+    try:
+        size = parse_size(text)
+    except BadOption as error:
+        raise BadOption(
+            f"--size {text!r} is neither {', '.join(SIZES)} nor HEIGHTxWIDTH in pixels, such as 96x128"
+            f"{nearest(text, SIZES)}"
+        ) from error
+    assert size
+    return size
+
+
+def parse_scales(text: str | None, option: str) -> tuple[float, ...]:
+    """``"5,7.5"`` → (5.0, 7.5); nothing → ()."""
+    try:
+        return tuple(float(number) for number in text.split(",")) if text is not None else ()
+    except ValueError as error:
+        raise BadOption(
+            f"{option} {text!r} is no number; expected one such as 7.5, or several as 5,7.5,10"
+        ) from error
 
 
 def parse_window(text: str) -> Window:

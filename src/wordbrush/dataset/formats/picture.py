@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wordbrush.errors import DataError, InvalidInput
+from wordbrush.errors import BadPicture, DataError
 from wordbrush.pictures import ORIENTATION, UNREADABLE, normal, reason
 
 ENDINGS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
@@ -116,5 +116,5 @@ def _shows(image: Image.Image, normal: Image.Image) -> bool:
 def _normal(image: Image.Image, *, mask: bool) -> Image.Image:
     try:
         return normal(image, mask=mask).image
-    except InvalidInput as error:
+    except BadPicture as error:
         raise DataError(str(error)) from error
