@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 
 import pytest
 
+import editors
 import wordbrush as wb
 from edit_data import encoded, pair, picture, write_pairs
 from wordbrush.models import EMBEDDED
@@ -66,7 +67,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(model: wb.Model, data: Path) -> Iterator[str]:
-    page, address = serve(Studio(model, data=data), port=0)
+    page, address = serve(Studio(model, data=data, editor=editors.editor()), port=0)
     yield address
     page.close(verbose=False)
 
@@ -265,6 +266,40 @@ def test_compare(browser: Any, address: str, shots: Path):
         told(page, "two or more ways", "#compare-status")
 
 
+def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(48, 64))))
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Instruct").click()
+        page.locator("#instruct").click()
+        told(page, "there is no picture", "#instruct-status")
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "notes.png")
+        told(page, "notes.png: the picture does not decode: it is no picture", "#instruct-status")
+        page.locator("#upload").get_by_label("Clear").or_(
+            page.locator("#upload button[title=Clear]")
+        ).first.click()
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "beach.png")
+        page.wait_for_selector("#looked-at a[download='picture.png']")
+        (first,) = images(page, "#looked-at")
+        page.locator("#instruction textarea").fill("make it night")
+        page.locator("#instruct").click()
+        page.wait_for_selector("#looked-at .over")
+        second = images(page, "#looked-at")[1]
+        page.locator("#instruction textarea").fill("make it snow")
+        page.locator("#instruct").click()
+        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=second)
+        page.screenshot(path=shots / "instruct.png", full_page=True)
+        third = images(page, "#looked-at")[1]
+        page.locator("#back").click()
+        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=third)
+        assert images(page, "#looked-at")[1] == second
+        page.locator("#back").click()
+        page.wait_for_selector("#looked-at .over", state="detached")
+        assert images(page, "#looked-at") == [first]
+        page.locator("#nine").click()
+        page.wait_for_selector("#nine-sheet img")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], dark: bool):
@@ -277,7 +312,7 @@ def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, in
         page.locator("#chips button", has_text="cat").click()
         page.wait_for_selector("#retyped")
         page.wait_for_timeout(500)
-        for tab in ("Write", "Compare", "Data"):
+        for tab in ("Write", "Compare", "Data", "Instruct"):
             page.get_by_role("tab", name=tab).click()
             if tab == "Data":
                 page.locator("#open").click()

@@ -14,7 +14,7 @@ import typer
 
 from wordbrush.cli import options
 from wordbrush.cli.console import out, working
-from wordbrush.cli.loading import load_model
+from wordbrush.cli.loading import load_editor, load_model
 from wordbrush.cli.parse import BadOption
 from wordbrush.errors import WordbrushError
 
@@ -24,6 +24,14 @@ LOGIN = "WORDBRUSH_STUDIO_LOGIN"
 
 def studio(
     model: options.Model = "storybook",
+    editor: Annotated[
+        str | None,
+        typer.Option(
+            "--editor",
+            metavar="NAME|PATH",
+            help="An instruction editor, for the tab Instruct: a folder, a hub id or a .safetensors file.",
+        ),
+    ] = None,
     data: Annotated[
         Path,
         typer.Option(
@@ -76,6 +84,7 @@ def studio(
     with tempfile.TemporaryDirectory(prefix="wordbrush-studio-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # read when Gradio is imported
         loaded = load_model(model, dtype=dtype, device=device, config=config)
+        instructed = load_editor(editor, dtype=dtype, device=device, config=config) if editor else None
         with working("Starting"):
             from wordbrush.studio.app import serve
             from wordbrush.studio.desk import Studio
@@ -84,6 +93,7 @@ def studio(
             shared = Studio(
                 loaded,
                 options={"dtype": dtype, "device": device, "config": config},
+                editor=instructed,
                 data=root,
                 clip=clip,
                 limits=Limits(pixels=max_pixels),

@@ -12,7 +12,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from wordbrush.errors import InvalidInput
-from wordbrush.studio import compare_tab, data_tab, page, write_tab
+from wordbrush.studio import compare_tab, data_tab, instruct_tab, page, write_tab
 from wordbrush.studio.desk import Studio
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def build(studio: Studio) -> gr.Blocks:
             for name, tab in (("Write", write_tab), ("Compare", compare_tab), ("Data", data_tab)):
                 with gr.Tab(name, id=name.lower()):
                     tab.build(studio)
+            if studio.editor is not None:
+                with gr.Tab("Instruct", id="instruct"):
+                    instruct_tab.build(studio, studio.editor)
 
         def leave(request: gr.Request) -> None:
             studio.leave(str(request.session_hash))

@@ -28,8 +28,10 @@ def build(studio: Studio) -> None:
         seed = gr.Number(
             3, label="Seed", precision=0, minimum=0, scale=1, min_width=90, elem_id="compare-seed"
         )
-        start = gr.Button("Compare", variant="primary", scale=1, min_width=110, elem_id="compare")
-        stop = gr.Button("Stop", scale=1, min_width=80, elem_id="compare-stop")
+        start = gr.Button(
+            "Compare", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="compare"
+        )
+        stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="compare-stop")
     ways = gr.CheckboxGroup(
         list(compare.WAYS), value=list(compare.WAYS[:3]), label="Ways to edit", elem_id="ways"
     )

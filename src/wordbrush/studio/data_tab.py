@@ -31,7 +31,9 @@ def build(studio: Studio) -> None:
             scale=8,
             elem_id="folder",
         )
-        start = gr.Button("Open", variant="primary", scale=1, min_width=110, elem_id="open")
+        start = gr.Button(
+            "Open", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="open"
+        )
     status = gr.HTML(
         "" if found else f'<p class="hint">There are no data sets below {escape(str(studio.data))}.</p>',
         elem_id="data-status",

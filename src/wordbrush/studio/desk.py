@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.errors import ModelError
+from wordbrush.studio.instruct import History
 from wordbrush.studio.preview import LinearPreview
 from wordbrush.studio.state import Draft, Limits
 from wordbrush.studio.turns import Report, Stopped, Turns, Update, stream
@@ -37,6 +38,7 @@ class Desk:
     selected: int | None = None
     sieve: Sieve | None = None
     selection: Selection | None = None
+    history: History = field(default_factory=History)
     _work: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

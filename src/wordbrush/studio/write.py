@@ -65,6 +65,11 @@ class Painting:
         return with_versions(self.result.settings, prompt=self.order.source)
 
     @property
+    def caption(self) -> str:
+        """What the last picture shows."""
+        return names_of(self.order)[1] if self.order.target is not None else self.order.source
+
+    @property
     def told(self) -> str:
         """What it cost, in one line."""
         settings = self.result.settings

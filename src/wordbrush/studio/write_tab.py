@@ -36,8 +36,10 @@ def build(studio: Studio) -> None:
             EXAMPLE, label="Prompt", max_length=1000, scale=8, min_width=280, elem_id="prompt"
         )
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, scale=1, min_width=90, elem_id="seed")
-        start = gr.Button("Paint", variant="primary", scale=1, min_width=110, elem_id="paint")
-        stop = gr.Button("Stop", scale=1, min_width=80, elem_id="stop")
+        start = gr.Button(
+            "Paint", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="paint"
+        )
+        stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="stop")
     status = gr.HTML(elem_id="status")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
