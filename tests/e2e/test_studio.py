@@ -89,6 +89,14 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+OUTSIDE = """
+[...document.querySelectorAll('button, input, label, output, img, svg, h3')]
+  .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > window.innerWidth + 1)
+  .map(one => one.outerHTML.slice(0, 80))
+"""
+"""What stands beyond the right edge of the window."""
+
+
 class Visit:
     """One person's page: what it asked for, and what it complained of."""
 
@@ -319,6 +327,7 @@ def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, in
                 told(page, "selected", "#counts")
             page.screenshot(path=shots / f"{tab.lower()}-{name}.png", full_page=True)
             assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
+            assert page.evaluate(OUTSIDE) == []
 
 
 def test_no_file_of_the_machine_is_served(address: str, data: Path):

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from wordbrush.errors import InvalidInput
 from wordbrush.studio import compare_tab, data_tab, instruct_tab, page, write_tab
 from wordbrush.studio.desk import Studio
+from wordbrush.studio.parts import HTML
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -50,7 +51,7 @@ def _with_policy(send: Send) -> Callable[[Message], Awaitable[None]]:
 def build(studio: Studio) -> gr.Blocks:
     """Return the page of a studio."""
     with gr.Blocks(title="wordbrush studio", analytics_enabled=False, delete_cache=(3600, 3600)) as made:
-        gr.HTML(_masthead(studio))
+        HTML(_masthead(studio))
         with gr.Tabs():
             for name, tab in (("Write", write_tab), ("Compare", compare_tab), ("Data", data_tab)):
                 with gr.Tab(name, id=name.lower()):

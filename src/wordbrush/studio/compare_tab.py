@@ -10,6 +10,7 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import compare, view
 from wordbrush.studio.desk import Studio, Superseded
+from wordbrush.studio.parts import HTML
 from wordbrush.studio.state import Knobs, Order
 from wordbrush.studio.turns import Done, Report, Stopped
 
@@ -40,8 +41,8 @@ def build(studio: Studio) -> None:
         shapes = gr.Slider(0, 1, defaults.self_attention, step=0.05, label="Shapes, part of the steps")
         blend = gr.Textbox(defaults.blend, label="Blend: auto, none, or words as cat:dog", max_length=200)
         steps = gr.Slider(1, studio.limits.steps, defaults.steps, step=1, label="Steps, of every way")
-    status = gr.HTML(elem_id="compare-status")
-    shown = gr.HTML(elem_id="compared")
+    status = HTML(elem_id="compare-status")
+    shown = HTML(elem_id="compared")
 
     def on_start(
         request: gr.Request, before: str, after: str, chosen: list[str], number: Any, *knobs: Any

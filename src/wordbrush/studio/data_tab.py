@@ -12,6 +12,7 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import data, page, view
 from wordbrush.studio.desk import Desk, Studio
+from wordbrush.studio.parts import HTML
 
 
 def build(studio: Studio) -> None:
@@ -34,20 +35,20 @@ def build(studio: Studio) -> None:
         start = gr.Button(
             "Open", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="open"
         )
-    status = gr.HTML(
+    status = HTML(
         "" if found else f'<p class="hint">There are no data sets below {escape(str(studio.data))}.</p>',
         elem_id="data-status",
     )
     with gr.Column(visible=False) as body:
-        counts = gr.HTML(elem_id="counts")
-        charts = gr.HTML(js_on_load=page.CHARTS, elem_id="charts")
+        counts = HTML(elem_id="counts")
+        charts = HTML(js_on_load=page.CHARTS, elem_id="charts")
         with gr.Row():
             best = gr.Slider(0, 50, 0, step=1, label="Best pairs per triplet, 0 for all", elem_id="best")
             group = gr.Dropdown([], label="Pairs to look at", elem_id="group")
             number = gr.Number(1, label="Page", precision=0, minimum=1, elem_id="page")
-        shown = gr.HTML(elem_id="pairs")
+        shown = HTML(elem_id="pairs")
         with gr.Accordion("The same selection from Python", open=False):
-            code = gr.HTML(js_on_load=page.SNIPPETS, elem_id="data-snippets")
+            code = HTML(js_on_load=page.SNIPPETS, elem_id="data-snippets")
 
     drawn = [status, body, counts, charts, best, group, number, shown, code]
 

@@ -12,6 +12,7 @@ from wordbrush.errors import WordbrushError
 from wordbrush.instruct import PRESETS, Editor
 from wordbrush.studio import instruct, page, view
 from wordbrush.studio.desk import Desk, Studio, Superseded
+from wordbrush.studio.parts import HTML
 from wordbrush.studio.turns import Done, Report, Stopped
 
 
@@ -35,10 +36,10 @@ def build(studio: Studio, editor: Editor) -> None:
             "Edit", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="instruct"
         )
         stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="instruct-stop")
-    status = gr.HTML(elem_id="instruct-status")
+    status = HTML(elem_id="instruct-status")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
-            stage = gr.HTML(
+            stage = HTML(
                 view.empty_stage("Drop a picture, or take the one from Write."),
                 js_on_load=page.STAGE,
                 elem_id="looked-at",
@@ -65,7 +66,7 @@ def build(studio: Studio, editor: Editor) -> None:
                     brush=gr.Brush(colors=["#ffffff"], color_mode="fixed"), elem_id="brush",
                 )  # fmt: skip
                 load = gr.Button("Brush on this picture", size="sm", elem_id="load-brush")
-    sheet = gr.HTML(elem_id="nine-sheet")
+    sheet = HTML(elem_id="nine-sheet")
     controls = [words, text, image, steps, seed, brush]
     drawn = [status, stage, sheet]
 

@@ -11,6 +11,7 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import page, view, write
 from wordbrush.studio.desk import Desk, Studio, Superseded
+from wordbrush.studio.parts import HTML
 from wordbrush.studio.snippets import command, python
 from wordbrush.studio.state import Draft, Knobs
 from wordbrush.studio.turns import Done, Stopped
@@ -40,17 +41,17 @@ def build(studio: Studio) -> None:
             "Paint", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="paint"
         )
         stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="stop")
-    status = gr.HTML(elem_id="status")
+    status = HTML(elem_id="status")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
-            stage = gr.HTML(
+            stage = HTML(
                 view.empty_stage("Write what the picture shows, and paint it."),
                 js_on_load=page.STAGE,
                 elem_id="stage",
             )
         with gr.Column(scale=5, min_width=320):
-            chips = gr.HTML(js_on_load=page.CHIPS, elem_id="chips")
-            hint = gr.HTML("", elem_id="hint")
+            chips = HTML(js_on_load=page.CHIPS, elem_id="chips")
+            hint = HTML("", elem_id="hint")
             with gr.Group(visible=False) as panel:
                 retyped = gr.Textbox(label="Instead of this word", max_length=200, elem_id="retyped")
                 strength = gr.Slider(-2, 3, 1, step=0.1, label="Strength", elem_id="strength")
@@ -90,7 +91,7 @@ def build(studio: Studio) -> None:
                     elem_id="size",
                 )
     with gr.Accordion("The same picture from the command line and from Python", open=False, elem_id="code"):
-        code = gr.HTML(js_on_load=page.SNIPPETS, elem_id="snippets")
+        code = HTML(js_on_load=page.SNIPPETS, elem_id="snippets")
 
     knobs = [seed, until, shapes, blend, steps, guidance, negative, size]
     painted = [status, stage, chips, hint, panel, code]
