@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 
+import numpy as np
+
 from wordbrush.dataset import run
 from wordbrush.dataset.charts import TITLES
 from wordbrush.dataset.funnel import funnel, percent
@@ -228,7 +230,7 @@ def _chart(histogram: Histogram, bounds: Bounds) -> str:
     )
 
 
-def _outline(histogram: Histogram, counts: Sequence[int], top: int, span: tuple[float, float]) -> str:
+def _outline(histogram: Histogram, counts: np.ndarray, top: int, span: tuple[float, float]) -> str:
     """Return the outline of bars as the data of an SVG path, in a square of 100 by 100."""
     places = 100 * (histogram.edges - span[0]) / (span[1] - span[0])
     steps = [

@@ -105,6 +105,7 @@ def build(studio: Studio, editor: Editor) -> None:
             values,
             True,
         )
+        yield [gr.skip()] * len(drawn)  # Gradio says the last row twice: the second time it might undo a step
 
     def on_nine(request: gr.Request, *values: Any) -> Iterator[Any]:
         mine = desk(request)
@@ -112,6 +113,7 @@ def build(studio: Studio, editor: Editor) -> None:
         yield from run(
             mine, lambda wish, mask, report: instruct.grid(editor, history, wish, mask, report), values, False
         )
+        yield [gr.skip()] * len(drawn)  # Gradio says the last row twice: the second time it might undo a step
 
     def on_upload(request: gr.Request, path: str | None) -> list[Any]:
         if path is None:
