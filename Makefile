@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constr
 BASE    := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
 
-.PHONY: help demo test check font figures docs bench clean
+.PHONY: help demo test check font chromium figures docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -24,7 +24,7 @@ help:  ## this list
 demo: $(BASE)  ## edit pictures by editing words, through the command line, into out/
 	@PATH="$(abspath $(BIN)):$$PATH" OUT="$(OUT)" examples/demo.sh
 
-test: $(DEV) font check  ## everything: style, types, tests
+test: $(DEV) font chromium check  ## everything: style, types, tests
 	@$(BIN)/python -m pytest -q
 
 check: $(DEV)  ## style and types only
@@ -34,6 +34,9 @@ check: $(DEV)  ## style and types only
 
 font:
 	@scripts/emoji_font.sh
+
+chromium:
+	@scripts/chromium.sh
 
 figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
 	@$(BIN)/wordbrush figures p2p-all ip2p-all -o $(OUT)/figures

@@ -22,6 +22,7 @@ HEAVY = (
     "pyarrow",
     "duckdb",
     "ray",
+    "gradio",
 )
 
 # Ring 0 is pure: no model, device or file. Ring 1 touches models. Ring 2 uses both. The longest match counts.
@@ -58,6 +59,7 @@ RINGS = {
     "wordbrush.training": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
+    "wordbrush.studio": 2,
     "wordbrush.cli": 2,
     "wordbrush.__main__": 2,
 }
@@ -145,6 +147,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'models']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'figures']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'studio', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
     ],
 )

@@ -21,7 +21,7 @@ from wordbrush.masks import Mask, MaskLike
 from wordbrush.models import Model
 from wordbrush.results import EditResult, Generation
 from wordbrush.run import Size, make_noise, make_run
-from wordbrush.sampling import Progress
+from wordbrush.sampling import Progress, Watch
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +40,7 @@ def generate(
     latents: Tensor | None = None,
     maps: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Generation:
     """Generate one picture per prompt.
 
@@ -54,6 +55,7 @@ def generate(
         latents: (1 or prompts, C, h, w) unit noise to start from, instead of a seed.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
+        watch: called before ``progress`` with the latents that the pictures seem to be heading for, (n, C, h, w).
 
     Raises:
         InvalidInput: a prompt, size, number, scheduler or tensor that cannot be used as given.
@@ -75,7 +77,7 @@ def generate(
         scheduler=scheduler,
         steps=steps,
     )
-    final, history = run(record=maps, progress=progress)
+    final, history = run(record=maps, progress=progress, watch=watch)
     return Generation(
         final,
         read,
@@ -106,6 +108,7 @@ def edit(
     cache: SourceCache | None = None,
     maps: bool = False,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> EditResult:
     """Generate the picture of ``source`` and, from the same noise and layout, those of the prompts ``to``.
 
@@ -135,6 +138,7 @@ def edit(
             only. Its results differ by rounding.
         maps: read word maps along the way; otherwise ``.maps`` repeats the run when first asked for.
         progress: called with (steps done, steps in all) after every step.
+        watch: called before ``progress`` with the latents that the pictures seem to be heading for, the source first.
 
     Raises:
         UnknownWord: a word named by an edit is not in its target; the message names the tokens.
@@ -175,7 +179,7 @@ def edit(
         cache=cache,
     )
     settings = {**run.settings, "seed": seed}  # before the run, which may fill the cache
-    final, history = run(record=maps, progress=progress)
+    final, history = run(record=maps, progress=progress, watch=watch)
 
     def pasted(pictures: list[Image]) -> list[Image]:
         source, *edited = pictures

@@ -24,7 +24,15 @@ from wordbrush.guidance import ClassifierFree, Distilled, Guidance, Unguided
 from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, initial_latents, make_scheduler, model_input, sample, start_noise
+from wordbrush.sampling import (
+    Progress,
+    Watch,
+    initial_latents,
+    make_scheduler,
+    model_input,
+    sample,
+    start_noise,
+)
 from wordbrush.sizes import Size, check_multiples, read_size
 
 
@@ -57,7 +65,7 @@ class Run:
     cache: SourceCache | None = None
 
     def __call__(
-        self, *, record: bool = False, progress: Progress | None = None
+        self, *, record: bool = False, progress: Progress | None = None, watch: Watch | None = None
     ) -> tuple[Tensor, MapHistory | None]:
         """Return the final (samples, C, h, w) latents, and the word maps of every step if asked for."""
         scheduler = make_scheduler(self.scheduler, self.model.scheduler)
@@ -107,6 +115,7 @@ class Run:
                 control=control,
                 after_step=after_step,
                 progress=progress,
+                watch=watch,
             )
         check_finite(latents)
         if isinstance(tape, Recording) and answer is not None:

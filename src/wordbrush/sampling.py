@@ -20,6 +20,7 @@ from wordbrush.errors import InvalidInput, nearest
 from wordbrush.guidance import Guidance
 
 Progress = Callable[[int, int], None]
+Watch = Callable[[Tensor], None]
 
 # Schedulers without randomness between the steps: the short name, and module and class in diffusers.schedulers.
 SCHEDULERS = {
@@ -183,6 +184,7 @@ def sample(
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Denoise from unit noise to clean latents.
 
@@ -197,6 +199,8 @@ def sample(
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
         progress: called with (steps done, steps in all).
+        watch: called before ``progress`` with the (samples, C, h, w) latents that the run is heading for: the
+            scheduler's estimate of the clean ones if it makes one, else those it has reached.
 
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
@@ -213,11 +217,15 @@ def sample(
         combined = asked.combine(rows.split(predictions, source=source is None))
         moving = latents if source is None else latents[1:]
         fresh = {"generator": step_generators(noise[-len(moving) :], step)} if noisy else {}
-        latents = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)[0]
+        outcome = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)
+        latents, heading = outcome[0], outcome[-1]
         if source is not None:
             latents = torch.cat([source[step + 1 : step + 2].to(latents), latents])
+            heading = torch.cat([source[-1:].to(heading), heading])
         if after_step is not None:
             latents = after_step(step, latents)
+        if watch is not None:
+            watch(heading)
         if progress is not None:
             progress(step + 1, len(timesteps))
     return latents

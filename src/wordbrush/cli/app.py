@@ -16,6 +16,7 @@ from wordbrush.cli import (
     maps,
     models,
     storybook,
+    studio,
     train,
     writer,
 )
@@ -36,6 +37,7 @@ app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
 app.command()(models.models)
+app.command()(studio.studio)
 app.command(hidden=True)(train.train)  # until an editor ships
 app.add_typer(data.app, name="data")
 app.add_typer(storybook.app, name="storybook")

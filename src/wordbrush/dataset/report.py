@@ -94,11 +94,11 @@ def _page(
 <div class="tiles">{"".join(f'<div class="tile"><b>{number}</b>{label}</div>' for number, label in tiles)}</div>
 <img class="chart" alt="The funnel and the distribution of every score" src="{_inline(chart)}">
 <h2>Every gate</h2>
-{_gates(steps)}
+{gates_table(steps)}
 <h2>Selected</h2>
-{_examples(kept, "Nothing was selected.")}
+{examples_grid(kept, "Nothing was selected.")}
 <h2>Rejected</h2>
-{_examples(rejected, "Nothing was rejected.")}
+{examples_grid(rejected, "Nothing was rejected.")}
 </body></html>
 """
 
@@ -109,7 +109,8 @@ def _triplets(selection: Selection) -> int:
     return pc.count_distinct(selection.verdicts.filter(selection.verdicts["kept"])["triplet_key"]).as_py()
 
 
-def _gates(steps: Sequence[Step]) -> str:
+def gates_table(steps: Sequence[Step]) -> str:
+    """Return the steps and their gates as an HTML table."""
     rows = []
     for step in steps:
         rows.append(_row(step.name, f"{step.records:,}", "", "", "", kind="step"))
@@ -128,7 +129,8 @@ def _row(label: str, *numbers: str, kind: str = "") -> str:
     return f'<tr class="{kind}"><td>{escape(label)}</td>{cells}</tr>'
 
 
-def _examples(shown: Sequence[Example], none: str) -> str:
+def examples_grid(shown: Sequence[Example], none: str) -> str:
+    """Return pairs as HTML, with their scores and why they were rejected; ``none`` stands where there are none."""
     if not shown:
         return f'<p class="quiet">{none}</p>'
     return f'<div class="pairs">{"".join(_example(one) for one in shown)}</div>'

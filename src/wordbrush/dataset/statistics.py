@@ -125,26 +125,37 @@ def examples(folder: Path, selection: Selection, *, kept: int = 6, per_gate: int
     Raises:
         DataError: a shard cannot be read, or a picture does not decode.
     """
-    files = shards(Path(folder), "pairs")
     with connection() as database:
         database.register("verdicts", selection.verdicts)
-        scores = [name for name in SCORES if name in columns(database, files)]
         chosen = database.execute(
             "WITH one AS (SELECT gate, min(key) AS key FROM verdicts GROUP BY gate, triplet_key), "
             "ranked AS (SELECT key, gate, row_number() OVER (PARTITION BY gate ORDER BY key) AS place FROM one) "
             "SELECT key FROM ranked WHERE place <= CASE WHEN gate IS NULL THEN ? ELSE ? END",
             [kept, per_gate],
         ).fetchall()
+    found = read_examples(folder, selection, [row[0] for row in chosen])
+    order = {count.gate: place for place, count in enumerate(selection.counts)}
+    return sorted(found, key=lambda one: order.get((one.reason or "").partition(":")[0], -1))
+
+
+def read_examples(folder: Path, selection: Selection, keys: Sequence[str]) -> list[Example]:
+    """Return the pairs with these keys, sorted by key.
+
+    Raises:
+        DataError: a shard cannot be read, or a picture does not decode.
+    """
+    files = shards(Path(folder), "pairs")
+    with connection() as database:
+        database.register("verdicts", selection.verdicts)
+        scores = [name for name in SCORES if name in columns(database, files)]
         rows = database.execute(
             "SELECT p.key, p.before, p.instruction, p.after, v.reason, p.before_image.bytes, p.after_image.bytes, "
             f"{', '.join(f'p.{quoted(name)}' for name in scores)} "
             "FROM read_parquet(?, union_by_name = true) p JOIN verdicts v USING (key) "
             "WHERE list_contains(?, p.key) ORDER BY p.key",
-            [names(files), [row[0] for row in chosen]],
+            [names(files), list(keys)],
         ).fetchall()
-    order = {count.gate: place for place, count in enumerate(selection.counts)}
-    found = [_example(row[:7], dict(zip(scores, row[7:], strict=True))) for row in rows]
-    return sorted(found, key=lambda one: order.get((one.reason or "").partition(":")[0], -1))
+    return [_example(row[:7], dict(zip(scores, row[7:], strict=True))) for row in rows]
 
 
 def _example(row: Sequence[object], scores: dict[str, float | None]) -> Example:

@@ -1,0 +1,108 @@
+"""The picture on the page as a command line and as Python: what is copied makes the same pixels."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wordbrush.edits.prompt import WordLike
+from wordbrush.studio.state import Order
+
+NAMES = {"dtype": "dtype", "device": "device", "config": "config"}
+
+
+def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:
+    """Return the order as a command line.
+
+    Args:
+        model: as ``--model`` names it.
+        options: ``dtype``, ``device`` and ``config``, as they were given; None where they were not.
+    """
+    verb = "generate" if order.target is None else "edit"
+    words = ["wordbrush", verb]
+    if order.target is not None and order.target != order.source:
+        words += ["--to", order.target]
+    for word, strength in order.weights.items():
+        words += ["--weight", f"{_named(word)}={_number(strength)}"]
+    words += _given("--until", order.until) + _given("--self-attention", order.self_attention)
+    words += _given("--blend", order.blend)
+    words += ["--seed", str(order.seed)]
+    words += _given("--steps", order.steps) + _given("--guidance", order.guidance)
+    words += ["--negative", order.negative] if order.negative else []
+    words += ["--size", f"{order.size[0]}x{order.size[1]}"] if order.size else []
+    words += ["--model", model] if model != "storybook" else []
+    for name in NAMES:
+        words += _given(f"--{name}", options.get(name))
+    # The prompt stands first, unless it would be taken for an option.
+    words = (
+        [*words, "--", order.source]
+        if order.source.startswith("-")
+        else [*words[:2], order.source, *words[2:]]
+    )
+    return shlex.join(words)
+
+
+def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
+    """Return the order as a Python program that saves the picture."""
+    loading = [repr(model), *(f"{name}={options[name]!r}" for name in NAMES if options.get(name))]
+    lines = ["import wordbrush as wb", "", f"model = wb.load({', '.join(loading)})"]
+    if order.target is None:
+        arguments = [repr(order.source), *_arguments(order.sampling)]
+        return "\n".join([*lines, *_call("wb.generate", arguments), 'result.images[0].save("picture.png")'])
+    written = dict(order.editing)
+    if "edits" in written:
+        written["edits"] = _edits(order)
+    if "blend" in written:
+        written["blend"] = _blend(written["blend"])
+    arguments = [
+        repr(order.source),
+        f"to={order.target!r}",
+        *(
+            f"{name}={value if name in ('edits', 'blend') else repr(value)}"
+            for name, value in written.items()
+        ),
+        *_arguments(order.sampling),
+    ]
+    return "\n".join([*lines, *_call("wb.edit", arguments), 'result.images[0].save("edited.png")'])
+
+
+def _call(function: str, arguments: Sequence[str]) -> list[str]:
+    return [f"result = {function}(", "    model,", *(f"    {argument}," for argument in arguments), ")"]
+
+
+def _arguments(given: Mapping[str, Any]) -> list[str]:
+    return [f"{name}={value!r}" for name, value in given.items()]
+
+
+def _edits(order: Order) -> str:
+    parts = [] if order.until is None else [f"wb.Replace(until={order.until!r})"]
+    parts += [f"wb.Reweight({dict(order.weights)!r})"] if order.weights else []
+    return f"[{', '.join(parts)}]"
+
+
+def _blend(blend: Any) -> str:
+    if isinstance(blend, str):
+        return repr(blend)
+    return f"wb.Blend(source={blend.source!r}, target={blend.target!r})"
+
+
+def _given(option: str, value: float | str | None) -> list[str]:
+    if value is None:
+        return []
+    return [option, value if isinstance(value, str) else _number(value)]
+
+
+def _named(word: WordLike) -> str:
+    """Return a word as ``--weight`` names it; a number sign of its own needs a second one behind it."""
+    match word:
+        case (str(text), int(occurrence)):
+            return f"{text}#{occurrence}"
+        case str(text) if "#" in text:
+            return f"{text}#0"
+    return str(word)
+
+
+def _number(value: float) -> str:
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

@@ -1,0 +1,125 @@
+"""The tab Write: a prompt becomes a picture, and its words are changed one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import wordbrush
+from wordbrush.cli.edit import described
+from wordbrush.cli.output import with_versions
+from wordbrush.contact import overlay
+from wordbrush.results import EditResult, Generation
+from wordbrush.studio.preview import LinearPreview
+from wordbrush.studio.state import Draft, Order
+from wordbrush.studio.turns import Report
+from wordbrush.studio.view import source_of, stage
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from wordbrush.models import Model
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A picture and, if its words were changed, what became of it.
+
+    Args:
+        draft: its words.
+        order: what was asked for.
+        result: what came of it; of two pictures, the source is the first.
+    """
+
+    draft: Draft
+    order: Order
+    result: Generation
+
+    @property
+    def pictures(self) -> list[Image]:
+        """The picture, and after it the edited one if there is one."""
+        if isinstance(self.result, EditResult):
+            return [self.result.source, *self.result.images]
+        return self.result.images
+
+    def heat(self, number: int) -> list[Image]:
+        """Return the pictures with what the word attends to drawn over them.
+
+        A word that was deleted from the second picture leaves it as it is.
+        """
+        before, *after = self.pictures
+        maps = self.result.maps
+        shown = [overlay(before, maps.of(number, image=0))]
+        for image in after:
+            there = number in self.draft.places()
+            place = self.draft.address(number, self.result.prompts[1]) if there else None
+            shown.append(image if place is None else overlay(image, maps.of(place, image=1)))
+        return shown
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is written into the saved picture, as the command line does."""
+        if isinstance(self.result, EditResult):
+            return described(self.result, [self.order.source, str(self.order.target)])
+        return with_versions(self.result.settings, prompt=self.order.source)
+
+    @property
+    def caption(self) -> str:
+        """What the last picture shows."""
+        return names_of(self.order)[1] if self.order.target is not None else self.order.source
+
+    @property
+    def told(self) -> str:
+        """What it cost, in one line."""
+        settings = self.result.settings
+        height, width = settings["size"]
+        return f"{height} × {width} pixels, {settings['steps']} steps, {settings['forward_samples']} forward-samples"
+
+
+def paint(
+    model: Model, draft: Draft, order: Order, report: Report, preview: LinearPreview | None = None
+) -> Painting:
+    """Paint what is ordered, telling ``report`` of every step with the sources of its previews.
+
+    Raises:
+        Stopped: at the next step, once the work is not wanted any more.
+        WordbrushError: as ``wb.generate`` and ``wb.edit`` raise.
+    """
+    watch = (lambda latents: report.seen(sources(preview(latents)))) if preview else None
+    common = {**order.sampling, "maps": True, "progress": report.progress, "watch": watch}
+    result = (
+        wordbrush.generate(model, order.source, **common)
+        if order.target is None
+        else wordbrush.edit(model, order.source, to=order.target, **order.editing, **common)
+    )
+    _ = result.images, result.maps  # decoded here, while it is this work's turn
+    return Painting(draft, order, result)
+
+
+def shown(painting: Painting, selected: int | None) -> str:
+    """Return the stage with a painting, and the heat of the selected word if there is one."""
+    before, *after = painting.pictures
+    names = names_of(painting.order)
+    ratio = before.width / before.height
+    settings = painting.settings
+    hot = selected is not None and selected < len(painting.draft.spans)
+    images = painting.heat(selected) if hot else painting.pictures  # pyright: ignore[reportArgumentType]
+    written = [source_of(image, None if hot else settings) for image in images]
+    save = None if hot else "edited.png" if after else "picture.png"
+    return stage(written[0], written[1] if after else None, names=names, ratio=ratio, save=save)
+
+
+def names_of(order: Order) -> tuple[str, str]:
+    """Return what the two pictures show."""
+    strengths = "".join(f", {_text(word)} × {strength:g}" for word, strength in order.weights.items())
+    return order.source, f"{order.target}{strengths}"
+
+
+def sources(images: Sequence[Image]) -> list[str]:
+    """Return small pictures as sources of ``img``."""
+    return [source_of(image) for image in images]
+
+
+def _text(word: object) -> str:
+    return str(word[0]) if isinstance(word, tuple) else str(word)

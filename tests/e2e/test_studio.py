@@ -1,0 +1,359 @@
+"""The studio in a real browser: each tab's main path, bad input, a cancel, two people at once, and how it looks.
+
+Screenshots go to the folder that WORDBRUSH_SCREENSHOTS names, else to a temporary one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+import editors
+import wordbrush as wb
+from edit_data import encoded, pair, picture, write_pairs
+from wordbrush.models import EMBEDDED
+from wordbrush.studio.desk import Studio
+from wordbrush.studio.state import Limits
+
+pytest.importorskip("gradio", reason="needs the extra studio")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+if CHROMIUM is None:
+    pytest.skip("needs Chromium (scripts/chromium.sh)", allow_module_level=True)
+
+from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
+
+PATIENT = 120_000  # milliseconds
+STEPS = 6
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+
+
+@pytest.fixture(scope="module")
+def model(request: pytest.FixtureRequest) -> wb.Model:
+    shipped = (EMBEDDED["storybook"] / "model_index.json").exists()
+    loaded = wb.load("storybook" if shipped else request.getfixturevalue("tiny_folder"))
+    loaded.defaults = replace(loaded.defaults, steps=STEPS)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    pairs = [
+        pair(
+            number,
+            clip_direction=0.15 + number / 200,
+            clip_image=0.6 + (7 * number % 40) / 100,
+            clip_before=0.2 + (11 * number % 40) / 300,
+            l1=0.02 + (5 * number % 40) / 200,
+            before_image=encoded(picture(2 * number, (64, 64))),
+            after_image=encoded(picture(2 * number + 1, (64, 64))),
+        )
+        for number in range(40)
+    ]
+    write_pairs(root / "demo", pairs, per_shard=20)
+    return root
+
+
+@pytest.fixture(scope="module")
+def address(model: wb.Model, data: Path) -> Iterator[str]:
+    page, address = serve(Studio(model, data=data, editor=editors.editor()), port=0)
+    yield address
+    page.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("WORDBRUSH_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+OUTSIDE = """
+[...document.querySelectorAll('button, input, label, output, img, svg, h3')]
+  .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > window.innerWidth + 1)
+  .map(one => one.outerHTML.slice(0, 80))
+"""
+"""What stands beyond the right edge of the window."""
+
+
+class Visit:
+    """One person's page: what it asked for, and what it complained of."""
+
+    def __init__(self, browser: Any, address: str, **options: Any) -> None:
+        self.context = browser.new_context(**{"viewport": DESKTOP, **options})
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENT)
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(address)
+        self.page.wait_for_selector("#paint")
+
+    def __enter__(self) -> Any:
+        return self.page
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+        assert self.complaints == []
+        outside = [url for url in self.asked if not url.startswith(("http://127.0.0.1", "data:", "blob:"))]
+        assert outside == []
+
+
+def paint(page: Any, text: str, seed: int = 3) -> None:
+    page.locator("#prompt textarea").fill(text)
+    page.locator("#seed input").fill(str(seed))
+    page.locator("#paint").click()
+
+
+def told(page: Any, text: str, where: str = "#status") -> None:
+    """Wait until the page says something."""
+    sync_api.expect(page.locator(where)).to_contain_text(text, timeout=PATIENT)
+
+
+def images(page: Any, where: str = "#stage") -> list[str]:
+    return [image.get_attribute("src") for image in page.locator(f"{where} img").all()]
+
+
+def test_write(browser: Any, address: str, shots: Path):
+    with Visit(browser, address) as page:
+        paint(page, "a cat on a beach at sunset")
+        told(page, "forward-samples")
+        assert page.locator("#chips button").all_inner_texts() == [
+            "a",
+            "cat",
+            "on",
+            "a",
+            "beach",
+            "at",
+            "sunset",
+        ]
+        (plain,) = images(page)
+        page.locator("#chips button", has_text="cat").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#retyped")
+        sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat")
+        page.wait_for_function("old => document.querySelector('#stage img').src != old", arg=plain)
+        page.screenshot(path=shots / "write-heat.png", full_page=True)
+        page.locator("#retyped textarea, #retyped input").first.fill("dog")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#stage .rough .over")
+        page.screenshot(path=shots / "write-preview.png", full_page=True)
+        told(page, "forward-samples")
+        page.locator("#chips button", has_text="dog").click()  # off again
+        page.wait_for_selector("#stage a[download='edited.png']")
+        first = images(page)
+        assert len(set(first)) == 2
+        page.locator("#stage .wipe").focus()
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#stage .wipe").input_value() == "51"
+        page.locator("#until input[type=range]").focus()
+        page.keyboard.press("End")
+        page.wait_for_function("old => document.querySelector('#stage .over').src != old", arg=first[1])
+        told(page, "forward-samples")
+        page.locator("#code button").first.click()
+        sync_api.expect(page.locator("#snippets")).to_contain_text("--until 1")
+        sync_api.expect(page.locator("#snippets")).to_contain_text("a dog on a beach at sunset")
+        page.screenshot(path=shots / "write.png", full_page=True)
+
+
+def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str, model: wb.Model):
+    with Visit(browser, address) as page:
+        for text in (" ", "cat " * 90):
+            with pytest.raises(wb.WordbrushError) as refused:
+                wb.generate(model, text, seed=3)
+            paint(page, text)
+            told(page, str(refused.value))
+        sync_api.expect(page.locator("#status [role=alert]")).to_be_visible()
+        page.get_by_text("Sampling").click()
+        page.locator("#size input, #size textarea").first.fill("4096x4096")
+        paint(page, "a cat on a beach")
+        told(page, f"4096 × 4096 pixels is more than the {Limits().pixels:,}")
+
+
+def test_stop_ends_the_work_within_a_step(
+    browser: Any, address: str, model: wb.Model, monkeypatch: pytest.MonkeyPatch
+):
+    calls: list[int] = []
+    forward = model.unet.forward
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        calls.append(1)
+        return forward(*arguments, **named)
+
+    monkeypatch.setattr(model.unet, "forward", counted)
+    with Visit(browser, address) as page:
+        page.get_by_text("Sampling").click()
+        page.locator("#steps input[type=number]").fill("100")
+        paint(page, "a house by a lake")
+        told(page, "Step ")
+        page.locator("#stop").click()
+        told(page, "Stopped.")
+        after = len(calls)
+        page.wait_for_timeout(1500)
+        assert after < 100
+        assert len(calls) == after
+
+
+def test_two_people_at_once(browser: Any, address: str, shots: Path):
+    with Visit(browser, address) as one, Visit(browser, address) as two:
+        paint(one, "a cat on a beach", seed=1)
+        told(one, "Step ")
+        paint(two, "a castle in the snow", seed=2)
+        told(one, "forward-samples")
+        told(two, "forward-samples")
+        assert one.locator("#chips").inner_text().split() == ["a", "cat", "on", "a", "beach"]
+        assert two.locator("#chips").inner_text().split() == ["a", "castle", "in", "the", "snow"]
+        assert images(one) != images(two)
+
+
+def test_data(browser: Any, address: str, shots: Path):
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Data").click()
+        page.locator("#open").click()
+        told(page, "selected", "#counts")
+        before = page.locator("#counts .tiles b").all_inner_texts()
+        assert before[0] == "40"
+        page.screenshot(path=shots / "data.png", full_page=True)
+        threshold = page.locator("#charts input[data-score=clip_direction][data-side=least]")
+        threshold.focus()
+        page.keyboard.press("Home")
+        page.wait_for_function(
+            "old => document.querySelectorAll('#counts .tiles b')[1].innerText != old", arg=before[1]
+        )
+        now = page.locator("#counts .tiles b").all_inner_texts()
+        assert int(now[1]) > int(before[1])
+        page.locator("#group input").click()
+        page.get_by_role("option", name="clip_image").click()
+        page.wait_for_selector("#pairs .reason")
+        assert all("clip_image" in reason for reason in page.locator("#pairs .reason").all_inner_texts())
+        page.locator("#folder input").fill("../..")
+        page.keyboard.press("Enter")
+        page.locator("#open").click()
+        told(page, "outside of", "#data-status")
+
+
+def test_compare(browser: Any, address: str, shots: Path):
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Compare").click()
+        page.locator("#compare").click()
+        told(page, "same noise", "#compare-status")
+        assert page.locator("#compared figcaption").all_inner_texts() == [
+            "before",
+            "no injection",
+            "published",
+            "default",
+        ]
+        assert len(set(images(page, "#compared"))) == 4
+        sync_api.expect(page.locator("#compared table")).to_contain_text("PSNR")
+        page.screenshot(path=shots / "compare.png", full_page=True)
+        for way in ("no injection", "published", "default"):
+            page.locator("#ways").get_by_label(way).uncheck()
+        page.locator("#compare").click()
+        told(page, "two or more ways", "#compare-status")
+
+
+def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(48, 64))))
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Instruct").click()
+        page.locator("#instruct").click()
+        told(page, "there is no picture", "#instruct-status")
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "notes.png")
+        told(page, "notes.png: the picture does not decode: it is no picture", "#instruct-status")
+        page.locator("#upload").get_by_label("Clear").or_(
+            page.locator("#upload button[title=Clear]")
+        ).first.click()
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "beach.png")
+        page.wait_for_selector("#looked-at a[download='picture.png']")
+        (first,) = images(page, "#looked-at")
+        page.locator("#instruction textarea").fill("make it night")
+        page.locator("#instruct").click()
+        page.wait_for_selector("#looked-at .over")
+        second = images(page, "#looked-at")[1]
+        page.locator("#instruction textarea").fill("make it snow")
+        page.locator("#instruct").click()
+        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=second)
+        page.screenshot(path=shots / "instruct.png", full_page=True)
+        third = images(page, "#looked-at")[1]
+        page.locator("#back").click()
+        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=third)
+        assert images(page, "#looked-at")[1] == second
+        page.locator("#back").click()
+        page.wait_for_selector("#looked-at .over", state="detached")
+        assert images(page, "#looked-at") == [first]
+        page.locator("#nine").click()
+        page.wait_for_selector("#nine-sheet img")
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], dark: bool):
+    scheme = "dark" if dark else "light"
+    name = f"{'phone' if viewport is PHONE else 'desktop'}-{scheme}"
+    with Visit(browser, address, viewport=viewport, color_scheme=scheme) as page:
+        assert page.evaluate("document.body.classList.contains('dark')") == dark
+        paint(page, "a cat on a beach at sunset")
+        told(page, "forward-samples")
+        page.locator("#chips button", has_text="cat").click()
+        page.wait_for_selector("#retyped")
+        page.wait_for_timeout(500)
+        for tab in ("Write", "Compare", "Data", "Instruct"):
+            page.get_by_role("tab", name=tab).click()
+            if tab == "Data":
+                page.locator("#open").click()
+                told(page, "selected", "#counts")
+            page.screenshot(path=shots / f"{tab.lower()}-{name}.png", full_page=True)
+            assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
+            assert page.evaluate(OUTSIDE) == []
+
+
+def test_no_file_of_the_machine_is_served(address: str, data: Path):
+    for path in ("/etc/passwd", str(data / "demo" / "pairs" / "00000.parquet"), __file__):
+        with pytest.raises(HTTPError) as refused:
+            urllib.request.urlopen(f"{address}gradio_api/file={path}", timeout=30)
+        assert refused.value.code in (403, 404)
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        assert "default-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_a_password_is_asked_for(model: wb.Model):
+    page, address = serve(Studio(model), port=0, login=("ann", "secret"))
+    try:
+        for path in ("config", "gradio_api/info"):
+            with pytest.raises(HTTPError) as refused:
+                urllib.request.urlopen(f"{address}{path}", timeout=30)
+            assert refused.value.code == 401
+        right, wrong = (
+            urllib.request.Request(
+                f"{address}login", data=f"username=ann&password={word}".encode(), method="POST"
+            )
+            for word in ("secret", "guess")
+        )
+        assert urllib.request.urlopen(right, timeout=30).status == 200
+        with pytest.raises(HTTPError):
+            urllib.request.urlopen(wrong, timeout=30)
+    finally:
+        page.close(verbose=False)

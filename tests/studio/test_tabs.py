@@ -1,0 +1,197 @@
+"""What the tabs Compare, Data and Instruct do, without a browser."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import editors
+import wordbrush as wb
+from edit_data import encoded, pair, write_pairs
+from wordbrush.dataset.rules import Best, Keep
+from wordbrush.dataset.select import select
+from wordbrush.errors import BadPicture, DataError, InvalidInput
+from wordbrush.metrics.pixels import psnr
+from wordbrush.studio import compare, data, instruct, view
+from wordbrush.studio.state import Limits, Order
+from wordbrush.studio.turns import Report
+
+
+def quiet() -> Report:
+    return Report(threading.Event(), lambda update: None)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    pairs = [pair(number, clip_direction=number / 40, l1=number / 100) for number in range(20)]
+    write_pairs(tmp_path / "runs" / "one", pairs)
+    return tmp_path
+
+
+def test_compare_makes_the_edits_that_it_names(tiny_folder: Path):
+    model = wb.load(tiny_folder)
+    order = Order("a cat on a beach", "a dog on a beach", seed=3, steps=4, until=0.25)
+    compared = compare.compare(model, order, compare.WAYS, [compare.pixels], quiet())
+    expected = {
+        "no injection": {"edits": [], "self_attention": 0.0},
+        "published": {"edits": wb.published.stable("replace")},
+        "default": {},
+        "own": {"edits": [wb.Replace(until=0.25)]},
+    }
+    for way, how in expected.items():
+        result = wb.edit(model, order.source, to="a dog on a beach", seed=3, steps=4, **how)
+        assert compared.after[way].tobytes() == result.images[0].tobytes()
+        told = f"{psnr(result.source, result.images[0]):.1f}"
+        assert compared.measures[way]["PSNR to before (dB)"] == told
+        assert told in compare.shown(compared)
+    assert len({image.tobytes() for image in compared.after.values()}) > 2
+
+
+@pytest.mark.parametrize("ways", [["default"], ["default", "best"]])
+def test_compare_refuses(ways: list[str], tiny_folder: Path):
+    with pytest.raises(InvalidInput, match="two or more ways"):
+        compare.compare(wb.load(tiny_folder), Order("a cat", "a dog"), ways, [], quiet())
+
+
+def test_data_sets_are_found_below_the_root_and_nowhere_else(
+    root: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    assert data.data_sets(root) == ["runs/one"]
+    assert data.inside(root, "runs/one") == (root / "runs" / "one").resolve()
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (root / "link").symlink_to(elsewhere)
+    for name in ("..", "/etc", "runs/../..", "link", str(elsewhere)):
+        with pytest.raises(InvalidInput, match="outside of"):
+            data.inside(root, name)
+    with pytest.raises(DataError, match="no folder 'runs/two'"):
+        data.inside(root, "runs/two")
+    with pytest.raises(InvalidInput, match="--data"):
+        data.inside(None, "runs/one")
+
+
+def test_a_moved_threshold_selects_as_the_engine_does(root: Path):
+    sieve = data.opened(root / "runs" / "one")
+    assert sieve.bounds["clip_direction"] == (0.2, None)
+    moved = sieve.moved("clip_direction", "least", 0.3).moved("l1", "most", 0.15)
+    selection = moved.select()
+    own = (*[rule for rule in sieve.rules if isinstance(rule, Keep) and rule.score != "clip_direction"],)
+    same = select(
+        moved.folder,
+        rules=[
+            *own,
+            Keep("clip_direction", at_least=0.3),
+            Keep("l1", at_most=0.15),
+            Best("clip_direction", k=4),
+        ],
+    )
+    assert selection.keys == same.keys
+    assert 0 < selection.selected < sieve.select().selected
+    free = moved.moved("clip_direction", "least", None).moved("l1", "most", None)
+    assert free.select().selected > sieve.select().selected
+    with pytest.raises(InvalidInput, match="no threshold"):
+        sieve.moved("key; DROP", "least", 1.0)
+
+
+def test_the_program_makes_the_same_selection(root: Path):
+    sieve = data.opened(root / "runs" / "one").moved("l1", "most", 0.12)
+    exec(sieve.python)
+    again = data.opened(sieve.folder)
+    assert again.rules == sieve.rules
+    assert again.select().keys == sieve.select().keys
+
+
+def test_a_condition_is_left_out_and_said(root: Path):
+    folder = root / "runs" / "one"
+    select(folder, where="l1 < 0.1 OR '<b>' = ''").write(folder / "selection")
+    sieve = data.opened(folder)
+    assert "the studio runs no SQL" in sieve.note
+    assert "&lt;b&gt;" in data.summary(sieve, sieve.select())
+
+
+def test_pages_hold_every_pair_of_a_group_once(root: Path):
+    sieve = data.opened(root / "runs" / "one")
+    selection = sieve.select()
+    for _, group in data.groups(selection):
+        _, pages = data.pairs_page(sieve, selection, group, 1)
+        text = "".join(data.pairs_page(sieve, selection, group, number + 1)[0] for number in range(pages))
+        rows = selection.verdicts.to_pylist()
+        keys = [row["key"] for row in rows if (row["gate"] or data.SELECTED) == group]
+        assert text.count('class="pair"') == len(keys)
+        assert all(key in text for key in keys)
+    assert data.charts(sieve, selection).count("<svg") == 6
+
+
+def test_edits_are_chained_and_stepped_back():
+    editor = editors.editor()
+    history = instruct.History().add(instruct.Moment(editors.picture(), "beach.png", {}))
+    wish = instruct.Wish("make it night", 7.5, 1.5, 2, 3)
+    first = instruct.edited(editor, history, wish, None, quiet())
+    direct = editor(
+        editors.picture(), "make it night", text_guidance=7.5, image_guidance=1.5, steps=2, seed=3
+    )
+    assert first.image.tobytes() == direct.images[0].tobytes()
+    history = history.add(first)
+    second = instruct.edited(editor, history, wish, None, quiet())
+    assert second.image.tobytes() != first.image.tobytes()
+    assert second.settings["before"] == ["make it night"]
+    history = history.add(second)
+    assert history.step(-1).now is first
+    assert history.step(-9).now is history.moments[0]
+    assert history.step(5).now is second
+    other = history.step(-1).add(instruct.Moment(editors.picture(1), "other", {}))
+    assert [moment.told for moment in other.moments] == ["beach.png", "make it night", "other"]
+
+
+def test_the_brush_says_where_it_may_change():
+    empty = Image.new("RGBA", (32, 32))
+    assert instruct.mask_of([]) is None
+    assert instruct.mask_of([empty]) is None
+    stroke = empty.copy()
+    stroke.paste((255, 255, 255, 90), (0, 0, 8, 32))
+    mask = instruct.mask_of([empty, stroke])
+    assert mask is not None
+    assert sorted(mask.getcolors() or []) == [(256, 255), (768, 0)]
+    history = instruct.History().add(instruct.Moment(editors.picture(), "x", {}))
+    wish = instruct.Wish("make it night", 7.5, 1.5, 2, 3)
+    made = instruct.edited(editors.editor(), history, wish, mask, quiet()).image
+    assert made.crop((8, 0, 32, 32)).tobytes() == editors.picture().crop((8, 0, 32, 32)).tobytes()
+    assert made.tobytes() != editors.picture().tobytes()
+
+
+def test_uploads_are_checked(tmp_path: Path):
+    bad, large = tmp_path / "bad.png", tmp_path / "large.png"
+    bad.write_bytes(b"no picture")
+    large.write_bytes(encoded(Image.new("RGB", (40, 30))))
+    with pytest.raises(BadPicture, match=r"^bad\.png: the picture does not decode"):
+        instruct.opened(str(bad), Limits())
+    with pytest.raises(InvalidInput, match="30 × 40 pixels is more than the 1,000"):
+        instruct.opened(str(large), Limits(pixels=1000))
+    assert instruct.opened(str(large), Limits()).image.size == (40, 30)
+    with pytest.raises(InvalidInput, match="there is no picture"):
+        instruct.edited(editors.editor(), instruct.History(), instruct.Wish("x", 7, 1, 2, 3), None, quiet())
+
+
+def test_surprises_are_within_the_usual_scales():
+    for number in range(20):
+        words, text, image = instruct.surprise(random.Random(number))
+        assert words in instruct.SURPRISES
+        assert 5 <= text <= 10
+        assert 1 <= image <= 2
+
+
+def test_everything_shown_is_escaped():
+    sentence = '<script>"&'
+    for page in (
+        view.trouble(sentence),
+        view.said(sentence),
+        view.snippet(sentence, sentence),
+        view.stage("data:,", "data:,", names=(sentence, sentence), save=sentence),
+        view.table([sentence], [[sentence, sentence]], caption=sentence),
+        view.empty_stage(sentence),
+    ):
+        assert "<script>" not in page
+        assert '"&"' not in page
