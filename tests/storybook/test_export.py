@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import nn
 
 import wordbrush
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, decoder, text_to_image, vocabulary
 from wordbrush.storybook.recipe.adopt import adopt
 from wordbrush.storybook.recipe.export import FROZEN, export
 from wordbrush.storybook.recipe.files import write_json
@@ -70,6 +71,27 @@ def test_shards_are_half_precision_with_published_names_and_a_card(exported: Pat
     card = (exported / "README.md").read_text(encoding="utf-8")
     assert "70 samples seen" in card
     assert "| right subject | 50.0% (40.0% to 60.0%, n = 9) |" in card
+
+
+def test_a_decoder_that_was_trained_on_replaces_that_of_the_autoencoder(
+    tmp_path: Path, exported: Path
+) -> None:
+    out = tmp_path / "recipe"
+    shutil.copytree(exported.parents[1], out, ignore=shutil.ignore_patterns("weights"))
+    trained = decoder.Decoder(autoencoder.build())
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter += 0.125
+    save_state(trained, out / "decoder", 90)
+    export(out, out / "weights")
+    before, after = (
+        load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+        for folder in (exported, out / "weights" / "text_to_image")
+    )
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"decoder", "post_quant_conv"}
+    record = json.loads((out / "weights" / "text_to_image" / "training.json").read_text(encoding="utf-8"))
+    assert record["samples_seen"] == {"text_to_image": 70, "autoencoder": 40, "decoder": 90}
 
 
 def test_training_goes_on_from_exported_weights(exported: Path, tmp_path: Path) -> None:

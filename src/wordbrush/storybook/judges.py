@@ -43,7 +43,7 @@ class Reading:
 
 
 class Judges:
-    """The three judges, loaded from ``folder``.
+    """The judges, loaded from ``folder``.
 
     Raises:
         ModelError: the weights are not there.

@@ -105,7 +105,10 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
     shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
     write_json(fresh / "wordbrush.json", DEFAULTS)
-    _describe(fresh, out, _seen(out, "text_to_image", "autoencoder"))
+    stages = ["text_to_image", "autoencoder"]
+    if (out / "decoder" / "state.safetensors").exists():
+        stages.append("decoder")
+    _describe(fresh, out, _seen(out, *stages))
 
 
 def _contrastive(out: Path, fresh: Path) -> None:

@@ -1,9 +1,10 @@
 """Stage ``judge``: classifiers that read a picture's attributes, trained on renders only.
 
 They measure models and edits and are therefore kept out of everything they judge: no model is trained or filtered with
-them, and they see pictures (split ``judge``) that no other stage sees. ``shape`` reads subject, place and companion
-from the grey picture, after random hue turns, so that form decides and not colour; ``look`` reads time, style and
-colour; ``outline`` finds the subject's silhouette, also in grey.
+them, and they see pictures (split ``judge``) that no other stage sees. ``shape`` reads subject and companion from the
+grey picture, after random hue turns, so that form decides and not colour; ``place`` sees colour, since sand and grass
+differ in little else, but with the hue turned somewhat, and now and then grey; ``look`` reads time, style and colour;
+``outline`` finds the subject's silhouette, also in grey.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ from wordbrush.storybook.scene import COLOURS, COMPANIONS, PLACES, STYLES, SUBJE
 
 NONE = "none"
 HEADS: dict[str, dict[str, tuple[str, ...]]] = {
-    "shape": {"subject": SUBJECTS, "place": PLACES, "companion": (NONE, *COMPANIONS)},
+    "shape": {"subject": SUBJECTS, "companion": (NONE, *COMPANIONS)},
+    "place": {"place": PLACES},
     "look": {"time": TIMES, "style": STYLES, "colour": (NONE, *COLOURS)},
 }
-KINDS = ("shape", "look", "outline")
+KINDS = ("shape", "place", "look", "outline")
+HUE_TURN = {"shape": torch.pi, "outline": torch.pi, "place": 0.35}
+"""The largest turn of the hue, in radians, that a judge is trained under; ``look`` has to see colours as they are."""
+
+GREY_SHARE = 0.25
+"""Share of the pictures that ``place`` is trained on in grey."""
 
 STRENGTHS = TIMES[1:]
 """The times and weathers that can be weaker or stronger; noon cannot."""
@@ -82,10 +89,15 @@ class Judge(nn.Module):
         return output if self.strength is None else {**output, "strength": self.strength(pooled).sigmoid()}
 
 
+def luma(pixels: Tensor) -> Tensor:
+    """Brightness of (n, 3, h, w), (n, 1, h, w)."""
+    return (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
 def grey(pixels: Tensor) -> Tensor:
     """Luma of (n, 3, h, w), stretched to zero mean and unit deviation per picture, (n, 1, h, w)."""
-    luma = (pixels * pixels.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return (luma - luma.mean((2, 3), keepdim=True)) / (luma.std((2, 3), keepdim=True) + 0.05)
+    bright = luma(pixels)
+    return (bright - bright.mean((2, 3), keepdim=True)) / (bright.std((2, 3), keepdim=True) + 0.05)
 
 
 def turn_hue(pixels: Tensor, angle: Tensor) -> Tensor:
@@ -98,14 +110,17 @@ def turn_hue(pixels: Tensor, angle: Tensor) -> Tensor:
 
 
 def augment(pixels: Tensor, kind: str, generator: torch.Generator) -> Tensor:
-    """Blur, noise and contrast, and a turn of the hue for the judges that read grey; one draw per picture."""
+    """Blur, noise and contrast, and a turn of the hue or none of it where the judge allows; one draw per picture."""
     n, device = len(pixels), pixels.device
 
     def draw() -> Tensor:
         return torch.rand(n, generator=generator, device=device)
 
-    if kind != "look":
-        pixels = turn_hue(pixels, draw() * 2 * torch.pi)
+    if kind in HUE_TURN:
+        pixels = turn_hue(pixels, (2 * draw() - 1) * HUE_TURN[kind])
+    if kind == "place":
+        grey_now = (draw() < GREY_SHARE).view(-1, 1, 1, 1)
+        pixels = torch.where(grey_now, luma(pixels).expand_as(pixels), pixels)
     soft = F.avg_pool2d(F.pad(pixels, (2, 2, 2, 2), mode="reflect"), 5, stride=1)
     small = F.interpolate(
         F.interpolate(pixels, scale_factor=0.5, mode="area"), scale_factor=2.0, mode="bilinear"
@@ -148,7 +163,7 @@ class Outliner(nn.Module):
 
 
 def build(kind: str) -> Judge | Outliner:
-    """Return the untrained judge of this kind: ``shape``, ``look`` or ``outline``."""
+    """Return the untrained judge of this kind, one of ``KINDS``."""
     return Outliner() if kind == "outline" else Judge(kind)
 
 
