@@ -133,7 +133,9 @@ def told(page: Any, text: str, where: str = "#status") -> None:
 
 
 def images(page: Any, where: str = "#stage") -> list[str]:
-    return [image.get_attribute("src") for image in page.locator(f"{where} img").all()]
+    """The sources of the pictures; a part of the page that Gradio lays out anew has none for a moment."""
+    sync_api.expect(page.locator(f"{where} img")).not_to_have_count(0, timeout=PATIENT)
+    return page.locator(f"{where} img").evaluate_all("found => found.map(image => image.src)")
 
 
 def test_write(browser: Any, address: str, shots: Path):
