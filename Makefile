@@ -24,8 +24,9 @@ help:  ## this list
 demo: $(BASE)  ## edit pictures by editing words, through the command line, into out/
 	@PATH="$(abspath $(BIN)):$$PATH" OUT="$(OUT)" examples/demo.sh
 
+# Two processes of one thread each: many tests are too small for threads to be worth their while.
 test: $(DEV) font chromium check  ## everything: style, types, tests
-	@$(BIN)/python -m pytest -q
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
 
 check: $(DEV)  ## style and types only
 	@$(BIN)/ruff check .
