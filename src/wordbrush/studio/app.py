@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 
 import gradio as gr
+from gradio.themes import Base
+from gradio.themes.utils import colors, sizes
 from starlette.middleware import Middleware
 
 from wordbrush.errors import InvalidInput
@@ -116,12 +118,12 @@ def serve(
 
 
 def _theme() -> Any:
-    return gr.themes.Base(
-        primary_hue=gr.themes.colors.indigo,
-        neutral_hue=gr.themes.colors.slate,
+    return Base(
+        primary_hue=colors.indigo,
+        neutral_hue=colors.slate,
         font=list(page.FONT),
         font_mono=list(page.MONO),
-        radius_size=gr.themes.sizes.radius_md,
+        radius_size=sizes.radius_md,
     )
 
 

@@ -51,7 +51,7 @@ def build(studio: Studio) -> None:
         kept, shapes_kept, blended, count = knobs
         yield [view.running(None), gr.skip()]
         try:
-            made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance)
+            made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
             order = made.edit(before, after, {}, defaults, studio.limits)
 
             def work(report: Report) -> compare.Compared:

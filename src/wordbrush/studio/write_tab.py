@@ -79,7 +79,9 @@ def build(studio: Studio) -> None:
                 steps = gr.Slider(
                     1, studio.limits.steps, defaults.steps, step=1, label="Steps", elem_id="steps"
                 )
-                guidance = gr.Slider(0, 20, defaults.guidance, step=0.5, label="Guidance", elem_id="guidance")
+                guidance = gr.Slider(
+                    1, 20, defaults.guidance or 1, step=0.5, label="Guidance", elem_id="guidance"
+                )
                 negative = gr.Textbox(
                     "", label="What should not be in it", max_length=500, elem_id="negative"
                 )
