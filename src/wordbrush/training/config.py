@@ -220,11 +220,14 @@ class Config(Section):
         preset: a name of ``PRESETS``, whose values stand where the file has none.
         seed: everything random is drawn from it.
         steps: optimizer steps.
+        text_encoder: ``"frozen"``, as published, or ``"trained"`` along with the network: for encoders that have never
+            read instructions. Instructions are then not cached.
     """
 
     preset: str | None = None
     seed: int = Field(default=0, ge=0)
     steps: PositiveInt
+    text_encoder: Literal["frozen", "trained"] = "frozen"
     model: Base = Base()
     data: Data
     cache: Cache = Cache()
