@@ -80,6 +80,7 @@ class Blend:
         start: the fraction of the run before which nothing is blended.
         subtract: words, of any of the prompts, whose region must not change even so.
         subtract_threshold: their threshold.
+        pooled: widen each map by a 3 × 3 maximum first, as published.
     """
 
     source: Words
@@ -88,7 +89,7 @@ class Blend:
     start: float = 0.2
     subtract: Words = ()
     subtract_threshold: float = 0.3
-    pooled = True
+    pooled: bool = True
     edited_maps = False
     own_columns = False
     max_spread = 1.0
@@ -150,6 +151,7 @@ class AutoBlend:
         start: the fraction of the run before which nothing is blended.
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
+        pooled: widen each map by a 3 × 3 maximum first, as published; a region of more than its words keeps less.
         unedited: targets, counted from 0, that are left alone.
         weighted: for each target, words that are turned up or down as well; empty for none at all.
 
@@ -157,12 +159,12 @@ class AutoBlend:
         InvalidInput: a number out of its range.
     """
 
-    threshold: float = 0.6
+    threshold: float = 0.4
     start: float = 0.2
     max_spread: float = 0.45
+    pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
-    pooled = True
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0
