@@ -67,6 +67,11 @@ class Task:
         """A DDIM scheduler with its timesteps set."""
         sampler = make_scheduler(self.scheduler, self.model.scheduler)
         check_ddim(sampler)
+        if not isinstance(self.model.backbone.guide(self.guidance), ClassifierFree):
+            raise InvalidInput(
+                f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
+                "by an unconditional prediction"
+            )
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
         height, width = self.latents.shape[-2:]
