@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.window import Schedule, Until, checked
@@ -35,7 +34,7 @@ class Reweight:
                 f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}'
             )
         for word, strength in self.strengths.items():
-            if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
+            if not is_number(strength):
                 raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 

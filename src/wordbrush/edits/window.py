@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from numbers import Real
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.errors import InvalidInput
 
@@ -48,8 +48,7 @@ class Window:
 
     def __post_init__(self) -> None:
         pair = (self.start, self.stop)
-        numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in pair)
-        if not numbers or not 0.0 <= self.start <= self.stop <= 1.0:
+        if not all(map(is_number, pair)) or not 0.0 <= self.start <= self.stop <= 1.0:
             raise InvalidInput(
                 f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {pair!r}"
             )

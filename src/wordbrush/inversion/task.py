@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
@@ -16,7 +15,7 @@ from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, make_scheduler
+from wordbrush.sampling import Progress, check_steps, make_scheduler
 
 
 @dataclass(eq=False)
@@ -72,8 +71,7 @@ class Task:
                 f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
                 "by an unconditional prediction"
             )
-        most = sampler.config.num_train_timesteps
-        check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
+        check_steps(sampler, self.steps)
         height, width = self.latents.shape[-2:]
         self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
@@ -143,14 +141,6 @@ def check_ddim(scheduler: Any) -> None:
         raise InvalidInput(f"DDIM inversion needs a DDIMScheduler, not {type(scheduler).__name__}")
     if scheduler.config.clip_sample or scheduler.config.thresholding:
         raise InvalidInput("DDIM inversion cannot undo the clipping of the scheduler: set clip_sample=False")
-
-
-def check_count(name: str, number: object, most: int | None = None, limit: str = "") -> None:
-    """Raise ``InvalidInput`` unless ``number`` is a whole number from 1 to ``most``, which is ``limit``."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or not 1 <= number <= (number if most is None else most):  # pyright: ignore[reportOperatorIssue]
-        allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
-        raise InvalidInput(f"{name} must be a whole number {allowed}, not {number!r}")
 
 
 def descending(path: Sequence[Tensor]) -> Tensor:
