@@ -19,11 +19,12 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def check_count(name: str, value: object, most: int | None = None, limit: str = "") -> None:
-    """Raise ``InvalidInput`` unless ``value`` is a whole number from 1 to ``most``; ``limit`` says why to that."""
+def check_count(name: str, value: object, most: int | None = None, limit: str = "") -> int:
+    """Return a count. Raises ``InvalidInput`` unless it is a whole number from 1 to ``most``, which is ``limit``."""
     if not is_whole(value) or value < 1 or (most is not None and value > most):
         allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
         raise InvalidInput(f"{name} must be a whole number {allowed}, not {value!r}")
+    return int(value)
 
 
 def check_seed(seed: object) -> int:

@@ -84,7 +84,10 @@ def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] 
 def check_steps(scheduler: Any, steps: object) -> None:
     """Raise ``InvalidInput`` unless ``steps`` is a number of steps that the scheduler can make."""
     trained = scheduler.config.num_train_timesteps
-    check_count("steps", steps, trained, f"as the model was trained with {trained} timesteps")
+    if check_count("steps", steps) > trained:
+        raise InvalidInput(
+            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
+        )
 
 
 def is_flow(scheduler: Any) -> bool:

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Text
+from wordbrush.checks import check_count
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, check_steps, make_scheduler
+from wordbrush.sampling import Progress, make_scheduler
 
 
 @dataclass(eq=False)
@@ -71,7 +72,8 @@ class Task:
                 f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
                 "by an unconditional prediction"
             )
-        check_steps(sampler, self.steps)
+        most = sampler.config.num_train_timesteps
+        check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
         height, width = self.latents.shape[-2:]
         self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
