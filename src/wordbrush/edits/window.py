@@ -140,7 +140,22 @@ class Schedule:
         return f"{self.default}{words}"
 
 
-def checked(until: Until) -> Until:
-    """Return ``until`` if it can be read, a mapping as a copy of its own: the caller's may change later."""
-    Schedule.of(until)
-    return dict(until) if isinstance(until, Mapping) else until
+class Scheduled:
+    """What edits have that act in some steps, which ``until`` says for all words, or for some and the rest."""
+
+    until: Until
+
+    def __post_init__(self) -> None:
+        Schedule.of(self.until)
+        if isinstance(self.until, Mapping):  # the caller's may change later
+            object.__setattr__(self, "until", dict(self.until))
+
+    @property
+    def schedule(self) -> Schedule:
+        """When the edit acts on each token."""
+        return Schedule.of(self.until)
+
+    @property
+    def words(self) -> tuple[WordLike, ...]:
+        """The words this edit names; each must occur in at least one of its targets."""
+        return self.schedule.named
