@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.instruct import InstructBackbone
+from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
+from wordbrush.checks import check_count, check_seed
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, nearest
@@ -24,8 +25,8 @@ from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
 from wordbrush.models import EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
-from wordbrush.run import check_finite, check_seed, check_steps
-from wordbrush.sampling import Progress, make_scheduler, noise_source
+from wordbrush.run import check_finite
+from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
 from wordbrush.sizes import Size
 
 if TYPE_CHECKING:
@@ -109,8 +110,10 @@ def load_editor(
     embedded = EMBEDDED_EDITORS.get(str(name))
     if embedded and not embedded.is_dir():
         raise ModelError(f"{embedded} has no editor: this version comes without one, so load another")
-    parts, _, folder = load_parts(name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged)
-    model = Model(str(name), **parts)
+    parts, family, folder = load_parts(
+        name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
+    )
+    model = Model(str(name), **parts, family=family)
     _check(model)
     return Editor(model, EditorDefaults.read(folder) if folder else EditorDefaults())
 
@@ -128,9 +131,9 @@ class Editor:
     defaults: EditorDefaults = EditorDefaults()
 
     @cached_property
-    def backbone(self) -> InstructBackbone:
+    def backbone(self) -> Backbone:
         """The network as it is sampled from."""
-        return InstructBackbone(self.model.unet, self.model.text_encoder, self.model.tokenizer)
+        return self.model.backbone
 
     @property
     def fitting(self) -> Fitting:
@@ -196,8 +199,7 @@ class Editor:
             self.defaults.text_guidance if text_guidance is None else text_guidance,
             self.defaults.image_guidance if image_guidance is None else image_guidance,
         )
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
+        check_count("batch", batch)
         trial = make_scheduler(sampling.scheduler, self.model.scheduler, noise=noise_source([0], (1, 1, 1)))
         check_steps(trial, sampling.steps)
         trial.set_timesteps(int(sampling.steps))
@@ -341,7 +343,8 @@ class _Edit:
 
 def _check(model: Model) -> None:
     """Refuse networks that are no instruction editors."""
-    taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
+    unet: Any = model.unet
+    taken, made = unet.config.in_channels, model.vae.config.latent_channels
     if taken == made:
         raise ModelError(
             f"{model.name} has a network of {taken} input channels, so it is a text-to-image model, which takes no "

@@ -1,6 +1,6 @@
 """What control needs to know of a network, and the vocabulary for it: sites, layouts and attention calls.
 
-To add a family, write one file with a class that follows ``Backbone``.
+To add a family, write one file with a class that follows ``Backbone``, most simply a ``TransformerBackbone``.
 """
 
 from __future__ import annotations
@@ -86,6 +86,7 @@ class Backbone(Protocol):
         native_latent_size: (height, width) of the latents it was trained for.
         patch: both sides of a latent must be multiples of it.
         map_blocks: the blocks whose word maps are read, or None for all of one resolution.
+        sites: all attention layers in the order of the forward pass.
     """
 
     network: nn.Module
@@ -93,11 +94,7 @@ class Backbone(Protocol):
     native_latent_size: tuple[int, int]
     patch: int = 1
     map_blocks: tuple[int, ...] | None = None
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        ...
+    sites: tuple[Site, ...]
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt; its token positions are those of the text among the keys of a cross site."""
@@ -120,6 +117,11 @@ class Backbone(Protocol):
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction for (rows, C, h, w) latents."""
         ...
+
+
+def uncompiled(network: nn.Module) -> Any:
+    """Return the network that ``torch.compile`` wraps, or the network itself if it is not compiled."""
+    return getattr(network, "_orig_mod", network)
 
 
 @dataclass(frozen=True)

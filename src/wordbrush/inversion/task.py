@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Text
+from wordbrush.checks import check_count
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.start import Start
@@ -67,6 +67,11 @@ class Task:
         """A DDIM scheduler with its timesteps set."""
         sampler = make_scheduler(self.scheduler, self.model.scheduler)
         check_ddim(sampler)
+        if not isinstance(self.model.backbone.guide(self.guidance), ClassifierFree):
+            raise InvalidInput(
+                f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
+                "by an unconditional prediction"
+            )
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
         height, width = self.latents.shape[-2:]
@@ -138,14 +143,6 @@ def check_ddim(scheduler: Any) -> None:
         raise InvalidInput(f"DDIM inversion needs a DDIMScheduler, not {type(scheduler).__name__}")
     if scheduler.config.clip_sample or scheduler.config.thresholding:
         raise InvalidInput("DDIM inversion cannot undo the clipping of the scheduler: set clip_sample=False")
-
-
-def check_count(name: str, number: object, most: int | None = None, limit: str = "") -> None:
-    """Raise ``InvalidInput`` unless ``number`` is a whole number from 1 to ``most``, which is ``limit``."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or not 1 <= number <= (number if most is None else most):  # pyright: ignore[reportOperatorIssue]
-        allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
-        raise InvalidInput(f"{name} must be a whole number {allowed}, not {number!r}")
 
 
 def descending(path: Sequence[Tensor]) -> Tensor:

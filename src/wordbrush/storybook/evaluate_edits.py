@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import wordbrush
+from wordbrush.checks import check_count
 from wordbrush.errors import DataError, InvalidInput, nearest
 from wordbrush.files import write_files
 from wordbrush.metrics.pixels import psnr, ssim
@@ -81,12 +82,10 @@ def evaluate_edits(
         record: a file that gets a line of JSON for each source; those that it has are not measured again.
 
     Raises:
-        InvalidInput: there is no such kind.
+        InvalidInput: there is no such kind, or ``sources`` is not positive.
         DataError: the record is of other kinds or settings, or of another model.
-        ValueError: ``sources`` is not positive.
     """
-    if sources < 1:
-        raise ValueError(f"there must be at least one source to edit, not {sources}")
+    check_count("sources", sources)
     for kind in kinds:
         if kind not in MEASURED:
             raise InvalidInput(
