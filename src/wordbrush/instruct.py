@@ -23,7 +23,7 @@ from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, nearest
 from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
-from wordbrush.models import EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
+from wordbrush.models import DEFAULTS_FILE, EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
 from wordbrush.run import check_finite
 from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
@@ -58,6 +58,15 @@ PRESETS = {
 }
 
 
+def find_preset(name: str) -> Sampling:
+    """Return a preset. Raises ``InvalidInput`` if there is none of that name."""
+    if name not in PRESETS:
+        raise InvalidInput(
+            f"preset is one of {', '.join(PRESETS)}, not {name!r}{nearest(str(name), PRESETS)}"
+        )
+    return PRESETS[name]
+
+
 @dataclass(frozen=True)
 class EditorDefaults:
     """What None means to an ``Editor``; ``wordbrush.json`` beside ``model_index.json`` overrides it.
@@ -66,6 +75,9 @@ class EditorDefaults:
         text_guidance, image_guidance: the two scales.
         preset: a name of ``PRESETS``.
         side: to which the longer side of a picture is brought; None for the one in the network's configuration.
+
+    Raises:
+        InvalidInput: a scale that is no finite number, or an unknown preset.
     """
 
     text_guidance: float = 7.5
@@ -73,13 +85,18 @@ class EditorDefaults:
     preset: str = "default"
     side: int | None = None
 
+    def __post_init__(self) -> None:
+        TextImage(self.text_guidance, self.image_guidance)
+        find_preset(self.preset)
+
     @classmethod
     def read(cls, folder: Path) -> EditorDefaults:
-        """Read the defaults of an editor's directory."""
-        defaults = cls(**read_defaults(folder, {field.name for field in fields(cls)}))
-        if defaults.preset not in PRESETS:
-            raise ModelError(f"the preset {defaults.preset!r} of {folder} is not one of {', '.join(PRESETS)}")
-        return defaults
+        """Read the defaults of an editor's directory. Raises ``ModelError`` for what cannot be one."""
+        given = read_defaults(folder, {field.name for field in fields(cls)})
+        try:
+            return cls(**given)
+        except InvalidInput as error:
+            raise ModelError(f"{folder / DEFAULTS_FILE}: {error}") from error
 
 
 def load_editor(
@@ -234,14 +251,9 @@ class Editor:
     def _sampling(
         self, preset: str | None, steps: int | None, scheduler: object, guided: GuidedSteps | None
     ) -> Sampling:
-        preset = self.defaults.preset if preset is None else preset
-        if preset not in PRESETS:
-            raise InvalidInput(
-                f"preset is one of {', '.join(PRESETS)}, not {preset!r}{nearest(str(preset), PRESETS)}"
-            )
+        chosen = find_preset(self.defaults.preset if preset is None else preset)
         if guided is not None and not isinstance(guided, GuidedSteps):
             raise InvalidInput(f"guided is GuidedSteps((0, 0.8)) or the like, not {guided!r}")
-        chosen = PRESETS[preset]
         return Sampling(
             chosen.steps if steps is None else steps,
             chosen.scheduler if scheduler is None else scheduler,

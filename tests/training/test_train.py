@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import training_data
+import wordbrush as wb
 from edit_data import edit, pair, shown, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.rules import Keep
@@ -259,6 +260,14 @@ def test_diffusers_loads_the_editor_and_predicts_the_same(whole: Path):
         "make it night", image=picture, num_inference_steps=2, generator=torch.Generator().manual_seed(0)
     )
     assert made.images[0].size == (32, 32)
+
+
+def test_the_editor_edits_with_the_defaults_of_its_training(whole: Path):
+    result = wb.load_editor(whole / "editor", device="cpu")(
+        edit(0).before_image, "make it night", preset="fast"
+    )
+    assert (result.settings["text_guidance"], result.settings["image_guidance"]) == (6.0, 1.5)
+    assert result.images[0].size == edit(0).before_image.size
 
 
 def test_the_editor_is_described(whole: Path):

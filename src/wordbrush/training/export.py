@@ -7,7 +7,7 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def export(config: Config, editor: Model, out: Path, *, record: Mapping[str, Any
     with new_folder(fresh) as place:
         save_pipeline(pipeline, place)
         (place / DEFAULTS_FILE).write_text(
-            json.dumps(config.export.defaults, indent=1) + "\n", encoding="utf-8"
+            json.dumps(asdict(config.export.defaults), indent=1) + "\n", encoding="utf-8"
         )
         (place / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         (place / "README.md").write_text(card(config, record), encoding="utf-8")
