@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.instruct import InstructBackbone
+from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
@@ -109,8 +109,10 @@ def load_editor(
     embedded = EMBEDDED_EDITORS.get(str(name))
     if embedded and not embedded.is_dir():
         raise ModelError(f"{embedded} has no editor: this version comes without one, so load another")
-    parts, _, folder = load_parts(name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged)
-    model = Model(str(name), **parts)
+    parts, family, folder = load_parts(
+        name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
+    )
+    model = Model(str(name), **parts, family=family)
     _check(model)
     return Editor(model, EditorDefaults.read(folder) if folder else EditorDefaults())
 
@@ -128,9 +130,9 @@ class Editor:
     defaults: EditorDefaults = EditorDefaults()
 
     @cached_property
-    def backbone(self) -> InstructBackbone:
+    def backbone(self) -> Backbone:
         """The network as it is sampled from."""
-        return InstructBackbone(self.model.unet, self.model.text_encoder, self.model.tokenizer)
+        return self.model.backbone
 
     @property
     def fitting(self) -> Fitting:
@@ -341,7 +343,8 @@ class _Edit:
 
 def _check(model: Model) -> None:
     """Refuse networks that are no instruction editors."""
-    taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
+    unet: Any = model.unet
+    taken, made = unet.config.in_channels, model.vae.config.latent_channels
     if taken == made:
         raise ModelError(
             f"{model.name} has a network of {taken} input channels, so it is a text-to-image model, which takes no "

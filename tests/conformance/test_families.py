@@ -515,3 +515,26 @@ def test_no_guidance_asks_one_branch():
     both = wb.generate(model, SOURCE, guidance=wb.ClassifierFree(1.0), **given)
     assert both.settings["forward_samples"] == 2 * STEPS
     assert distance(single.latents, both.latents) < TOLERANCE
+
+
+LONG = "a red hippopotamus on the beach with a castle, at sunset, in the snow"
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux", *TEMPLATED])
+def test_a_cached_source_is_edited_again(kind: str):
+    """Also by targets of another length, whose batch has other positions of text."""
+    model, cache = families.model(kind), wb.SourceCache()
+    injected = 0.0 if kind == "sana" else 0.5
+    long = LONG if kind in TEMPLATED else RED
+    first = edited(model, Case([DOG], lambda k: []), cache=cache, self_attention=injected)
+    assert first.settings["cache"] == "filled"
+    for to in ([long, DOG], [DOG]):
+        again = edited(model, Case(to, lambda k: []), cache=cache, self_attention=injected)
+        assert again.settings["cache"] == "used"
+        fresh = edited(model, Case(to, lambda k: []), self_attention=injected).latents
+        assert distance(fresh[1], fresh[0]) > 1e-4
+        assert distance(again.latents, fresh) < 1e-9
+    brief = wb.SourceCache()
+    edited(model, Case([long], lambda k: []), cache=brief, self_attention=injected)
+    shorter = edited(model, Case([DOG], lambda k: []), cache=brief, self_attention=injected).latents
+    assert distance(shorter, first.latents) < 1e-9

@@ -13,6 +13,7 @@ from torch import nn
 
 from wordbrush.backbones import auraflow, flux, lumina2, pixart, qwen_image, sana, sd3, sdxl, z_image
 from wordbrush.backbones.base import Backbone
+from wordbrush.backbones.instruct import InstructBackbone
 from wordbrush.backbones.unet import UNetBackbone
 
 Settings = Mapping[str, Any]
@@ -131,7 +132,7 @@ Z_IMAGE = Family(
 EDITORS = Family(
     "instruction editors",
     {"StableDiffusionInstructPix2PixPipeline": {}},
-    lambda network, parts, factor: UNetBackbone(network, parts["text_encoder"], parts["tokenizer"]),
+    lambda network, parts, factor: InstructBackbone(network, parts["text_encoder"], parts["tokenizer"]),
     network="unet",
 )
 

@@ -1,8 +1,9 @@
 """Z-Image and Z-Image-Turbo: image and text in one sequence (arXiv:2511.22699).
 
 Layout of a joint site: the picture in patches, padded to a multiple of 32 positions, and then the text, padded to one
-too. This padding is learned and attended to; what makes all rows of a batch equally long is masked. Qwen3 reads the prompt inside of its chat template, all of which the network sees. Before the joint blocks, two blocks refine
-the picture by itself (numbers 0 and 1 here) and two the text, which have no part in editing.
+too. This padding is learned and attended to; what makes all rows of a batch equally long is masked. Qwen3 reads the
+prompt inside of its chat template, all of which the network sees. Before the joint blocks, two blocks refine the
+picture by itself (numbers 0 and 1 here) and two the text, which have no part in editing.
 
 The scale of guidance is that of the other families: what diffusers' pipeline of this model calls g is g + 1 here.
 

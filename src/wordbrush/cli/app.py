@@ -31,14 +31,14 @@ app = typer.Typer(
     epilog='Start with: wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 3',
 )
 app.command()(edit.edit)
-app.command(hidden=True)(instruct.instruct)  # until the storybook has its editor
+app.command()(instruct.instruct)
 app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
 app.command()(models.models)
 app.command()(studio.studio)
-app.command(hidden=True)(train.train)  # until an editor ships
+app.command()(train.train)
 app.add_typer(data.app, name="data")
 app.add_typer(storybook.app, name="storybook")
 app.add_typer(writer.app, name="writer")

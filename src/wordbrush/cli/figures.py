@@ -22,12 +22,7 @@ def figures(
         list[str] | None,
         typer.Argument(metavar="[FIGURE...]", help=f"{NAMES}; without any, what each one shows."),
     ] = None,
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", rich_help_panel=options.OUTPUT, help="Folder for PNG and PDF."
-        ),
-    ] = Path("out/figures"),
+    folder: Annotated[Path, options.output("FOLDER", "Folder for PNG and PDF.")] = Path("out/figures"),
     seed: Annotated[
         int | None,
         typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -44,14 +44,18 @@ Crop = Annotated[
         "--crop", rich_help_panel=PICTURES, help="Cut it to the shape of --size, or of the model's own size."
     ),
 ]
+
+
+def output(metavar: str, help: str) -> Any:
+    """Return the option --output of a command that writes something of its own."""
+    return typer.Option("--output", "-o", metavar=metavar, rich_help_panel=OUTPUT, help=help)
+
+
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE.png|FOLDER",
-        rich_help_panel=OUTPUT,
-        help="One captioned picture (.png), or a folder for every picture by itself. Default: a folder under out/.",
+    output(
+        "FILE.png|FOLDER",
+        "One captioned picture (.png), or a folder for every picture by itself. Default: a folder under out/.",
     ),
 ]
 Json = Annotated[

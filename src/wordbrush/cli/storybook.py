@@ -10,8 +10,8 @@ import typer
 from rich.table import Table
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress, working
-from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.console import counted, out, print_json, progress, working
+from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_settings, slug
 from wordbrush.files import png, write_files
 
@@ -69,10 +69,7 @@ def render(
         sheet = contact_sheet(images, [known["prompt"] for known in settings])
         files = {place.place: png(sheet, with_versions({}, seed=seed, count=pictures))}
     write_files(files)
-    if json:
-        print_json({"files": [str(path) for path in files], "scenes": settings})
-    else:
-        out.print(f"{pictures} scene{'s' if pictures > 1 else ''} in {place.place}", soft_wrap=True)
+    tell(files, f"{counted(pictures, 'scene')} in {place.place}", json=json, scenes=settings)
 
 
 @app.command()

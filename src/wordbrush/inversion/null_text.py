@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wordbrush.backbones.base import Text
 from wordbrush.errors import InvalidInput
-from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.start import Start
-from wordbrush.inversion.task import Predictor, Task, check_count
+from wordbrush.inversion.task import Task, check_count
 from wordbrush.sampling import Progress
 
 # Published constants: Adam's first learning rate, over how many steps it would reach zero, and by how much the
@@ -67,7 +64,7 @@ class NullText:
         for step, timestep in enumerate(task.sampler.timesteps):
             with torch.no_grad():
                 known = task.predict(current, timestep, task.conditional)
-            fit = _Step(task, task.sampler, task.guide, timestep, current, known)
+            fit = _Step(task, timestep, current, known)
             rate = LEARNING_RATE * (1 - step / DECAY_STEPS)
             embedding = fit.embedding(
                 embedding,
@@ -84,31 +81,24 @@ class NullText:
         return task.start(path[-1], method=self.name, negative=embeddings)
 
 
+@dataclass(frozen=True, eq=False)
 class _Step:
-    """One guided denoising step as a function of the unconditional embedding."""
+    """One guided denoising step of (1, C, h, w) ``latents`` as a function of the unconditional embedding.
 
-    def __init__(
-        self,
-        backbone: Predictor,
-        scheduler: Any,
-        guidance: ClassifierFree,
-        timestep: Tensor,
-        latents: Tensor,
-        conditional: Tensor,
-    ) -> None:
-        self._backbone = backbone
-        self._scheduler = scheduler
-        self._guidance = guidance
-        self._timestep = timestep
-        self._latents = latents
-        self._conditional = conditional
+    ``conditional`` is the network's prediction under the prompt, which does not change meanwhile.
+    """
+
+    task: Task
+    timestep: Tensor
+    latents: Tensor
+    conditional: Tensor
 
     def next(self, embedding: Tensor) -> Tensor:
-        """Return the latents after the step, (1, C, h, w)."""
-        text: Text = {"encoder_hidden_states": embedding}
-        prediction = self._backbone.predict(self._latents, self._timestep, text)
-        combined = self._guidance.combine((prediction, self._conditional))
-        return self._scheduler.step(combined, self._timestep, self._latents, return_dict=False)[0]
+        """Return the latents after the step, (1, C, h, w), with an unconditional (1, tokens, channels) embedding."""
+        text = {**self.task.unconditional, "encoder_hidden_states": embedding}
+        prediction = self.task.predict(self.latents, self.timestep, text)
+        combined = self.task.guide.combine((prediction, self.conditional))
+        return self.task.sampler.step(combined, self.timestep, self.latents, return_dict=False)[0]
 
     def embedding(
         self, start: Tensor, goal: Tensor, rate: float, *, inner_steps: int, enough: float

@@ -1,6 +1,7 @@
 """Steps of the edit run that plain DDIM and Euler do not make: with given noise, reversible ones, beside a path.
 
-All have the shape of a diffusers scheduler whose timesteps are set.
+All have the shape of a diffusers scheduler whose timesteps are set, as far as ``sampling`` asks for it: like DDIM and
+Euler on straight paths they scale neither the noise nor what the network sees.
 """
 
 from __future__ import annotations
@@ -26,11 +27,6 @@ class NoisedSteps:
         self._noises = noises
         self._step = 0
         self.timesteps: Tensor = scheduler.timesteps
-        self.init_noise_sigma = scheduler.init_noise_sigma
-
-    def scale_model_input(self, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Return the latents: DDIM scales nothing."""
-        return latents
 
     def step(
         self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False
@@ -65,11 +61,6 @@ class ReversibleSteps:
         self._before: Tensor | None = None
         self._step = 0
         self.timesteps: Tensor = scheduler.timesteps
-        self.init_noise_sigma = scheduler.init_noise_sigma
-
-    def scale_model_input(self, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Return the latents: DDIM scales nothing."""
-        return latents
 
     def step(
         self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False

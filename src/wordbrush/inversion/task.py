@@ -79,12 +79,24 @@ class Task:
     def sampler(self) -> Any:
         """A DDIM scheduler with its timesteps set; of models of straight paths Euler's."""
         sampler = make_scheduler(self.scheduler, self.model.scheduler)
-        (check_euler if is_flow(self.model.scheduler) else check_ddim)(sampler)
+        if is_flow(self.model.scheduler):
+            check_euler(sampler)
+        else:
+            check_ddim(sampler)
+            self._check_guided()
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
         height, width = self.latents.shape[-2:]
         self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
+
+    def _check_guided(self) -> None:
+        """Raise ``InvalidInput`` if the model is not guided by an unconditional prediction."""
+        if not isinstance(self.model.backbone.guide(self.guidance), ClassifierFree):
+            raise InvalidInput(
+                f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
+                "by an unconditional prediction"
+            )
 
     @cached_property
     def conditional(self) -> Text:
