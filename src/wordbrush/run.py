@@ -79,7 +79,7 @@ class Run:
         known = self._known()
         layout = self._layout(known)
         encoded = self._encoded()
-        answer = self._answer(scheduler, encoded) if self.cache else None
+        answer = self._answer(scheduler) if self.cache else None
         tape = self._tape(known, layout, answer)
         if isinstance(tape, Recording):
             tape.end_step(initial_latents(scheduler, self.noise[:1]))
@@ -227,12 +227,17 @@ class Run:
         }
 
     @torch.no_grad()
-    def _answer(self, scheduler: Any, encoded: Text) -> Tensor:
-        """Return the network's prediction for the source at the first step."""
-        timestep = scheduler.timesteps[0]
+    def _answer(self, scheduler: Any) -> Tensor:
+        """Return the network's prediction for the source at the first step.
+
+        Its prompt is encoded by itself: beside others, it is rounded otherwise, and the network makes much of that.
+        """
+        timestep, backbone = scheduler.timesteps[0], self.model.backbone
         inputs = model_input(scheduler, initial_latents(scheduler, self.noise[:1]), timestep)
-        own = {name: rows[1:2] for name, rows in encoded.items()}
-        return self.model.backbone.predict(inputs, timestep, own)
+        text = dict(backbone.encode(self.prompts[:1]))
+        if isinstance(self.guidance, Distilled):
+            text["guidance"] = torch.tensor([float(self.guidance.scale)], device=self.noise.device)
+        return backbone.predict(inputs, timestep, text)
 
     def _tape(self, known: Source | None, layout: Layout, answer: Tensor | None) -> Recording | Replay | None:
         """Return what reads the source from the cache, or fills it.

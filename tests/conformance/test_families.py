@@ -400,10 +400,11 @@ def test_caches_are_refused(name: str):
         edited(model, CASES["replace, one step"])
 
 
-def test_compiled_transformer():
+@pytest.mark.parametrize("kind", ["sd3", "schnell", "auraflow", "pixart-sigma", *TEMPLATED])
+def test_compiled_transformer(kind: str):
     import copy
 
-    plain = families.model("schnell", torch.float32)
+    plain = families.model(kind, torch.float32)
     model = copy.deepcopy(plain)
     model.unet = torch.compile(model.unet, backend="eager")  # pyright: ignore[reportAttributeAccessIssue]
     case = CASES["replace, more tokens"]
@@ -499,6 +500,29 @@ def test_one_step_without_guidance_equals_the_stock_pipeline(kind: str):
     made = wb.generate(model, [SOURCE, HIPPO], latents=noise(model), steps=1, guidance=1).latents
     expected = stock_latents(model, [SOURCE, HIPPO], noise(model), steps=1, guidance_scale=0.0)
     assert distance(made, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "sd3", "zimage"])
+def test_edits_in_few_steps_without_guidance_equal_explicit_maps(kind: str):
+    """As Turbo and Lightning models are edited: one branch, and timesteps that end with the first."""
+    model = families.model(kind)
+    if kind == "sdxl":
+        config = {**model.scheduler.config, "timestep_spacing": "trailing"}
+        model = replace(model, scheduler=type(model.scheduler).from_config(config))
+    case = CASES["all of them, many targets"]
+    prompts = [SOURCE, *case.to]
+    oracle = Explicit(
+        kind, 4, case.words(kind), case.word_steps, case.image_steps, text_length(kind), pixels(kind)
+    )
+    none = 1.0 if kind == "zimage" else 0.0  # in our words, of which ``stock_latents`` takes 1 away
+    expected = stock_latents(
+        model, prompts, noise(model), steps=STEPS, explicit=oracle, guidance_scale=none
+    )
+    made = edited(model, case, guidance=1)
+    assert made.settings["forward_samples"] == 4 * STEPS
+    assert distance(made.latents, expected) < TOLERANCE
+    plain = edited(model, Case(case.to, lambda k: [], {"edits": []}), guidance=1).latents
+    assert distance(made.latents[1:], plain[1:]) > 1e-3
 
 
 def test_a_prompt_beyond_clip_is_summarised_with_a_warning():
