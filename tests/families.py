@@ -304,7 +304,6 @@ def _qwen(kind: str) -> dict[str, Any]:
             base_shift=0.5,
             max_shift=0.9,
             max_image_seq_len=8192,
-            shift_terminal=0.02,
         ),
     }
 

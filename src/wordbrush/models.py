@@ -369,7 +369,7 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.txt", "*.model", *(f"{part}/*.safetensors" for part in _weighted_parts())]
+    wanted = ["*.json", "*.txt", "*.model", "*.jinja", *(f"{part}/*.safetensors" for part in _weighted_parts())]
     unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))

@@ -24,6 +24,7 @@ from wordbrush.backbones.base import Text
 from wordbrush.backbones.text import framed_ids
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_framed
+from wordbrush.errors import ModelError
 
 # Those of Turbo, which was distilled to need no guidance; nothing in a configuration says which of the two it is.
 DEFAULTS = {"steps": 9, "guidance": None, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
@@ -76,7 +77,13 @@ class ZImageBackbone(TransformerBackbone):
 
     @cached_property
     def _template(self) -> tuple[str, str]:
-        """What stands before and after the prompt."""
+        """What stands before and after the prompt.
+
+        Raises:
+            ModelError: the tokenizer has no chat template.
+        """
+        if not self._tokenizer.chat_template:
+            raise ModelError("the tokenizer of this model has no chat template, but Z-Image reads prompts in one")
         framed = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": PLACE}],
             tokenize=False,
