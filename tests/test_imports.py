@@ -43,6 +43,7 @@ RINGS = {
     "wordbrush.instruct_run": 1,
     "wordbrush.contact": 1,
     "wordbrush.ancestral": 1,
+    "wordbrush.autoencoders": 1,
     "wordbrush.backbones": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,

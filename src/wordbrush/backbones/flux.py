@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Kind, Text, uncompiled
+from wordbrush.backbones.patches import pack, unpack
 from wordbrush.backbones.text import text_length, token_ids
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
@@ -123,18 +124,6 @@ class FluxBackbone(TransformerBackbone):
             )
         ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return ids.input_ids.to(next(self._clip.parameters()).device)
-
-
-def pack(latents: Tensor) -> Tensor:
-    """Return (n, C, h, w) latents as a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C)."""
-    patches = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # n, C, h/2, 2, w/2, 2
-    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def unpack(sequence: Tensor, height: int, width: int) -> Tensor:
-    """Return a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C), as (n, C, h, w) latents."""
-    patches = sequence.unflatten(1, (height // 2, width // 2)).unflatten(3, (-1, 2, 2))
-    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def _places(height: int, width: int) -> Tensor:

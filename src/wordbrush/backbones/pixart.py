@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Text
-from wordbrush.backbones.text import text_length, token_ids, token_mask
+from wordbrush.backbones.text import lowered, text_length, token_ids, token_mask
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
 
@@ -44,7 +44,7 @@ class PixArtBackbone(TransformerBackbone):
             PromptTooLong: it has more tokens than the model was trained with.
         """
         prompt = read_prompt(
-            _lowered(text), self._tokenizer, length=text_length(self._tokenizer, self._length)
+            lowered(text), self._tokenizer, length=text_length(self._tokenizer, self._length)
         )
         return replace(prompt, text=text)
 
@@ -66,10 +66,3 @@ class PixArtBackbone(TransformerBackbone):
             latents, timestep=timestep.expand(rows), **text, added_cond_kwargs=added, return_dict=False
         )[0]
         return prediction[:, : self.latent_channels]
-
-
-def _lowered(text: str) -> str:
-    """Return the text in lower case, letter for letter, so that positions stay; anything else is left as it is."""
-    if not isinstance(text, str):
-        return text
-    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)

@@ -27,6 +27,8 @@ class TransformerBackbone(Backbone):
     Attributes:
         transformer: the network, uncompiled.
         text_first: of its joint sites, whether the text comes before the image.
+        ragged: of its joint sites, whether every row's image follows its own text directly.
+        grain: of its joint sites, a multiple that the image's positions are padded to.
         even_levels: whether it is sampled at noise levels at even distances (``set_flow_timesteps``).
 
     Raises:
@@ -34,6 +36,8 @@ class TransformerBackbone(Backbone):
     """
 
     text_first: bool = True
+    ragged: bool = False
+    grain: int = 1
     even_levels: bool = False
 
     def __init__(
@@ -75,8 +79,6 @@ class TransformerBackbone(Backbone):
         for number, (path, block, layers) in enumerate(blocks):
             for name, kind in layers.items():
                 if (module := getattr(block, name, None)) is not None:
-                    where = f"{path}.{name}"
-                    sites.append(
-                        Site(len(sites), where, kind, "stack", self.patch, module, number, self.text_first)
-                    )
+                    where, layout = f"{path}.{name}", (self.text_first, self.ragged, self.grain)
+                    sites.append(Site(len(sites), where, kind, "stack", self.patch, module, number, *layout))
         return tuple(sites)

@@ -47,9 +47,8 @@ def invert(
         raise BadOption(f"--output {place}: an inverted picture is kept as a file that ends in {INVERTED}")
     check_writable(place)
     from wordbrush.inversion.methods import method_of
-    from wordbrush.inversion.picture import DEFAULT
 
-    chosen = method_of(method or DEFAULT)
+    chosen = None if method is None else method_of(method)
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     with progress("Inverting") as report:
         start = wb.invert(

@@ -34,7 +34,8 @@ Method = Annotated[
         "--method",
         metavar="NAME",
         rich_help_panel=PICTURES,
-        help="How it is inverted: direct (the default), null-text, negative-prompt, edit-friendly, exact or ddim.",
+        help="How it is inverted: direct (the default), null-text, negative-prompt, edit-friendly, exact or ddim; with "
+        "models such as Stable Diffusion 3 and FLUX rectified-flow (the default) or flow-edit.",
     ),
 ]
 Crop = Annotated[
