@@ -42,7 +42,9 @@ def from_pipe(pipe: Any) -> Model:
         reason = next((TEXT_TO_IMAGE.instead[one] for one in classes if one in TEXT_TO_IMAGE.instead), None)
         raise ModelError(f"the pipeline is a {name}, {reason or TEXT_TO_IMAGE.refusal}")
     names = {"unet": family.network, **family.pipelines[name]}
-    parts = {part: getattr(pipe, names.get(part, part), None) for part in (*PARTS, *family.more)}
+    parts: dict[str, Any] = {
+        part: getattr(pipe, names.get(part, part), None) for part in (*PARTS, *family.more)
+    }
     if missing := [names.get(part, part) for part, found in parts.items() if found is None]:
         raise ModelError(f"the {name} has no {missing[0]}, which is needed to edit its words")
     settings = {"_class_name": name, **pipe.config}
