@@ -45,10 +45,11 @@ figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
 docs: $(DEV)  ## the documentation as a site, into site/
 	@$(BIN)/python -m mkdocs build --strict
 
-bench: $(DEV)  ## cost of control, start-up time, training steps
-	@$(BIN)/python benchmarks/startup.py
-	@$(BIN)/python benchmarks/overhead.py
-	@$(BIN)/python benchmarks/training.py
+BENCHMARKS := startup overhead families inversion training pair_cost
+
+bench: $(DEV)  ## every benchmark (hours), or BENCHMARKS="startup overhead"; then the page docs/benchmarks.md
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
+	@$(BIN)/python benchmarks/summary.py
 
 clean:  ## remove the environment and what was written
 	rm -rf $(VENV) $(OUT) site runs .pytest_cache .ruff_cache .hypothesis

@@ -50,6 +50,7 @@ RINGS = {
     "wordbrush.single_file": 1,
     "wordbrush.quiet": 1,
     "wordbrush.saving": 1,
+    "wordbrush.stock": 1,
     "wordbrush.sampling": 1,
     "wordbrush.results": 1,
     "wordbrush.run": 1,
@@ -59,6 +60,7 @@ RINGS = {
     "wordbrush.masks": 1,
     "wordbrush.prompt_to_prompt": 1,
     "wordbrush.dataset": 2,
+    "wordbrush.push": 2,
     "wordbrush.training": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
@@ -152,6 +154,8 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'studio', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'doctor']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'push', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation, Instructed
+    from wordbrush.stock import control, from_pipe
 
 _HOMES = {
     "AmbiguousWord": "errors",
@@ -91,7 +92,9 @@ _HOMES = {
     "UnknownWord": "errors",
     "Word": "edits.prompt",
     "WordbrushError": "errors",
+    "control": "stock",
     "edit": "prompt_to_prompt",
+    "from_pipe": "stock",
     "generate": "prompt_to_prompt",
     "invert": "inversion.picture",
     "invert_latents": "inversion.picture",
@@ -140,7 +143,9 @@ __all__ = [
     "Word",
     "WordbrushError",
     "__version__",
+    "control",
     "edit",
+    "from_pipe",
     "generate",
     "invert",
     "invert_latents",

@@ -39,10 +39,14 @@ def read_toml(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path} is no TOML: {error}") from error
+    except RecursionError as error:
+        raise DataError(f"{path} is nested too deeply") from error
     for change in changes:
         name, value = read_setting(change)
         section, dot, key = name.rpartition(".")
         place = read.setdefault(section, {}) if dot else read
+        if not isinstance(place, dict):
+            raise InvalidInput(f"{change!r} is not a setting: {section} is {place!r} and not a section")
         place[key] = value
     return read
 
@@ -54,7 +58,7 @@ def read_setting(text: str) -> tuple[str, Any]:
         raise InvalidInput(f"{text!r} is not a setting; expected NAME=VALUE")
     try:
         return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):  # the latter of brackets without end
         return name, value
 
 

@@ -58,6 +58,8 @@ def test_json_lines_by_any_known_name(tmp_path: Path, name: str):
         ("[1]", r"some\.jsonl, line 2: expected a JSON object, got '\[1\]'"),
         ('{"captoin": "a cat"}', r"some\.jsonl, line 2 has none of the columns caption, .*; it has captoin"),
         ('{"caption": 3}', r"some\.jsonl, line 2: a caption is text, not 3"),
+        ('{"caption": "a \\ud800 cat"}', r"some\.jsonl, line 2: holds half of a surrogate pair"),
+        ("[" * 100_000, r"some\.jsonl, line 2: not JSON"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str):

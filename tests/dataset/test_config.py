@@ -129,7 +129,12 @@ def test_a_missing_setting_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
-    [(None, "cannot read .*: no such file"), (b"a = [", "is no TOML"), (b"\xff", "is not UTF-8")],
+    [
+        (None, "cannot read .*: no such file"),
+        (b"a = [", "is no TOML"),
+        (b"\xff", "is not UTF-8"),
+        (b"a = " + b"[" * 5000, "too deeply"),
+    ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, content: bytes | None, sentence: str):
     path = tmp_path / "config.toml"

@@ -19,11 +19,11 @@ from wordbrush.cli.app import app
 from wordbrush.figures import FIGURES
 from wordbrush.files import read_settings
 from wordbrush.models import EMBEDDED
-from wordbrush.storybook.world import glyphs
+from wordbrush.storybook import font
 
 SOURCE, TARGET = "a cat on a beach at sunset", "a dog on a beach at sunset"
 needs_font = pytest.mark.skipif(
-    not glyphs.FONT_PATH.exists(), reason="needs the Debian package fonts-noto-color-emoji"
+    not font.FONT_PATH.exists(), reason="needs the Debian package fonts-noto-color-emoji"
 )
 
 

@@ -20,10 +20,11 @@ CAPTION, TARGET = "a cat on a beach", "a dog on a beach"
 @pytest.fixture(autouse=True)
 def with_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A storybook render in a folder of its own, as small as the random-weight pipeline works at."""
+    from wordbrush.storybook import font
     from wordbrush.storybook.scene import parse
-    from wordbrush.storybook.world import glyphs, render
+    from wordbrush.storybook.world import render
 
-    if not glyphs.FONT_PATH.exists():
+    if not font.FONT_PATH.exists():
         pytest.skip("needs the Debian package fonts-noto-color-emoji")
     monkeypatch.chdir(tmp_path)
     picture = Image.fromarray(render(parse(CAPTION), 1))

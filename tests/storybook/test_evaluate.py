@@ -8,16 +8,17 @@ import pytest
 from PIL import Image
 
 from wordbrush.errors import DataError, InvalidInput, ModelError
+from wordbrush.storybook import font
 from wordbrush.storybook.evaluate import ATTRIBUTES, described, evaluate
 from wordbrush.storybook.evaluate_edits import KINDS, WAYS
 from wordbrush.storybook.judges import FOLDER, Judges
 from wordbrush.storybook.recipe.renders import scene_at
-from wordbrush.storybook.world import glyphs, render
+from wordbrush.storybook.world import render
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="the judges are not part of this checkout")
 
 
-@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_renders_are_read_rightly():
     scenes = [scene_at("heldout", index) for index in range(60)]
     read = Judges().read([Image.fromarray(render(scene, seed)) for scene, seed in scenes])

@@ -10,6 +10,7 @@ import pytest
 from PIL import ImageFont
 from scipy import ndimage
 
+from wordbrush.storybook import font
 from wordbrush.storybook.scene import (
     COLOURABLE,
     COLOURS,
@@ -26,7 +27,7 @@ from wordbrush.storybook.world import SIZE, MissingFont, glyphs, mask, render
 from wordbrush.storybook.world.layout import layout
 
 pytestmark = pytest.mark.skipif(
-    not glyphs.FONT_PATH.exists(), reason="needs the Debian package fonts-noto-color-emoji"
+    not font.FONT_PATH.exists(), reason="needs the Debian package fonts-noto-color-emoji"
 )
 
 CAT = Scene("cat", "beach")
@@ -218,7 +219,7 @@ def test_a_missing_font_is_named(name: str, message: str, tmp_path, monkeypatch)
         default = ImageFont.load_default(10)
         assert isinstance(default, ImageFont.FreeTypeFont)
         path.write_bytes(default.path.getvalue())
-    monkeypatch.setenv(glyphs.FONT_VARIABLE, str(path))
+    monkeypatch.setenv(font.FONT_VARIABLE, str(path))
     caches = (glyphs._font, glyphs.glyph, glyphs.aspect, glyphs.sprite)
     for cache in caches:
         cache.cache_clear()

@@ -8,6 +8,7 @@ import typer
 
 from wordbrush.cli import (
     data,
+    doctor,
     edit,
     figures,
     generate,
@@ -15,6 +16,7 @@ from wordbrush.cli import (
     invert,
     maps,
     models,
+    push,
     storybook,
     studio,
     train,
@@ -39,6 +41,8 @@ app.command()(figures.figures)
 app.command()(models.models)
 app.command()(studio.studio)
 app.command()(train.train)
+app.command()(push.push)
+app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.add_typer(storybook.app, name="storybook")
 app.add_typer(writer.app, name="writer")

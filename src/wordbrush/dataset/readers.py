@@ -93,7 +93,7 @@ class Parquet:
                     for one in batch.to_pylist():
                         row += 1
                         yield _found(one, text, url, f"{self.path.name}:{row}")
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise DataError(f"{self.path} cannot be read as parquet: {_sentence(error)}") from error
 
 
@@ -194,11 +194,21 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number}: not JSON ({error}): {_short(line)}") from error
+        if "\\ud" in line.lower() and _has_half_characters(row):
+            raise DataError(f"{path}, line {number}: holds half of a surrogate pair, which is no character")
         if not isinstance(row, dict):
             raise DataError(f"{path}, line {number}: expected a JSON object, got {_short(line)}")
         yield number, row
+
+
+def _has_half_characters(value: Any) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -182,5 +182,9 @@ def _content(path: Path) -> bytes:
 def _decode(path: Path, content: bytes) -> pa.Table:
     try:
         return pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:  # the bytes are in memory: it is they that are wrong
+    except (
+        pa.ArrowException,
+        OSError,
+        UnicodeDecodeError,
+    ) as error:  # the bytes are in memory: they are wrong
         raise DamagedShard(f"{path} is damaged: {' '.join(str(error).split())}") from error

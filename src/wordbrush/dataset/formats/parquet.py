@@ -102,7 +102,7 @@ def read_rows(source: Any, split: str | None, needed: tuple[str, ...]) -> Iterat
                     row = numbers[name] = numbers.get(name, -1) + 1
                     yield Row(values, f"{path}, row {number}", f"{name}-{row:08d}", path.parent)
                 start += batch.num_rows
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from scipy import ndimage
 
 from wordbrush.errors import WordbrushError
+from wordbrush.storybook.font import FONT_NAME, FONT_REMEDY, font_path
 
-FONT_PATH = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
-FONT_NAME = "Noto Color Emoji"
-FONT_VARIABLE = "WORDBRUSH_EMOJI_FONT"
 BITMAP_SIZE = 109
 """The one size, in pixels, in which the font stores its bitmaps."""
 
@@ -133,7 +129,7 @@ def glyph(name: str, colour: str | None) -> Image.Image:
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont:
-    path = Path(os.environ.get(FONT_VARIABLE) or FONT_PATH)
+    path = font_path()
     try:
         font = ImageFont.truetype(str(path), BITMAP_SIZE)
     except OSError as error:
@@ -144,10 +140,7 @@ def _font() -> ImageFont.FreeTypeFont:
 
 
 def _missing(what: str) -> str:
-    return (
-        f"{what}, but the storybook's pictures are drawn with {FONT_NAME}: install the Debian package "
-        f"fonts-noto-color-emoji, or set {FONT_VARIABLE} to the path of NotoColorEmoji.ttf"
-    )
+    return f"{what}, but the storybook's pictures are drawn with {FONT_NAME}: {FONT_REMEDY}"
 
 
 def _main_parts(alpha: np.ndarray) -> np.ndarray:
