@@ -1,0 +1,1 @@
+"""Methods that editors are compared with: one file each, with its paper."""
