@@ -100,7 +100,13 @@ def test_an_edit_depends_on_nothing_beside_it():
     ],
 )
 def test_what_cannot_be_used_is_refused(change: dict, says: str):
-    given = {"pictures": [editors.picture()], "prompts": PROMPTS[:1], "seeds": [0], "strength": 0.5, "steps": 10}
+    given = {
+        "pictures": [editors.picture()],
+        "prompts": PROMPTS[:1],
+        "seeds": [0],
+        "strength": 0.5,
+        "steps": 10,
+    }
     with pytest.raises(wb.InvalidInput, match=says):
         sdedit(pipelines.model("sd1", torch.float32), **{**given, **change})
 

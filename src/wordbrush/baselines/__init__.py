@@ -1,1 +1,1 @@
-"""Methods that editors are compared with: one file each, with its paper."""
+"""The methods that instruction editors are measured against: one file each."""

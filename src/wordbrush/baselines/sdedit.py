@@ -181,7 +181,9 @@ def _run(
     noise = start_noise(seeds, shape).to(device=model.device, dtype=model.dtype)
     run = make_run(model, read, noise=noise, **rest)
     if isinstance(run.guidance, Distilled):
-        raise ModelError(f"SDEdit needs a model whose guidance is classifier-free, which that of {model.name} is not")
+        raise ModelError(
+            f"SDEdit needs a model whose guidance is classifier-free, which that of {model.name} is not"
+        )
     return run
 
 
