@@ -39,6 +39,8 @@ class Measure(Protocol):
 class ClipScores:
     """The axes of the published curves: ``clip_image`` and ``clip_direction``; and ``clip_after``, cosines in [-1, 1].
 
+    An object serves one data set: it remembers the pictures and captions of its examples by their keys.
+
     Pictures are given to CLIP in [0, 1]. The published script gives it those in [-1, 1], input and result alike, so its
     numbers compare with each other only.
     """

@@ -62,7 +62,7 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "style": (
         "I'd like it better as {new_style}",
         "redo the whole picture as {new_style}",
-        "please make {new_style} of this",
+        "what this picture needs is to be {new_style}",
         "what I want is {new_style} of the same scene",
         "could you draw this again as {new_style}?",
         "would you show me the same view as {new_style}?",
