@@ -61,6 +61,15 @@ def test_what_cannot_be_edited_is_told_and_the_rest_is_edited():
     assert (curve.points[0].edits, curve.points[0].failed) == (2, 1)
 
 
+def test_what_failed_is_tried_again(tmp_path: Path):
+    evaluate(examples(2), [Brighter(10.0, cannot=frozenset({"e1"}))], [mean_level], out=tmp_path)
+    method = Brighter(10.0)
+    rows = evaluate(examples(2), [method], [mean_level], out=tmp_path)
+    assert method.calls == [["e1"]]
+    assert [row.failed for row in rows] == [None, None]
+    assert [(row.key, row.failed) for row in read_rows(tmp_path)] == [("e0", None), ("e1", None)]
+
+
 def test_other_settings_go_into_another_folder(tmp_path: Path):
     known = {"clip": "a", "models": {"editor": "1"}}
     evaluate(examples(1), [Brighter(1.0)], [mean_level], out=tmp_path, made_with=known)

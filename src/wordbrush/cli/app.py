@@ -37,7 +37,7 @@ app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
-app.command()(evaluate.evaluate)
+app.command(hidden=True)(evaluate.evaluate)  # until the storybook has its editor
 app.command()(models.models)
 app.command()(studio.studio)
 app.command(hidden=True)(train.train)  # until an editor ships

@@ -321,7 +321,7 @@ def _table(groups: Mapping[str, Sequence[Curve]], shown: Mapping[str, str]) -> T
     points = [point for curves in groups.values() for curve in curves for point in curve.points]
     names = [name for name in shown if any(name in point.scores for point in points)]
     first = Column("method", no_wrap=True)
-    table = Table(first, *(shown[name] for name in names), "samples", "s", box=None, pad_edge=False)
+    table = Table(first, *(shown[name] for name in names), "samples", "s", "MiB", box=None, pad_edge=False)
     for group, curves in groups.items():
         if group:
             table.add_row(f"[bold]{group}[/bold]")
@@ -337,6 +337,7 @@ def _cells(point: Point, names: Sequence[str]) -> Iterator[str]:
         yield _shown(point.scores[name]) if name in point.scores else "–"
     yield f"{point.forward_samples:.0f}"
     yield f"{point.seconds:.2f}"
+    yield "–" if point.memory is None else f"{point.memory / 2**20:.0f}"
 
 
 def _shown(interval: Mapping[str, float | int]) -> str:

@@ -47,12 +47,14 @@ class Instruct:
     @property
     def settings(self) -> dict[str, Any]:
         """The two scales, the model, and how it is sampled."""
-        scales = {"image_guidance": self.image_guidance, "text_guidance": self.text_guidance}
+        model = self.editor.model
         return {
-            "model": self.editor.model.name,
-            **scales,
+            "model": model.name,
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "image_guidance": self.image_guidance,
+            "text_guidance": self.text_guidance,
             "preset": self.editor.defaults.preset,
-            **self.sampling,
+            **{name: _plain(value) for name, value in self.sampling.items()},
         }
 
     def edit(self, examples: Sequence[Example], seeds: Sequence[int]) -> Edited:
@@ -67,6 +69,20 @@ class Instruct:
             **self.sampling,
         )
         return Edited(result.images, result.settings["forward_samples"])
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as JSON can hold it."""
+    return value if isinstance(value, str | int | float | None) else repr(value)
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    """Return the settings of a text-to-image model that is sampled by its defaults."""
+    return {
+        "model": model.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        **{name: _plain(getattr(model.defaults, name)) for name in ("steps", "scheduler", "guidance")},
+    }
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +102,9 @@ class SDEdit:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The strength, and what it is asked for by which model."""
-        defaults = self.model.defaults
-        return {
-            "model": self.model.name,
-            "strength": self.strength,
-            "asked": self.asked,
-            "guidance": self.guidance,
-            "steps": defaults.steps,
-            "scheduler": defaults.scheduler,
-        }
+        """The strength, what it is asked for, and how the model is sampled."""
+        how = {"strength": self.strength, "asked": self.asked}
+        return {**_defaults(self.model), **how, "guidance": self.guidance}
 
     def edit(self, examples: Sequence[Example], seeds: Sequence[int]) -> Edited:
         """Draw the pictures anew from where their noise is as strong as asked for."""
@@ -127,8 +136,8 @@ class PromptToPrompt:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The model and the inversion; the edit itself is as the model's defaults say."""
-        return {"model": self.model.name, "inversion": self.inversion, "steps": self.model.defaults.steps}
+        """The inversion, and the model's defaults, by which the picture is edited."""
+        return {**_defaults(self.model), "inversion": self.inversion}
 
     def edit(self, examples: Sequence[Example], seeds: Sequence[int]) -> Edited:
         """Invert and edit one picture after the other; nothing of it is random."""
@@ -160,8 +169,8 @@ class Generation:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The model, which is used as its defaults say."""
-        return {"model": self.model.name, "steps": self.model.defaults.steps}
+        """The model's defaults, by which the picture is made."""
+        return _defaults(self.model)
 
     def edit(self, examples: Sequence[Example], seeds: Sequence[int]) -> Edited:
         """Generate pictures, each by itself, since they may differ in size."""

@@ -66,7 +66,8 @@ class Rows:
         self._rows = {row.name: row for row in _read(self._path)} if self._path else {}
 
     def __contains__(self, name: str) -> bool:
-        return name in self._rows
+        """Whether there is an edit of that name; one that failed is tried again."""
+        return name in self._rows and self._rows[name].failed is None
 
     def __iter__(self) -> Iterator[Row]:
         return iter(self._rows.values())
@@ -112,7 +113,7 @@ def read_rows(folder: Path) -> list[Row]:
     """Return the rows of an evaluation. Raises ``DataError`` if there are none, or a line is damaged."""
     if not (folder / ROWS).exists():
         raise DataError(f"{folder} holds no evaluation: it has no {ROWS}")
-    return list(_read(folder / ROWS))
+    return list({row.name: row for row in _read(folder / ROWS)}.values())
 
 
 def _settle(path: Path, made_with: Mapping[str, Any]) -> None:

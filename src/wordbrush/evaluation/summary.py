@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from wordbrush.evaluation.rows import Row
@@ -50,9 +51,9 @@ class Curve:
 
     @property
     def label(self) -> str:
-        """The method, and the model if it has one."""
+        """The method, and the model if it has one: its name, or the end of its path."""
         model = self.settings.get("model")
-        return f"{self.method} ({model})" if model else self.method
+        return f"{self.method} ({'/'.join(Path(model).parts[-2:])})" if model else self.method
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
