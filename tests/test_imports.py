@@ -45,6 +45,7 @@ RINGS = {
     "wordbrush.ancestral": 1,
     "wordbrush.autoencoders": 1,
     "wordbrush.backbones": 1,
+    "wordbrush.baselines": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
@@ -62,6 +63,7 @@ RINGS = {
     "wordbrush.dataset": 2,
     "wordbrush.push": 2,
     "wordbrush.training": 2,
+    "wordbrush.evaluation": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
     "wordbrush.studio": 2,
@@ -156,6 +158,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'doctor']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'push', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'evaluate', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):
