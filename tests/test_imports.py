@@ -42,6 +42,7 @@ RINGS = {
     "wordbrush.contact": 1,
     "wordbrush.ancestral": 1,
     "wordbrush.backbones": 1,
+    "wordbrush.baselines": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
