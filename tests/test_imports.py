@@ -58,6 +58,7 @@ RINGS = {
     "wordbrush.prompt_to_prompt": 1,
     "wordbrush.dataset": 2,
     "wordbrush.training": 2,
+    "wordbrush.evaluation": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
     "wordbrush.studio": 2,
@@ -150,6 +151,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'data', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'studio', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'evaluate', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

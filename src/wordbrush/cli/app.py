@@ -9,6 +9,7 @@ import typer
 from wordbrush.cli import (
     data,
     edit,
+    evaluate,
     figures,
     generate,
     instruct,
@@ -36,6 +37,7 @@ app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
+app.command(hidden=True)(evaluate.evaluate)  # until the storybook has its editor
 app.command()(models.models)
 app.command()(studio.studio)
 app.command(hidden=True)(train.train)  # until an editor ships
