@@ -117,3 +117,17 @@ def test_nothing_to_adopt_and_nothing_to_export_are_errors(tmp_path: Path) -> No
     with pytest.raises(WordbrushError, match="nothing to export"):
         export(tmp_path, tmp_path / "weights")
     assert not (tmp_path / "weights").exists()
+
+
+def test_a_trained_editor_is_taken_as_it_is_with_its_measures(tmp_path: Path) -> None:
+    trained = tmp_path / "editor" / "editor"
+    (trained / "unet").mkdir(parents=True)
+    (trained / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
+    (trained / "README.md").write_text("# Instruction editor\n\n## Limits\n\nMany.\n", encoding="utf-8")
+    write_json(tmp_path / "measured" / "editor.json", {"success": {"night": 0.75}})
+    assert export(tmp_path, tmp_path / "weights") == ["editor"]
+    shipped = tmp_path / "weights" / "editor"
+    assert (shipped / "unet" / "diffusion_pytorch_model.safetensors").read_bytes() == b"weights"
+    card = (shipped / "README.md").read_text(encoding="utf-8")
+    assert "| success night | 0.750 |" in card
+    assert card.index("## Measured") < card.index("## Limits")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +76,8 @@ def card(name: str, training: dict[str, Any], measured: Path) -> str:
     ]
     lines += [""]
     accuracy = {key: value for key, value in training.items() if key.startswith("accuracy_")}
-    if measured.exists():
-        accuracy |= json.loads(measured.read_text(encoding="utf-8"))
-    lines += ["## Measured", ""]
-    lines += (
-        ["| measure | value |", "|---|---|", *_rows(accuracy)]
-        if accuracy
-        else ["Nothing has been measured yet."]
-    )
+    lines += rows_of(measured, accuracy) or ["## Measured", "", "Nothing has been measured yet.", ""]
     lines += [
-        "",
         "## Limits",
         "",
         LIMITS_OF.get(name, "It knows the words of its world and no others, at 128 × 128 pixels."),
@@ -95,6 +88,14 @@ def card(name: str, training: dict[str, Any], measured: Path) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def rows_of(measured: Path, known: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the section with what was measured: what is ``known``, and a JSON file of results; empty if neither is."""
+    values = dict(known or {})
+    if measured.exists():
+        values |= json.loads(measured.read_text(encoding="utf-8"))
+    return ["## Measured", "", "| measure | value |", "|---|---|", *_rows(values), ""] if values else []
 
 
 def _rows(values: dict[str, Any], above: str = "") -> list[str]:

@@ -4,6 +4,7 @@
     contrastive/     a CLIPModel with its tokenizer and image processor
     judge/           the attribute classifiers
     writer/          a LlamaForCausalLM with its tokenizer
+    editor/          a StableDiffusionInstructPix2PixPipeline, as `wordbrush train … -o OUT/editor` has left it
 
 Each directory gets a model card with the recipe, the samples seen and what was measured. Stages that have not been run
 are left as they are at the destination.
@@ -30,7 +31,7 @@ from wordbrush.storybook.recipe import (
     vocabulary,
     writer,
 )
-from wordbrush.storybook.recipe.cards import card
+from wordbrush.storybook.recipe.cards import card, rows_of
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import load_average
 from wordbrush.storybook.recipe.renders import Renders
@@ -61,6 +62,7 @@ def export(out: Path, destination: Path | None = None) -> list[str]:
         ("contrastive", ("contrastive", "tokenizer"), _contrastive),
         ("judge", tuple(f"judge_{kind}" for kind in judge.KINDS), _judge),
         ("writer", ("writer",), _writer),
+        ("editor", ("editor/editor/unet",), _editor),
     ):
         if not all(any((out / stage).glob("*.safetensors")) or stage == "tokenizer" for stage in stages):
             continue
@@ -139,6 +141,15 @@ def _writer(out: Path, fresh: Path) -> None:
     writer.averaged_model(out / "writer", CPU).half().save_pretrained(fresh, safe_serialization=True)
     writer.load_tokenizer(out / "writer" / "tokenizer").save_pretrained(fresh)
     _describe(fresh, out, _seen(out, "writer"))
+
+
+def _editor(out: Path, fresh: Path) -> None:
+    shutil.copytree(out / "editor" / "editor", fresh)
+    measured = rows_of(out / "measured" / "editor.json")
+    if measured:
+        readme = fresh / "README.md"
+        text = readme.read_text(encoding="utf-8").replace("## Limits", "\n".join([*measured, "## Limits"]))
+        readme.write_text(text, encoding="utf-8")
 
 
 def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:
