@@ -29,7 +29,7 @@ from wordbrush.dataset.records import gate
 from wordbrush.storybook.statistics import share
 
 COLUMNS = ["key", "kept", "reason", "forward_samples", "clip_direction", "clip_image", "truth_after"]
-SHARED = "one picture before for several"
+SHARED = "shared source"
 DRAFTED = "predicted reject"
 
 
@@ -60,8 +60,8 @@ def ways(per_source: int, enough: int) -> list[Way]:
         Way(SHARED, {"per_source": per_source}),
         Way(DRAFTED, {"draft_steps": 10}, aside=True),
         Way("early stop", {"enough": enough}),
-        Way("20 steps of DDIM", {"steps": 20, "scheduler": "ddim"}),
-        Way("8 steps of DPM-Solver++", {"steps": 8, "scheduler": "dpm++"}),
+        Way("20 steps, ddim", {"steps": 20, "scheduler": "ddim"}),
+        Way("8 steps, dpm++", {"steps": 8, "scheduler": "dpm++"}),
         Way("full control", {"control": "full"}),
     ]
 
@@ -80,7 +80,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Where the pairs go, one folder for each way.")] = Path(
         "out/pair_cost"
     ),
-    triplets: Annotated[int, typer.Option(min=1)] = 6,
+    triplets: Annotated[int, typer.Option(min=1, help="Captions; some get no true triplet.")] = 8,
     candidates: Annotated[int, typer.Option(min=1, help="Published: 100.")] = 6,
     per_source: Annotated[int, typer.Option(min=2, help="Candidates that share a picture before.")] = 3,
     enough: Annotated[int, typer.Option(min=1, help="So many that pass are enough of a triplet.")] = 2,
@@ -110,7 +110,7 @@ def main(
 
 def place(out: Path, name: str) -> Path:
     """Return the folder of a way, which has the captions and triplets of all of them."""
-    folder = out / name.replace(" ", "-")
+    folder = out / name.replace(",", "").replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     for part in (run.CAPTIONS, run.TRIPLETS):
         link = folder / part

@@ -16,6 +16,8 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,14 +69,21 @@ def read_picture(source: str | Path | Image.Image, *, mask: bool = False) -> Ope
     except OSError as error:
         raise BadPicture(f"cannot read {source}: {(error.strerror or str(error)).lower()}") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data)) as image:
-                return _decoded(image, str(source), mask=mask)
+        with opened(data) as image:
+            return _decoded(image, str(source), mask=mask)
     except BadPicture:
         raise
     except UNREADABLE as error:
         raise BadPicture(f"{source}: {reason(error)}") from error
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open a file; one of more pixels than Pillow's limit raises where Pillow only warns. Raises ``UNREADABLE``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(io.BytesIO(data)) as image:
+            yield image
 
 
 def normal(image: Image.Image, *, mask: bool = False, profile: bool = False) -> Opened:

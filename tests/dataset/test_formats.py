@@ -541,6 +541,14 @@ def test_masks_are_greyscale():
     )  # colours are not what it shows
 
 
+def test_a_picture_beyond_the_limit_is_refused_where_pillow_only_warns(monkeypatch: pytest.MonkeyPatch):
+    data = encoded(picture(0, (16, 16)))
+    assert Picture.decode(data, "x").image.size == (16, 16)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    with pytest.raises(DataError, match="x: the picture has more than 200 pixels"):
+        Picture.decode(data, "x")
+
+
 def test_animations_and_32_bits_are_refused():
     frames = [picture(number) for number in range(3)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ import pytest
 
 from chat_server import Reply, chat_server, completion
 from wordbrush.dataset.keys import caption_key
-from wordbrush.dataset.triplets import TripletStage
+from wordbrush.dataset.readers import Storybook
+from wordbrush.dataset.triplets import CHECKS, TripletStage
+from wordbrush.dataset.writers.base import StorybookTruth
 from wordbrush.dataset.writers.form import Example
 from wordbrush.dataset.writers.local import Sampling
 from wordbrush.dataset.writers.openai import SCHEMA, OpenAIWriter, read_json
+from wordbrush.dataset.writers.storybook import WEIGHTS
 from wordbrush.errors import InvalidInput, ModelError
 
 GOOD = '{"instruction": "make it a dog", "output": "a dog on a beach"}'
@@ -199,25 +203,25 @@ def test_line_breaks_in_json_become_spaces():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (find_spec("fastapi") and find_spec("uvicorn")), reason="needs transformers[serving]")
+@pytest.mark.skipif(not (WEIGHTS / "config.json").exists(), reason="needs the shipped writer")
 def test_a_real_server_runs_the_storybook_writer(tmp_path: Path):
-    """``transformers serve`` on this machine, with a writer of the recipe; only its weights are untrained."""
-    from wordbrush.storybook.recipe import cli
-    from wordbrush.storybook.recipe.export import export
-
-    settings = {"batch": "2", "total": "4", "captions": "2"}
-    cli.train("writer", minutes=1, out=tmp_path / "recipe", device="cpu", settings=settings)
-    export(tmp_path / "recipe", tmp_path / "weights")
-    model = str(tmp_path / "weights" / "writer")
+    """``transformers serve`` on this machine, with the writer that is shipped; what it writes is checked for truth."""
+    model = str(WEIGHTS)
+    captions = [found.text or "" for found in Storybook(8)]
+    rows = [{"key": caption_key(text), "text": text, "url": None} for text in captions]
     with serving(model, tmp_path) as url:
         asked = OpenAIWriter(
-            model, form="published", base_url=url, sampling=Sampling(max_tokens=12), concurrency=2
+            model, form="published", base_url=url, sampling=Sampling(max_tokens=80), concurrency=2
         )
-        answers = asked.open()(["a cat on a beach", "an owl in a forest at night"], [1, 2])
+        asked.check()
+        made = list(TripletStage(asked, checks=(*CHECKS, StorybookTruth())).open()(rows))
+        (cut,) = replace(asked, sampling=Sampling(max_tokens=2)).open()(captions[:1], [1])
         with pytest.raises(ModelError):
-            OpenAIWriter("no/such-model", base_url=url, retries=0).open()(["a cat on a beach"], [1])
-    assert [answer.fault for answer in answers] == ["form: cut off after 12 tokens"] * 2
-    assert [answer.tokens_in for answer in answers] == [6, 8]  # the chat template put the mark behind
-    assert all(answer.raw for answer in answers)
+            replace(asked, model="no/such-model", retries=0).open()(captions[:1], [1])
+    assert [row["before"] for row in made] == captions
+    assert sum(row["kept"] for row in made) >= 4  # half of what it writes is true, and it may try four times
+    assert all(row["tokens_in"] > 0 and row["tokens_out"] > 0 for row in made)
+    assert cut.fault == "form: cut off after 2 tokens"
 
 
 class serving:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+import families
 import pipelines
 from wordbrush.errors import ModelError
 from wordbrush.models import load
@@ -58,12 +61,27 @@ def test_models_without_a_posterior_are_refused(monkeypatch: pytest.MonkeyPatch)
         load_base("anything")
 
 
-def test_networks_of_other_channels_are_refused(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch):
-    model = load(tiny_folder, device="cpu")
-    model.unet.register_to_config(in_channels=9)  # pyright: ignore
+@pytest.mark.parametrize("kind", ["sdxl", "sd3", "pixart-alpha"])
+def test_families_that_no_editor_is_made_of_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch):
+    model = families.model(kind)
     monkeypatch.setattr("wordbrush.training.widen.load", lambda *a, **k: model)
-    with pytest.raises(ModelError, match=r"of 9 input channels where .* makes 4: .* has 4 and .* editor 8"):
-        load_base(tiny_folder)
+    with pytest.raises(
+        ModelError, match=r"is a model of the family .*; editors are made of Stable Diffusion 1 and 2"
+    ):
+        load_base("anything")
+
+
+def test_networks_of_other_channels_are_refused(tiny_folder: Path, tmp_path: Path):
+    other = Path(shutil.copytree(tiny_folder, tmp_path / "other"))
+    config = load(tiny_folder, device="cpu").unet.config
+    UNet2DConditionModel.from_config({**config, "in_channels": 9}).save_pretrained(other / "unet")  # pyright: ignore
+    with pytest.raises(ModelError, match=r"of 9 input channels where .* makes 4.* an inpainting model"):
+        load_base(other)
+
+
+def test_what_is_nothing_is_told_as_load_tells_it(tmp_path: Path):
+    with pytest.raises(ModelError, match="there is no model at"):
+        load_base(tmp_path / "nothing")
 
 
 def test_the_condition_is_the_unscaled_mode_and_the_target_a_scaled_sample(tiny_folder: Path):

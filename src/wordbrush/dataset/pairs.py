@@ -92,6 +92,10 @@ class PairStage:
             number = getattr(self, what)
             if number is not None and number < 1:
                 raise InvalidInput(f"{what} must be at least 1, not {number!r}")
+        if self.draft_steps is not None and self.steps is not None and self.draft_steps >= self.steps:
+            raise InvalidInput(
+                f"draft_steps must be fewer than the {self.steps} steps, not {self.draft_steps}"
+            )
         if self.control not in ("published", "full"):
             raise InvalidInput(f"control is 'published' or 'full', not {self.control!r}")
         if not 0 <= self.share[0] <= self.share[1] <= 1:

@@ -36,6 +36,11 @@ def digest(name: str, embedded: Mapping[str, Path] | None = None) -> str:
     return hashed.hexdigest()
 
 
+def is_hub_id(name: str) -> bool:
+    """Tell whether a name can be that of a model on the hub, ``owner/model``, rather than a path."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
 def check(name: str, what: str, *, index: Sequence[str], embedded: Mapping[str, Path] | None = None) -> None:
     """Raise now for a model that is missing, incomplete or damaged; nothing is loaded.
 
@@ -62,7 +67,7 @@ def check(name: str, what: str, *, index: Sequence[str], embedded: Mapping[str, 
             f"the {what} {name!r} is missing from this installation ({path}): reinstall, or train it with "
             "`wordbrush storybook train`"
         )
-    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
+    elif not is_hub_id(name):
         raise ModelError(f"there is no {what} at {name!r}: give a folder, or a hub id 'owner/model'")
     else:
         _check_hub(name, what, index)

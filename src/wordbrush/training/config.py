@@ -19,8 +19,8 @@ class Base(Section):
     """``[model]``: what training starts from.
 
     Args:
-        base: a text-to-image model as ``wordbrush.load`` takes it, which gets room for the condition; or the directory
-            of an editor, which is continued.
+        base: a text-to-image model as ``wordbrush.load`` takes it, which gets room for the condition; or an editor as
+            ``wordbrush.load_editor`` does, which is continued.
         config: for a single file, a directory or hub id of the same family.
     """
 

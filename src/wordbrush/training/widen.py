@@ -8,41 +8,42 @@ from typing import Any
 import torch
 from torch import nn
 
-from wordbrush.backbones.families import EDITORS
+from wordbrush.backbones.families import STABLE_DIFFUSION
 from wordbrush.errors import ModelError
-from wordbrush.models import EDITOR, EMBEDDED, Model, load, load_parts, pipeline_class
+from wordbrush.instruct import load_editor
+from wordbrush.models import Model, load
 
 
 def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
     """Load what training starts from, in float32 on the CPU, with a network of twice the latent's channels.
 
     Args:
-        name: whatever ``wordbrush.load`` takes, which is widened; or the directory of an editor, which is continued.
-        config: for a single file, as in ``wordbrush.load``.
+        name: what ``wordbrush.load`` takes, a text-to-image model, which is widened; or what
+            ``wordbrush.load_editor`` takes, which is continued.
+        config: for a single file, as in either.
 
     Raises:
-        ModelError: the model is missing, unreadable, or neither a text-to-image model nor an editor.
+        ModelError: the model is missing, unreadable, or none that an editor can be made of.
     """
-    folder = EMBEDDED.get(str(name), Path(name))
-    if folder.is_dir() and pipeline_class(folder) in EDITORS.pipelines:
-        parts, _, _ = load_parts(name, EDITOR, dtype=None, device="cpu", config=None, averaged=None)
-        model = Model(str(name), **parts)
-    else:
-        model = load(name, dtype=torch.float32, device="cpu", config=config)
-    channels = getattr(model.vae.config, "latent_channels", None)
-    if type(model.vae).__name__ != "AutoencoderKL" or channels is None:
+    where: dict[str, Any] = {"dtype": torch.float32, "device": "cpu", "config": config}
+    try:
+        model = load(name, **where)
+    except ModelError as refused:
+        try:
+            return load_editor(name, **where).model
+        except ModelError:
+            raise refused from None
+    if model.family is not STABLE_DIFFUSION:
+        raise ModelError(
+            f"{name} is a model of the family {model.family.name}; editors are made of {STABLE_DIFFUSION.name} and "
+            "what is built like them"
+        )
+    if type(model.vae).__name__ != "AutoencoderKL":
         raise ModelError(
             f"{name} has a {type(model.vae).__name__} as its autoencoder; editors are made of models with an "
             "AutoencoderKL"
         )
-    unet: Any = model.unet
-    if unet.config.in_channels == channels:
-        widen(unet)
-    elif unet.config.in_channels != 2 * channels:
-        raise ModelError(
-            f"{name} has a network of {unet.config.in_channels} input channels where its autoencoder makes {channels}: "
-            f"a text-to-image model has {channels} and an instruction editor {2 * channels}"
-        )
+    widen(model.unet)
     return model
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from wordbrush.errors import BadPicture, DataError
-from wordbrush.pictures import ORIENTATION, UNREADABLE, normal, reason
+from wordbrush.pictures import ORIENTATION, UNREADABLE, normal, opened, reason
 
 ENDINGS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """Kinds of files that are passed on as they are; others become PNG."""
@@ -57,7 +57,7 @@ class Picture:
             DataError: it does not decode, or is of a kind that is refused.
         """
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with opened(data) as image:
                 image.load()
                 kind, normal = image.format or "", _normal(image, mask=mask)
                 same = kind in ENDINGS and not _turned(image) and _shows(image, normal)

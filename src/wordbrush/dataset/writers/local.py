@@ -146,7 +146,7 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
     from wordbrush.quiet import quiet
 
     path = Path(name)
-    if not path.is_dir() and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+    if not path.is_dir() and not weights.is_hub_id(name):
         raise ModelError(
             f"there is no model at {name!r}: give a transformers directory or a hub id 'owner/model'"
         )
