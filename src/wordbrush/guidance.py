@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from numbers import Integral, Real
@@ -41,7 +41,7 @@ class ClassifierFree:
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
         uncond, cond = predictions
-        return uncond + self.scale * (cond - uncond)
+        return uncond + float(self.scale) * (cond - uncond)  # torch takes no integer beyond 64 bits
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class TextImage:
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the predictions under both conditions, the picture alone and neither, (samples, C, h, w) each."""
         both, image, none = predictions
-        return none + self.image * (image - none) + self.text * (both - image)
+        return none + float(self.image) * (image - none) + float(self.text) * (both - image)
 
 
 @dataclass(frozen=True)
@@ -195,5 +195,6 @@ class _First:
 
 
 def _check_scale(name: str, scale: Any, *, such_as: float) -> None:
-    if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+    numeric = isinstance(scale, Real) and not isinstance(scale, bool)
+    if not numeric or not abs(scale) <= sys.float_info.max:
         raise InvalidInput(f"the {name} scale must be a finite number such as {such_as}, not {scale!r}")

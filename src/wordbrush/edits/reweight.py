@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -35,7 +35,8 @@ class Reweight:
                 f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}'
             )
         for word, strength in self.strengths.items():
-            if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
+            numeric = isinstance(strength, Real) and not isinstance(strength, bool)
+            if not numeric or not abs(strength) <= sys.float_info.max:
                 raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 
