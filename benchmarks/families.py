@@ -2,8 +2,13 @@
 
     python benchmarks/families.py --size tiny      a quick check that the benchmark works
     python benchmarks/families.py                  moderate widths, random weights
+    python benchmarks/families.py --size real      the widths of the real models, few blocks, small pictures
 
-Time is measured in rounds that run every way once, in changing order; a ratio is one of medians. Text encoding is
+A picture of 32 × 32 latent pixels has 256 positions in most families, fewer than real ones, so attention is a smaller
+part of the work there than it is at 1024 pixels. Text encoders are shallow stand-ins.
+
+Time, on processors that of the process, is measured in rounds that run every way once, in changing order; a ratio is
+one of medians. Text encoding is
 included, decoding is not. Peak memory is that of the process, or of the GPU, during one run, the weights included.
 """
 
@@ -19,10 +24,17 @@ from typing import Annotated, Any
 import diffusers
 import torch
 import typer
+from tokenizers import pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    GemmaTokenizerFast,
+    Qwen2TokenizerFast,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -48,23 +60,51 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+# Families whose self-attention has no maps that could be injected.
+LINEAR = ("sana",)
+
+
 @dataclass(frozen=True)
 class Size:
-    """Heads of 64 channels, layers, latent pixels along each side, steps and rounds."""
+    """Heads (None for those of the real models), layers, latent pixels along each side, steps and rounds."""
 
-    heads: int
+    heads: int | None
     layers: int
     side: int
     steps: int
     rounds: int
 
 
-SIZES = {"tiny": Size(1, 2, 16, 2, 3), "moderate": Size(6, 6, 64, 4, 7), "large": Size(16, 16, 128, 4, 7)}
+SIZES = {
+    "tiny": Size(2, 2, 16, 2, 3),
+    "moderate": Size(6, 6, 64, 4, 7),
+    "large": Size(16, 16, 128, 4, 7),
+    "real": Size(None, 2, 32, 1, 2),
+}
+# Heads, and channels of each, of SDXL's first level, SD3.5 medium, FLUX.1, AuraFlow, PixArt-Σ, Sana's cross-attention,
+# Lumina-Image 2.0, Qwen-Image and Z-Image.
+REAL = {
+    "sdxl": (5, 64),
+    "sd3.5": (24, 64),
+    "flux": (24, 128),
+    "auraflow": (12, 256),
+    "pixart": (16, 72),
+    "sana": (20, 112),
+    "lumina2": (24, 96),
+    "qwen": (24, 128),
+    "zimage": (30, 128),
+}
+
+
+def width(name: str, size: Size) -> tuple[int, int, int]:
+    """Return the heads of a family at a size, the channels of each, and all of them together."""
+    heads, each = REAL[name] if size.heads is None else (size.heads, 64)
+    return heads, each, heads * each
 
 
 def sdxl(size: Size) -> dict[str, Any]:
     """Two CLIPs and a U-Net."""
-    channels = 64 * size.heads
+    heads, _, channels = width("sdxl", size)
     unet = diffusers.UNet2DConditionModel(
         sample_size=size.side,
         block_out_channels=(channels, 2 * channels),
@@ -73,7 +113,7 @@ def sdxl(size: Size) -> dict[str, Any]:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=2 * channels,
-        attention_head_dim=(size.heads, 2 * size.heads),
+        attention_head_dim=(heads, 2 * heads),
         use_linear_projection=True,
         addition_embed_type="text_time",
         addition_time_embed_dim=32,
@@ -90,11 +130,12 @@ def sdxl(size: Size) -> dict[str, Any]:
 
 def sd3(size: Size) -> dict[str, Any]:
     """Two CLIPs, T5, and joint attention with the text last."""
-    channels = 64 * size.heads
+    heads, each, channels = width("sd3.5", size)
     transformer = diffusers.SD3Transformer2DModel(
         sample_size=size.side,
         num_layers=size.layers,
-        num_attention_heads=size.heads,
+        num_attention_heads=heads,
+        attention_head_dim=each,
         joint_attention_dim=2 * channels,
         caption_projection_dim=channels,
         pooled_projection_dim=2 * channels,
@@ -114,16 +155,16 @@ def sd3(size: Size) -> dict[str, Any]:
 
 def flux(size: Size) -> dict[str, Any]:
     """CLIP's summary, T5, double and single blocks with the text first."""
-    channels = 64 * size.heads
+    heads, each, channels = width("flux", size)
     transformer = diffusers.FluxTransformer2DModel(
         num_layers=size.layers // 2,
         num_single_layers=size.layers,
-        attention_head_dim=64,
-        num_attention_heads=size.heads,
+        attention_head_dim=each,
+        num_attention_heads=heads,
         joint_attention_dim=2 * channels,
         pooled_projection_dim=channels,
         guidance_embeds=True,
-        axes_dims_rope=(8, 28, 28),
+        axes_dims_rope=(each // 8, each * 7 // 16, each * 7 // 16),
     )
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
     return {
@@ -137,13 +178,13 @@ def flux(size: Size) -> dict[str, Any]:
 
 def auraflow(size: Size) -> dict[str, Any]:
     """T5, double and single blocks with registers and text first."""
-    channels = 64 * size.heads
+    heads, each, channels = width("auraflow", size)
     transformer = diffusers.AuraFlowTransformer2DModel(
         sample_size=size.side,
         num_mmdit_layers=size.layers // 2,
         num_single_dit_layers=size.layers,
-        attention_head_dim=64,
-        num_attention_heads=size.heads,
+        attention_head_dim=each,
+        num_attention_heads=heads,
         joint_attention_dim=2 * channels,
         caption_projection_dim=channels,
         pos_embed_max_size=size.side**2,
@@ -154,12 +195,12 @@ def auraflow(size: Size) -> dict[str, Any]:
 
 def pixart(size: Size) -> dict[str, Any]:
     """T5 and a transformer of self- and cross-attention."""
-    channels = 64 * size.heads
+    heads, each, channels = width("pixart", size)
     transformer = diffusers.PixArtTransformer2DModel(
         sample_size=size.side,
         num_layers=size.layers,
-        num_attention_heads=size.heads,
-        attention_head_dim=64,
+        num_attention_heads=heads,
+        attention_head_dim=each,
         cross_attention_dim=channels,
         caption_channels=2 * channels,
         use_additional_conditions=False,
@@ -169,12 +210,82 @@ def pixart(size: Size) -> dict[str, Any]:
     return {**parts, "_class_name": "PixArtSigmaPipeline"}
 
 
+def sana(size: Size) -> dict[str, Any]:
+    """Gemma, and a transformer of linear self-attention and of cross-attention."""
+    heads, each, channels = width("sana", size)
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        sample_size=size.side,
+        num_layers=size.layers,
+        num_attention_heads=channels // 32,
+        attention_head_dim=32,
+        num_cross_attention_heads=heads,
+        cross_attention_head_dim=each,
+        cross_attention_dim=channels,
+        caption_channels=TEXT,
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    return {"unet": transformer, "vae": autoencoder(4), **gemma(), "scheduler": scheduler}
+
+
+def lumina2(size: Size) -> dict[str, Any]:
+    """Gemma, and blocks of joint attention over texts of unequal lengths."""
+    heads, each, channels = width("lumina2", size)
+    transformer = diffusers.Lumina2Transformer2DModel(
+        sample_size=size.side,
+        hidden_size=channels,
+        num_layers=size.layers,
+        num_refiner_layers=1,
+        num_attention_heads=heads,
+        num_kv_heads=heads // 3 or 1,
+        axes_dim_rope=(each - 4 * (each // 6), 2 * (each // 6), 2 * (each // 6)),
+        cap_feat_dim=TEXT,
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=6.0)
+    return {"unet": transformer, "vae": autoencoder(16), **gemma(), "scheduler": scheduler}
+
+
+def qwen(size: Size) -> dict[str, Any]:
+    """Qwen, and double blocks with the text first and masked."""
+    heads, each, _ = width("qwen", size)
+    transformer = diffusers.QwenImageTransformer2DModel(
+        num_layers=size.layers // 2,
+        attention_head_dim=each,
+        num_attention_heads=heads,
+        joint_attention_dim=TEXT,
+        axes_dims_rope=(each // 8, each * 7 // 16, each * 7 // 16),
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return {"unet": transformer, "vae": autoencoder(16), **qwen3(), "scheduler": scheduler}
+
+
+def zimage(size: Size) -> dict[str, Any]:
+    """Qwen, and blocks of joint attention with the text last."""
+    heads, each, channels = width("zimage", size)
+    transformer = diffusers.ZImageTransformer2DModel(
+        dim=channels,
+        n_layers=size.layers,
+        n_refiner_layers=1,
+        n_heads=heads,
+        n_kv_heads=heads,
+        cap_feat_dim=TEXT,
+        axes_dims=[each // 4, each * 3 // 8, each * 3 // 8],
+    )
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return {"unet": transformer, "vae": autoencoder(16), **qwen3(), "scheduler": scheduler}
+
+
 BUILDERS: dict[str, tuple[families.Family, Callable[[Size], dict[str, Any]]]] = {
     "sdxl": (families.SDXL, sdxl),
     "sd3.5": (families.SD3, sd3),
     "flux": (families.FLUX, flux),
     "auraflow": (families.AURAFLOW, auraflow),
     "pixart": (families.PIXART, pixart),
+    "sana": (families.SANA, sana),
+    "lumina2": (families.LUMINA2, lumina2),
+    "qwen": (families.QWEN_IMAGE, qwen),
+    "zimage": (families.Z_IMAGE, zimage),
 }
 
 
@@ -216,6 +327,41 @@ def t5(suffix: str, channels: int) -> dict[str, Any]:
     return {f"text_encoder{suffix}": T5EncoderModel(config), f"tokenizer{suffix}": tokenizer}
 
 
+# Channels of the stand-ins for Gemma and Qwen, and their shape.
+TEXT = 256
+SHALLOW = {
+    "hidden_size": TEXT,
+    "intermediate_size": TEXT,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 1,
+    "head_dim": 64,
+}
+
+
+def gemma() -> dict[str, Any]:
+    """Build a shallow Gemma, and a tokenizer with a token for every letter."""
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *map(chr, range(33, 127)), "\n"]
+    vocabulary = {
+        token: number for number, token in enumerate([*tokens, *(f"<0x{n:02X}>" for n in range(256))])
+    }
+    tokenizer = GemmaTokenizerFast(vocab=vocabulary, merges=[])
+    tokenizer.add_bos_token = True
+    encoder = Gemma2Model(Gemma2Config(vocab_size=len(tokenizer), **SHALLOW))
+    return {"text_encoder": encoder, "tokenizer": tokenizer}
+
+
+def qwen3() -> dict[str, Any]:
+    """Build a shallow Qwen, and a tokenizer with a token for every letter and a chat template."""
+    alphabet = [*sorted(pre_tokenizers.ByteLevel.alphabet()), "<|endoftext|>"]
+    tokenizer = Qwen2TokenizerFast(vocab={token: n for n, token in enumerate(alphabet)}, merges=[])
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>user\n{{ message.content }}{% endfor %}"
+    )
+    encoder = Qwen3Model(Qwen3Config(vocab_size=len(tokenizer), **SHALLOW))
+    return {"text_encoder": encoder, "tokenizer": tokenizer}
+
+
 def build(name: str, size: Size, device: str) -> wb.Model:
     """Build a pipeline of a family with random weights."""
     torch.manual_seed(0)
@@ -241,16 +387,22 @@ def run(model: wb.Model, size: Size, way: dict[str, Any], device: str) -> torch.
 def measure(name: str, size: Size, device: str) -> dict[str, Any]:
     """Measure one family and print its table."""
     model = build(name, size, device)
-    latents = {way: run(model, size, settings, device) for way, settings in WAYS.items()}  # warms up, too
-    memory = {
-        way: peak(lambda s=settings: run(model, size, s, device), device) for way, settings in WAYS.items()
-    }
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    latents: dict[str, torch.Tensor] = {}
+    memory: dict[str, float] = {}
+    run(model, size, NOTHING, device)  # warms up
+    for way, settings in WAYS.items():
+        if name in LINEAR and settings["self_attention"]:
+            continue
+        memory[way], latents[way] = peak(lambda s=settings: run(model, size, s, device), device)
+    clock = (
+        time.perf_counter if device == "cuda" else time.process_time
+    )  # other work disturbs the latter less
+    seconds: dict[str, list[float]] = {way: [] for way in latents}
     for number in range(size.rounds):
-        for way in list(WAYS)[:: 1 if number % 2 else -1]:
-            began = time.perf_counter()
+        for way in list(latents)[:: 1 if number % 2 else -1]:
+            began = clock()
             run(model, size, WAYS[way], device)
-            seconds[way].append(time.perf_counter() - began)
+            seconds[way].append(clock() - began)
     rows = {
         way: {
             "seconds": median(seconds[way]),
@@ -259,7 +411,7 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
             "memory_ratio": memory[way] / memory["plain"],
             "moves": float((latents[way][1] - latents["plain"][1]).norm() / latents["plain"][1].norm()),
         }
-        for way in WAYS
+        for way in latents
     }
     parameters = sum(parameter.numel() for parameter in model.unet.parameters())
     show(
@@ -280,18 +432,18 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
     return {"parameters": parameters, "ways": rows}
 
 
-def peak(work: Callable[[], object], device: str) -> float:
-    """Return the greatest memory of the process, or of the GPU, during some work, in megabytes."""
+def peak(work: Callable[[], torch.Tensor], device: str) -> tuple[float, torch.Tensor]:
+    """Return the greatest memory of the process, or of the GPU, during some work, in megabytes, and its result."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        work()
-        return torch.cuda.max_memory_allocated() / 1e6
+        made = work()
+        return torch.cuda.max_memory_allocated() / 1e6, made
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-    work()
+    made = work()
     (line,) = [
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
     ]
-    return int(line.split()[1]) * 1024 / 1e6
+    return int(line.split()[1]) * 1024 / 1e6, made
 
 
 def main(

@@ -1,15 +1,16 @@
 """What an accepted pair costs: the published recipe of InstructPix2Pix, and one saving after the other on top of it.
 
-    python benchmarks/pair_cost.py                          small: minutes to an hour on two cores
-    python benchmarks/pair_cost.py --triplets 200 --candidates 100
+    python benchmarks/pair_cost.py                          some minutes on one core
+    python benchmarks/pair_cost.py --triplets 200 --candidates 100 --per-source 5 --enough 4
 
 Cost is counted in forward-samples, rows that the denoiser evaluates: the count is exact and the same on every machine.
-A pair is accepted if it passes the published gates and is among the best 4 of its triplet by direction. Every row makes
-the candidates of the same triplets; the same command goes on where it was stopped.
+A pair is accepted if it passes the gates and is among the best 4 of its triplet by direction. Every way makes the
+candidates of the same triplets; the same command goes on where it was stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,51 +26,64 @@ from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.query import shards
 from wordbrush.dataset.records import gate
+from wordbrush.storybook.statistics import share
 
 COLUMNS = ["key", "kept", "reason", "forward_samples", "clip_direction", "clip_image", "truth_after"]
-REFERENCE = "larger groups"
-"""The row that finishes the same candidates as the row with drafts, whatever their drafts looked like."""
+SHARED = "one picture before for several"
+DRAFTED = "predicted reject"
 
 
 @dataclass(frozen=True)
-class Row:
+class Way:
     """A way to make the pairs.
 
     Args:
-        name: also of its folder.
-        changes: settings that differ from the row before.
+        name: what it adds to the way before; also of its folder.
+        changes: settings that differ from the way before.
+        aside: the next way does not build on it.
     """
 
     name: str
     changes: dict[str, Any]
+    aside: bool = False
 
 
-def rows(candidates: int) -> list[Row]:
-    """Return the ways, each with one saving more than the one before."""
-    published = {
-        "control": "published",
-        "per_source": 1,
-        "enough": candidates,
-        "steps": 100,
-        "scheduler": "euler_ancestral",
-    }
+def ways(per_source: int, enough: int) -> list[Way]:
+    """Return the ways, each with one saving more than the one before.
+
+    The predicted reject stands aside, and before the early stop: it pays only where fewer pass than here, and its
+    errors are counted on all candidates.
+    """
+    published = {"control": "published", "per_source": 1, "enough": None}
     return [
-        Row("published", published),
-        Row("shared source", {"per_source": 2}),
-        Row(REFERENCE, {"per_source": 5}),
-        Row("early stop", {"enough": 4}),
-        Row("predicted reject", {"draft_steps": 10}),
-        Row("fewer steps", {"steps": 20, "scheduler": "ddim", "draft_steps": 5}),
-        Row("full control", {"control": "full", "draft_steps": None}),
+        Way("published", {**published, "steps": 100, "scheduler": "euler_a"}),
+        Way(SHARED, {"per_source": per_source}),
+        Way(DRAFTED, {"draft_steps": 10}, aside=True),
+        Way("early stop", {"enough": enough}),
+        Way("20 steps of DDIM", {"steps": 20, "scheduler": "ddim"}),
+        Way("8 steps of DPM-Solver++", {"steps": 8, "scheduler": "dpm++"}),
+        Way("full control", {"control": "full"}),
     ]
+
+
+def stages(base: PairStage, chosen: Sequence[Way]) -> list[PairStage]:
+    """Return the stage of every way."""
+    found = []
+    for way in chosen:
+        stage = replace(base, **way.changes)
+        found.append(stage)
+        base = base if way.aside else stage
+    return found
 
 
 def main(
     out: Annotated[Path, typer.Option(help="Where the pairs go, one folder for each way.")] = Path(
         "out/pair_cost"
     ),
-    triplets: Annotated[int, typer.Option(min=1)] = 4,
-    candidates: Annotated[int, typer.Option(min=1, help="Published: 100.")] = 10,
+    triplets: Annotated[int, typer.Option(min=1)] = 6,
+    candidates: Annotated[int, typer.Option(min=1, help="Published: 100.")] = 6,
+    per_source: Annotated[int, typer.Option(min=2, help="Candidates that share a picture before.")] = 3,
+    enough: Annotated[int, typer.Option(min=1, help="So many that pass are enough of a triplet.")] = 2,
     guidance: Annotated[tuple[float, float], typer.Option(help="Published: 7.5 15.")] = (3.0, 6.0),
     threads: Annotated[int, typer.Option(min=1)] = 1,
     seed: int = 0,
@@ -78,28 +92,31 @@ def main(
     engine = LocalEngine(threads)
     run.make_captions(Captions(sources=(f"storybook:{triplets}",)), out, engine=engine)
     run.write_triplets(Writer(), out, seed=seed, engine=engine)
-    stage = PairStage(candidates=candidates, guidance=guidance, truth=True, seed=seed, rows_per_unit=1)
+    base = PairStage(candidates=candidates, guidance=guidance, truth=True, seed=seed, rows_per_unit=1)
+    chosen = ways(per_source, enough)
     measured: list[dict[str, Any]] = []
-    for row in rows(candidates):
-        stage = replace(stage, **row.changes)
-        folder = out / row.name.replace(" ", "-")
-        folder.mkdir(parents=True, exist_ok=True)
-        for part in (run.CAPTIONS, run.TRIPLETS):
-            link = folder / part
-            if not link.exists():
-                link.symlink_to((out / part).resolve(), target_is_directory=True)
+    for way, stage in zip(chosen, stages(base, chosen), strict=True):
+        folder = place(out, way.name)
         report = run.make_pairs(stage, folder, engine=engine)
-        found = {"way": row.name, **row.changes, **measure(folder)}
-        found["seconds"] = round(report.seconds, 1) if not report.reused else None
-        found["gain"] = found["per_thousand"] / measured[0]["per_thousand"] if measured else 1.0
-        if stage.draft_steps is not None and stage.steps == 100:
-            found["prediction"] = prediction(out / REFERENCE.replace(" ", "-"), folder)
+        found = {"way": way.name, **way.changes, **measure(folder), "triplets": report.rows_in}
+        found["seconds"] = None if report.reused else round(report.seconds, 1)
+        found["gain"] = gain(found, measured[0]) if measured else 1.0
+        if way.name == DRAFTED:
+            found["prediction"] = prediction(place(out, SHARED), folder)
         measured.append(found)
-        table(measured, triplets, candidates)
-        keep(
-            "pair_cost",
-            {"triplets": triplets, "candidates": candidates, "guidance": guidance, "ways": measured},
-        )
+        table(measured, candidates)
+        keep("pair_cost", {"candidates": candidates, "guidance": guidance, "ways": measured})
+
+
+def place(out: Path, name: str) -> Path:
+    """Return the folder of a way, which has the captions and triplets of all of them."""
+    folder = out / name.replace(" ", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in (run.CAPTIONS, run.TRIPLETS):
+        link = folder / part
+        if not link.exists():
+            link.symlink_to((out / part).resolve(), target_is_directory=True)
+    return folder
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -120,18 +137,28 @@ def measure(folder: Path) -> dict[str, Any]:
     }
 
 
+def gain(found: dict[str, Any], first: dict[str, Any]) -> float | None:
+    """Return how many times more pairs a forward-sample gives than in the first way; None if that gave none."""
+    return found["per_thousand"] / first["per_thousand"] if first["accepted"] else None
+
+
 def prediction(reference: Path, drafted: Path) -> dict[str, Any]:
-    """Return how often a draft was wrong, by what became of the same candidates in all the steps."""
-    truth = {pair["key"]: pair["kept"] for pair in read(reference)}
-    seen = [(pair, truth[pair["key"]]) for pair in read(drafted) if pair["key"] in truth]
-    rejected = [passes for pair, passes in seen if gate(pair["reason"] or "").startswith("draft")]
-    kept = [passes for pair, passes in seen if not gate(pair["reason"] or "").startswith("draft")]
+    """Return how often a draft was wrong, by what became of the same candidates in all the steps.
+
+    ``wrong_rejects``: of those that would have passed, the share that was given up. ``vain``: of those that were
+    finished, the share that did not pass. Both with their 95 % intervals.
+    """
+    passed = {pair["key"]: pair["kept"] for pair in read(reference)}
+    given_up = {
+        pair["key"]: gate(pair["reason"] or "").startswith("draft")
+        for pair in read(drafted)
+        if pair["key"] in passed
+    }
     return {
-        "drafts": len(seen),
-        "rejected": len(rejected),
-        "rejected_wrongly": sum(rejected),
-        "finished": len(kept),
-        "finished_in_vain": len(kept) - sum(kept),
+        "drafts": len(given_up),
+        "rejected": sum(given_up.values()),
+        "wrong_rejects": share([lost for key, lost in given_up.items() if passed[key]]),
+        "vain": share([not passed[key] for key, lost in given_up.items() if not lost]),
     }
 
 
@@ -148,31 +175,60 @@ def mean(pairs: list[dict[str, Any]], name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def table(measured: list[dict[str, Any]], triplets: int, candidates: int) -> None:
+def table(measured: list[dict[str, Any]], candidates: int) -> None:
     """Print what has been measured so far."""
     show(
-        f"{triplets} captions, up to {candidates} candidates each",
-        ["", "made", "pass", "accepted", "forward-samples", "per 1000", "gain", "direction", "truth"],
+        f"{measured[0]['triplets']} triplets, up to {candidates} candidates each",
+        [
+            "",
+            "made",
+            "pass",
+            "accepted",
+            "forward-samples",
+            "per 1000",
+            "gain",
+            "direction",
+            "image",
+            "truth",
+        ],
         [
             [
-                row["way"],
-                f"{row['made']}",
-                f"{row['pass']}",
-                f"{row['accepted']}",
-                f"{row['forward_samples']:,}",
-                f"{row['per_thousand']:.3f}",
-                f"{row['gain']:.1f}×",
-                number(row["clip_direction"]),
-                number(row["truth_after"]),
+                one["way"],
+                f"{one['made']}",
+                f"{one['pass']}",
+                f"{one['accepted']}",
+                f"{one['forward_samples']:,}",
+                f"{one['per_thousand']:.2f}",
+                number(one["gain"], "{:.1f}×"),
+                number(one["clip_direction"]),
+                number(one["clip_image"]),
+                number(one["truth_after"]),
             ]
-            for row in measured
+            for one in measured
         ],
+    )
+    for one in measured:
+        if "prediction" in one:
+            print(told(one["prediction"]))
+
+
+def told(found: dict[str, Any]) -> str:
+    """Return the errors of the predicted reject in words."""
+    lost, vain = (
+        f"{found[name]['share']:.0%} ({found[name]['low']:.0%}-{found[name]['high']:.0%}) of {found[name]['of']}"
+        if found[name]["of"]
+        else "none of 0"
+        for name in ("wrong_rejects", "vain")
+    )
+    return (
+        f"Predicted reject: {found['rejected']} of {found['drafts']} drafts given up. Given up of those that would "
+        f"have passed: {lost}. Finished and did not pass: {vain}.\n"
     )
 
 
-def number(value: float | None) -> str:
-    """Return a score as text."""
-    return "–" if value is None else f"{value:.3f}"
+def number(value: float | None, form: str = "{:.3f}") -> str:
+    """Return a number as text."""
+    return "–" if value is None else form.format(value)
 
 
 if __name__ == "__main__":

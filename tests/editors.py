@@ -12,6 +12,7 @@ from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPi
 from PIL import Image
 
 import pipelines
+from wordbrush.backbones.families import EDITORS
 from wordbrush.instruct import Editor, EditorDefaults
 from wordbrush.models import Model
 
@@ -20,7 +21,7 @@ from wordbrush.models import Model
 def editor(dtype: torch.dtype = torch.float32) -> Editor:
     """Return an editor for pictures of 32 pixels, of 2 pixels a latent pixel; callers must leave it as it is."""
     parts = {**pipelines.parts("editor", dtype), "scheduler": scheduler()}
-    return Editor(Model("tiny", **parts), EditorDefaults())
+    return Editor(Model("tiny", **parts, family=EDITORS), EditorDefaults())
 
 
 def pipeline(made: Editor, scheduler: Any) -> StableDiffusionInstructPix2PixPipeline:

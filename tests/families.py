@@ -15,6 +15,12 @@ from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
+    Gemma2Config,
+    Gemma2Model,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -23,6 +29,7 @@ from transformers import (
 )
 
 from pipelines import BETAS, LENGTH, PIECES, WORDS, _amplify, clip_tokenizer
+from small_tokenizers import gemma, qwen
 from wordbrush.backbones import families
 from wordbrush.models import Defaults, Model
 
@@ -37,6 +44,10 @@ PIPELINES = {
     "auraflow": "AuraFlowPipeline",
     "pixart-alpha": "PixArtAlphaPipeline",
     "pixart-sigma": "PixArtSigmaPipeline",
+    "sana": "SanaPipeline",
+    "lumina2": "Lumina2Pipeline",
+    "qwen": "QwenImagePipeline",
+    "zimage": "ZImagePipeline",
 }
 KINDS = tuple(PIPELINES)
 
@@ -66,7 +77,8 @@ def model(kind: str, dtype: torch.dtype = torch.float64) -> Model:
     assert family
     own = {name: parts.pop(name) for name in ("unet", "vae", "text_encoder", "tokenizer", "scheduler")}
     parts |= {"_class_name": PIPELINES[kind]} if "_class_name" in family.settings else {}
-    defaults = Defaults(**{**family.defaults(own["unet"]), "steps": 2})
+    guided = {"guidance": 3.0} if kind == "zimage" else {}  # not Turbo, so that both branches are run
+    defaults = Defaults(**{**family.defaults(own["unet"]), "steps": 2, **guided})
     return Model(kind, **own, defaults=defaults, family=family, more=parts)
 
 
@@ -192,6 +204,143 @@ def _pixart(kind: str) -> dict[str, Any]:
     return {"unet": transformer, "vae": _vae(4), **_t5(""), "scheduler": scheduler}
 
 
+def _sana(kind: str) -> dict[str, Any]:
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=16,
+        sample_size=32,
+        mlp_ratio=2.0,
+    )
+    vae = diffusers.AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=4,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        encoder_qkv_multiscales=((), ()),
+        decoder_qkv_multiscales=((), ()),
+        scaling_factor=0.41,
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+    )
+    return {"unet": transformer, "vae": vae, **_gemma(), "scheduler": scheduler}
+
+
+def _lumina2(kind: str) -> dict[str, Any]:
+    transformer = diffusers.Lumina2Transformer2DModel(
+        sample_size=32,
+        in_channels=4,
+        hidden_size=24,
+        num_layers=2,
+        num_refiner_layers=1,
+        num_attention_heads=3,
+        num_kv_heads=1,
+        multiple_of=2,
+        axes_dim_rope=(4, 2, 2),
+        cap_feat_dim=16,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=6.0)
+    return {"unet": transformer, "vae": _vae(4), **_gemma(), "scheduler": scheduler}
+
+
+def _qwen(kind: str) -> dict[str, Any]:
+    transformer = diffusers.QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(2, 2, 4),
+    )
+    vae = diffusers.AutoencoderKLQwenImage(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False],
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.0, 2.0, 0.5, 1.5],
+    )
+    tokenizer = qwen()
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+    }
+    config = Qwen2_5_VLConfig(
+        text_config={
+            **sizes,
+            "vocab_size": len(tokenizer),
+            "rope_scaling": {"type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1000.0},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_heads": 2,
+            "out_hidden_size": 16,
+            "fullatt_block_indexes": [0],
+        },
+    )
+    return {
+        "unet": transformer,
+        "vae": vae,
+        "text_encoder": Qwen2_5_VLForConditionalGeneration(config),
+        "tokenizer": tokenizer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            base_shift=0.5,
+            max_shift=0.9,
+            max_image_seq_len=8192,
+        ),
+    }
+
+
+def _zimage(kind: str) -> dict[str, Any]:
+    transformer = diffusers.ZImageTransformer2DModel(
+        in_channels=4,
+        dim=16,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 2, 2],
+        axes_lens=[1024, 64, 64],
+    )
+    for padding in (transformer.x_pad_token, transformer.cap_pad_token):
+        padding.data.normal_()  # attended to, so that it matters
+    tokenizer = qwen()
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+    )
+    return {
+        "unet": transformer,
+        "vae": _vae(4),
+        "text_encoder": Qwen3Model(config),
+        "tokenizer": tokenizer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
+    }
+
+
 _BUILDERS = {
     "lcm": _lcm,
     "sdxl": _sdxl,
@@ -201,6 +350,10 @@ _BUILDERS = {
     "schnell": _flux,
     "auraflow": _auraflow,
     "pixart": _pixart,
+    "sana": _sana,
+    "lumina2": _lumina2,
+    "qwen": _qwen,
+    "zimage": _zimage,
 }
 
 
@@ -243,6 +396,22 @@ def _clip(kind: Any, suffix: str = "") -> dict[str, Any]:
         pad_token_id=tokenizer.pad_token_id,
     )
     return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}
+
+
+def _gemma() -> dict[str, Any]:
+    tokenizer = gemma()
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        max_position_embeddings=4096,
+        sliding_window=4096,
+    )
+    return {"text_encoder": Gemma2Model(config), "tokenizer": tokenizer}
 
 
 def _t5(suffix: str, settings: Any = T5Config, kind: Any = T5EncoderModel) -> dict[str, Any]:

@@ -17,7 +17,9 @@ import editors
 import wordbrush as wb
 from wordbrush.cli.app import app
 from wordbrush.instruct import PRESETS
+from wordbrush.metrics.clip import EMBEDDED as CLIPS
 from wordbrush.models import EMBEDDED
+from wordbrush.storybook.world import glyphs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,6 +68,19 @@ def test_python_of_editing_by_instruction_runs(tmp_path: Path, monkeypatch: pyte
     exec("\n".join(blocks).replace("steps=20", "steps=5"), {})
     assert {path.name for path in tmp_path.glob("*.png")} >= {"night.png", "both.png"}
     assert len(list(tmp_path.glob("out/*.png"))) == 2
+
+
+@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+@pytest.mark.skipif(not CLIPS["storybook"].exists(), reason="the contrastive model is not in this checkout")
+def test_python_of_evaluation_runs(capsys: pytest.CaptureFixture[str]):
+    """The page on fewer scenes: the truth says what was asked for, and a copy says nothing."""
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(block.replace("storybook:14", "storybook:2"), {})
+    identity, truth = capsys.readouterr().out.strip().splitlines()
+    assert identity.startswith("identity {'mean': 0.0")
+    assert truth.startswith("truth {'mean': 0.")
+    assert not truth.startswith("truth {'mean': 0.0,")
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/python.md"])

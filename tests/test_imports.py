@@ -29,6 +29,8 @@ HEAVY = (
 RINGS = {
     "wordbrush.version": 0,
     "wordbrush.errors": 0,
+    "wordbrush.checks": 0,
+    "wordbrush.optional": 0,
     "wordbrush.edits": 0,
     "wordbrush.guidance": 0,
     "wordbrush.sizes": 0,
@@ -41,7 +43,9 @@ RINGS = {
     "wordbrush.instruct_run": 1,
     "wordbrush.contact": 1,
     "wordbrush.ancestral": 1,
+    "wordbrush.autoencoders": 1,
     "wordbrush.backbones": 1,
+    "wordbrush.baselines": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,
     "wordbrush.single_file": 1,
@@ -59,6 +63,7 @@ RINGS = {
     "wordbrush.dataset": 2,
     "wordbrush.push": 2,
     "wordbrush.training": 2,
+    "wordbrush.evaluation": 2,
     "wordbrush.parity": 2,
     "wordbrush.figures": 2,
     "wordbrush.studio": 2,
@@ -153,6 +158,7 @@ def test_the_probe_sees_heavy_modules():
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'instruct', '--help']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'doctor']; main()",
         "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'push', '--help']; main()",
+        "import sys; from wordbrush.cli import main; sys.argv = ['wordbrush', 'evaluate', '--help']; main()",
     ],
 )
 def test_nothing_heavy_at_the_start(code: str):

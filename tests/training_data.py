@@ -32,6 +32,7 @@ def config(model: Path, data: Path, /, **changes: Any) -> Config:
         "optimizer": {"rate": 1e-3},
         "speed": {"workers": 0},
         "save": {"every": 2, "log_every": 1},
+        "export": {"defaults": {"text_guidance": 6.0}},
     }
     for name, change in changes.items():
         values[name] = {**values.get(name, {}), **change} if isinstance(change, dict) else change

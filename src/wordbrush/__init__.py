@@ -44,8 +44,10 @@ if TYPE_CHECKING:
     from wordbrush.instruct import Editor, load_editor
     from wordbrush.inversion.edit_friendly import EditFriendly
     from wordbrush.inversion.exact import Exact
+    from wordbrush.inversion.flow_edit import FlowEdit
     from wordbrush.inversion.null_text import NullText
     from wordbrush.inversion.picture import invert, invert_latents
+    from wordbrush.inversion.rectified_flow import RectifiedFlow
     from wordbrush.inversion.start import Start
     from wordbrush.models import Model, load
     from wordbrush.prompt_to_prompt import edit, generate, plan
@@ -67,6 +69,7 @@ _HOMES = {
     "EditResult": "results",
     "Exact": "inversion.exact",
     "Editor": "instruct",
+    "FlowEdit": "inversion.flow_edit",
     "Generation": "results",
     "GuidedSteps": "guidance",
     "Instructed": "results",
@@ -76,6 +79,7 @@ _HOMES = {
     "NullText": "inversion.null_text",
     "PromptTooLong": "errors",
     "Recipe": "edits.plan",
+    "RectifiedFlow": "inversion.rectified_flow",
     "Refine": "edits.refine",
     "Replace": "edits.replace",
     "Reweight": "edits.reweight",
@@ -115,6 +119,7 @@ __all__ = [
     "EditResult",
     "Editor",
     "Exact",
+    "FlowEdit",
     "Generation",
     "GuidedSteps",
     "Instructed",
@@ -124,6 +129,7 @@ __all__ = [
     "NullText",
     "PromptTooLong",
     "Recipe",
+    "RectifiedFlow",
     "Refine",
     "Replace",
     "Reweight",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from wordbrush.checks import check_count, is_number
 from wordbrush.edits.window import Clock, Fraction, Window
 from wordbrush.errors import InvalidInput
 
@@ -36,7 +35,7 @@ class ClassifierFree:
     branches = ("uncond", "cond")
 
     def __post_init__(self) -> None:
-        _check_scale("guidance", self.scale, such_as=7.5)
+        check_scale("guidance", self.scale, such_as=7.5)
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
@@ -68,12 +67,68 @@ class Distilled:
     branches = ("cond",)
 
     def __post_init__(self) -> None:
-        _check_scale("guidance", self.scale, such_as=7.5)
+        check_scale("guidance", self.scale, such_as=7.5)
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Return the only prediction, (samples, C, h, w)."""
         (cond,) = predictions
         return cond
+
+
+@dataclass(frozen=True)
+class Renormalised:
+    """Classifier-free guidance that leaves the conditional prediction as long as it was: Qwen-Image and Lumina 2.
+
+    What the scale does to the direction of a prediction stays, what it does to its length is undone, as diffusers'
+    pipelines of these models do.
+
+    Args:
+        scale: of classifier-free guidance.
+        per: what has one length: every ``"patch"`` of 2 × 2 latent pixels with all channels, or every ``"row"`` of
+            latent pixels of one channel.
+    """
+
+    scale: float
+    per: Literal["patch", "row"]
+    branches = ("uncond", "cond")
+
+    def __post_init__(self) -> None:
+        check_scale("guidance", self.scale, such_as=4.0)
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
+        cond = predictions[1]
+        combined = ClassifierFree(self.scale).combine(predictions)
+        if self.per == "row":
+            return combined * (cond.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True))
+        patches, own = (part.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)) for part in (combined, cond))
+        # n, C, h/2, 2, w/2, 2
+        lengths, grown = (part.square().sum(dim=(1, 3, 5), keepdim=True).sqrt() for part in (own, patches))
+        return (patches * (lengths / grown)).flatten(4).flatten(2, 3)
+
+
+@dataclass(frozen=True)
+class SourceApart:
+    """One guidance for the source, the first of the samples, and another of the same branches for its targets."""
+
+    source: Guidance
+    targets: Guidance
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """Those of both."""
+        return self.targets.branches
+
+    @property
+    def scale(self) -> float | None:
+        """That of the targets."""
+        return getattr(self.targets, "scale", None)
+
+    def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
+        """Combine one prediction per branch, (samples, C, h, w) each, the source first."""
+        combined = self.targets.combine(predictions)
+        combined[:1] = self.source.combine(tuple(prediction[:1] for prediction in predictions))
+        return combined
 
 
 @dataclass(frozen=True)
@@ -97,8 +152,8 @@ class TextImage:
     branches = ("image+text", "image", "none")
 
     def __post_init__(self) -> None:
-        _check_scale("text guidance", self.text, such_as=7.5)
-        _check_scale("image guidance", self.image, such_as=1.5)
+        check_scale("text guidance", self.text, such_as=7.5)
+        check_scale("image guidance", self.image, such_as=1.5)
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the predictions under both conditions, the picture alone and neither, (samples, C, h, w) each."""
@@ -132,8 +187,7 @@ class GuidedSteps:
             raise InvalidInput(
                 f"guidance during {self.during!r} is none at all: give a part of the run, as (0, 0.8)"
             )
-        if isinstance(self.every, bool) or not isinstance(self.every, Integral) or self.every < 1:
-            raise InvalidInput(f"every must be a whole number of at least 1, not {self.every!r}")
+        check_count("every", self.every)
 
     def steps(self, clock: Clock) -> range:
         """Return the steps that ask all branches."""
@@ -194,7 +248,7 @@ class _First:
         return first if self.run.added is None else first + self.run.added
 
 
-def _check_scale(name: str, scale: Any, *, such_as: float) -> None:
-    numeric = isinstance(scale, Real) and not isinstance(scale, bool)
-    if not numeric or not abs(scale) <= sys.float_info.max:
+def check_scale(name: str, scale: Any, *, such_as: float) -> None:
+    """Raise ``InvalidInput`` unless a scale is a finite number."""
+    if not is_number(scale):
         raise InvalidInput(f"the {name} scale must be a finite number such as {such_as}, not {scale!r}")

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.instruct import InstructBackbone
+from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
+from wordbrush.checks import check_count, check_seed
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, nearest
 from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
-from wordbrush.models import EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
+from wordbrush.models import DEFAULTS_FILE, EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
-from wordbrush.run import check_finite, check_seed, check_steps
-from wordbrush.sampling import Progress, make_scheduler, noise_source
+from wordbrush.run import check_finite
+from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
 from wordbrush.sizes import Size
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ PRESETS = {
 }
 
 
+def find_preset(name: str) -> Sampling:
+    """Return a preset. Raises ``InvalidInput`` if there is none of that name."""
+    if name not in PRESETS:
+        raise InvalidInput(
+            f"preset is one of {', '.join(PRESETS)}, not {name!r}{nearest(str(name), PRESETS)}"
+        )
+    return PRESETS[name]
+
+
 @dataclass(frozen=True)
 class EditorDefaults:
     """What None means to an ``Editor``; ``wordbrush.json`` beside ``model_index.json`` overrides it.
@@ -65,6 +75,9 @@ class EditorDefaults:
         text_guidance, image_guidance: the two scales.
         preset: a name of ``PRESETS``.
         side: to which the longer side of a picture is brought; None for the one in the network's configuration.
+
+    Raises:
+        InvalidInput: a scale that is no finite number, or an unknown preset.
     """
 
     text_guidance: float = 7.5
@@ -72,13 +85,18 @@ class EditorDefaults:
     preset: str = "default"
     side: int | None = None
 
+    def __post_init__(self) -> None:
+        TextImage(self.text_guidance, self.image_guidance)
+        find_preset(self.preset)
+
     @classmethod
     def read(cls, folder: Path) -> EditorDefaults:
-        """Read the defaults of an editor's directory."""
-        defaults = cls(**read_defaults(folder, {field.name for field in fields(cls)}))
-        if defaults.preset not in PRESETS:
-            raise ModelError(f"the preset {defaults.preset!r} of {folder} is not one of {', '.join(PRESETS)}")
-        return defaults
+        """Read the defaults of an editor's directory. Raises ``ModelError`` for what cannot be one."""
+        given = read_defaults(folder, {field.name for field in fields(cls)})
+        try:
+            return cls(**given)
+        except InvalidInput as error:
+            raise ModelError(f"{folder / DEFAULTS_FILE}: {error}") from error
 
 
 def load_editor(
@@ -109,8 +127,10 @@ def load_editor(
     embedded = EMBEDDED_EDITORS.get(str(name))
     if embedded and not embedded.is_dir():
         raise ModelError(f"{embedded} has no editor: this version comes without one, so load another")
-    parts, _, folder = load_parts(name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged)
-    model = Model(str(name), **parts)
+    parts, family, folder = load_parts(
+        name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
+    )
+    model = Model(str(name), **parts, family=family)
     _check(model)
     return Editor(model, EditorDefaults.read(folder) if folder else EditorDefaults())
 
@@ -128,9 +148,9 @@ class Editor:
     defaults: EditorDefaults = EditorDefaults()
 
     @cached_property
-    def backbone(self) -> InstructBackbone:
+    def backbone(self) -> Backbone:
         """The network as it is sampled from."""
-        return InstructBackbone(self.model.unet, self.model.text_encoder, self.model.tokenizer)
+        return self.model.backbone
 
     @property
     def fitting(self) -> Fitting:
@@ -196,8 +216,7 @@ class Editor:
             self.defaults.text_guidance if text_guidance is None else text_guidance,
             self.defaults.image_guidance if image_guidance is None else image_guidance,
         )
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
+        check_count("batch", batch)
         trial = make_scheduler(sampling.scheduler, self.model.scheduler, noise=noise_source([0], (1, 1, 1)))
         check_steps(trial, sampling.steps)
         trial.set_timesteps(int(sampling.steps))
@@ -232,14 +251,9 @@ class Editor:
     def _sampling(
         self, preset: str | None, steps: int | None, scheduler: object, guided: GuidedSteps | None
     ) -> Sampling:
-        preset = self.defaults.preset if preset is None else preset
-        if preset not in PRESETS:
-            raise InvalidInput(
-                f"preset is one of {', '.join(PRESETS)}, not {preset!r}{nearest(str(preset), PRESETS)}"
-            )
+        chosen = find_preset(self.defaults.preset if preset is None else preset)
         if guided is not None and not isinstance(guided, GuidedSteps):
             raise InvalidInput(f"guided is GuidedSteps((0, 0.8)) or the like, not {guided!r}")
-        chosen = PRESETS[preset]
         return Sampling(
             chosen.steps if steps is None else steps,
             chosen.scheduler if scheduler is None else scheduler,
@@ -341,7 +355,8 @@ class _Edit:
 
 def _check(model: Model) -> None:
     """Refuse networks that are no instruction editors."""
-    taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
+    unet: Any = model.unet
+    taken, made = unet.config.in_channels, model.vae.config.latent_channels
     if taken == made:
         raise ModelError(
             f"{model.name} has a network of {taken} input channels, so it is a text-to-image model, which takes no "

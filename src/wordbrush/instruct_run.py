@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wordbrush.backbones.instruct import InstructBackbone
+from wordbrush.backbones.base import Backbone
 from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import ModelError
 from wordbrush.guidance import Intermittent, TextImage
@@ -19,7 +19,7 @@ from wordbrush.sampling import Progress, sample
 
 @torch.no_grad()
 def denoise(
-    backbone: InstructBackbone,
+    backbone: Backbone,
     scheduler: Any,
     noise: Tensor,
     *,
@@ -34,6 +34,7 @@ def denoise(
     """Return the edited latents, (n, C, h, w), scaled as the autoencoder's are for the network.
 
     Args:
+        backbone: one that sees a picture (``backbones.instruct``).
         scheduler: with its timesteps set; used up by the run.
         noise: (n, C, h, w) of variance 1.
         pictures: (n, C, h, w), as ``Model.condition`` encodes them.

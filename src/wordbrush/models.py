@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wordbrush import autoencoders
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
 from wordbrush.errors import InvalidInput, ModelError, nearest
@@ -73,11 +74,14 @@ EDITOR = Kind(
 
 @dataclass(frozen=True)
 class Defaults:
-    """What None means in ``generate`` and ``edit``; ``wordbrush.json`` beside ``model_index.json`` overrides it."""
+    """What None means in ``generate`` and ``edit``; ``wordbrush.json`` beside ``model_index.json`` overrides it.
+
+    A scheduler of None is the model's own.
+    """
 
     steps: int = 50
     guidance: float | None = 7.5
-    scheduler: str = "ddim"
+    scheduler: str | None = "ddim"
     until: float = 0.8
     self_attention: float = 0.4
     blend: Literal["auto", "none"] = "none"
@@ -123,7 +127,7 @@ class Model:
     @cached_property
     def factor(self) -> int:
         """Pixels per latent pixel along each side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return autoencoders.pixel_factor(self.vae)
 
     @property
     def backbone(self) -> Backbone:
@@ -152,20 +156,16 @@ class Model:
         """Turn an RGB picture into clean (1, C, h, w) latents: the posterior's mean, scaled for the network."""
         import numpy as np
 
-        levels = torch.from_numpy(np.array(image)).to(device=self.device, dtype=self.dtype)
-        encoded = self.vae.encode((levels / 127.5 - 1).permute(2, 0, 1)[None])
-        clean = encoded.latent_dist.mean if hasattr(encoded, "latent_dist") else encoded.latents
-        return clean * self.vae.config.scaling_factor
+        precision = next(self.vae.parameters()).dtype
+        levels = torch.from_numpy(np.array(image)).to(device=self.device, dtype=precision)
+        return autoencoders.encode(self.vae, (levels / 127.5 - 1).permute(2, 0, 1)[None]).to(self.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image]:
         """Turn clean (n, C, h, w) latents into pictures."""
         from PIL import Image
 
-        config, precision = self.vae.config, next(self.vae.parameters()).dtype
-        shift = config.get("shift_factor") or 0.0
-        scaled = (latents / config.scaling_factor + shift).to(precision)
-        images = [self.vae.decode(one[None]).sample[0] for one in scaled]
+        images = [autoencoders.decode(self.vae, one[None])[0] for one in latents]
         levels = [((image.float() / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8) for image in images]
         return [Image.fromarray(level.permute(1, 2, 0).cpu().numpy()) for level in levels]
 
@@ -178,10 +178,11 @@ class Model:
         """
         # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
         pixels = [torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1) for image in images]
+        precision = next(self.vae.parameters()).dtype
         inputs = [
-            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=self.dtype) for one in pixels
+            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=precision) for one in pixels
         ]
-        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs])
+        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs]).to(self.dtype)
 
 
 def load(
@@ -369,7 +370,13 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.txt", "*.model", *(f"{part}/*.safetensors" for part in _weighted_parts())]
+    wanted = [
+        "*.json",
+        "*.txt",
+        "*.model",
+        "*.jinja",
+        *(f"{part}/*.safetensors" for part in _weighted_parts()),
+    ]
     unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
@@ -392,7 +399,7 @@ def _weighted_parts() -> Sequence[str]:
 
 def _check(model: Model) -> None:
     """Refuse networks that are not text-to-image."""
-    taken, made = model.backbone.latent_channels, model.vae.config.latent_channels
+    taken, made = model.backbone.latent_channels, autoencoders.channels(model.vae)
     if taken != made:
         what = (
             "an instruction editor: use load_editor"

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,17 +15,19 @@ from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
 from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer
+from wordbrush.checks import check_seed
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.guidance import ClassifierFree, Distilled, Guidance, Unguided
+from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided
 from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
 from wordbrush.sampling import (
     Progress,
     Watch,
+    check_steps,
     initial_latents,
     make_scheduler,
     model_input,
@@ -79,7 +80,7 @@ class Run:
         known = self._known()
         layout = self._layout(known)
         encoded = self._encoded()
-        answer = self._answer(scheduler, encoded) if self.cache else None
+        answer = self._answer(scheduler) if self.cache else None
         tape = self._tape(known, layout, answer)
         if isinstance(tape, Recording):
             tape.end_step(initial_latents(scheduler, self.noise[:1]))
@@ -157,11 +158,13 @@ class Run:
     def _encoded(self) -> Text:
         """Encode the unconditional prompt and then every prompt, one row each."""
         backbone = self.model.backbone
-        unconditional = backbone.read(self.negative if isinstance(self.negative, str) else "")
+        unconditional = backbone.read_negative(self.negative if isinstance(self.negative, str) else "")
         text = dict(backbone.encode([unconditional, *self.prompts]))
-        if isinstance(self.guidance, Distilled):
-            scales = [float(self.guidance.scale)] * (1 + len(self.prompts))
-            text["guidance"] = torch.tensor(scales, device=self.noise.device)
+        apart = self.guidance if isinstance(self.guidance, SourceApart) else None
+        source, targets = (apart.source, apart.targets) if apart else (self.guidance, self.guidance)
+        if isinstance(source, Distilled) and isinstance(targets, Distilled):
+            scales = [source.scale, source.scale, *[targets.scale] * (len(self.prompts) - 1)]
+            text["guidance"] = torch.tensor(scales, device=self.noise.device, dtype=torch.float32)
         return text
 
     def _text(self, encoded: Text, layout: Layout) -> Callable[[int], Text]:
@@ -195,7 +198,9 @@ class Run:
 
     def _path(self, known: Source | None) -> Tensor | None:
         """Return the source's latents at every step, if they are known beforehand."""
-        return known.path if known else self.start.path if self.start else None
+        if known:
+            return known.path
+        return self.start.path if self.start and not self.start.beside else None
 
     def _known(self) -> Source | None:
         return self.cache.find(self._key) if self.cache else None
@@ -223,12 +228,17 @@ class Run:
         }
 
     @torch.no_grad()
-    def _answer(self, scheduler: Any, encoded: Text) -> Tensor:
-        """Return the network's prediction for the source at the first step."""
-        timestep = scheduler.timesteps[0]
+    def _answer(self, scheduler: Any) -> Tensor:
+        """Return the network's prediction for the source at the first step.
+
+        Its prompt is encoded by itself: beside others, it is rounded otherwise, and the network makes much of that.
+        """
+        timestep, backbone = scheduler.timesteps[0], self.model.backbone
         inputs = model_input(scheduler, initial_latents(scheduler, self.noise[:1]), timestep)
-        own = {name: rows[1:2] for name, rows in encoded.items()}
-        return self.model.backbone.predict(inputs, timestep, own)
+        text = dict(backbone.encode(self.prompts[:1]))
+        if isinstance(self.guidance, Distilled):
+            text["guidance"] = torch.tensor([float(self.guidance.scale)], device=self.noise.device)
+        return backbone.predict(inputs, timestep, text)
 
     def _tape(self, known: Source | None, layout: Layout, answer: Tensor | None) -> Recording | Replay | None:
         """Return what reads the source from the cache, or fills it.
@@ -287,15 +297,21 @@ def make_run(
         raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guide!r}")
     if "cond" not in getattr(guide, "branches", ()):
         raise InvalidInput(f"{guide!r} has no branch 'cond', the one whose attention is edited")
-    scheduler = model.defaults.scheduler if scheduler is None else scheduler
+    scheduler = next(one for one in (scheduler, model.defaults.scheduler, model.scheduler) if one is not None)
     sampler = make_scheduler(scheduler, model.scheduler)
     check_steps(sampler, steps)
     height, width = noise.shape[-2:]
     model.backbone.schedule(sampler, int(steps), (height, width))
-    evaluations = len(sampler.timesteps)
+    evaluations = len((start.stepping(sampler) if start else sampler).timesteps)
     _check_negative(negative, guide, evaluations)
     if start and start.path is not None:
         _check_steps(len(start.path) - 1, evaluations)
+    if start and start.source_guidance is not None:
+        guide = _apart(guide, start.source_guidance)
+    if start and start.beside and cache is not None:
+        raise InvalidInput(
+            f"{start.method} asks the network for the source too, which a cache does not keep: leave cache out"
+        )
     return Run(
         model,
         tuple(prompts),
@@ -332,15 +348,17 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen
 
 
-def check_steps(sampler: Any, steps: object) -> None:
-    """Raise ``InvalidInput`` unless ``steps`` is a number of steps that the scheduler can make."""
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
-        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
-    trained = sampler.config.num_train_timesteps
-    if steps > trained:
+def _apart(guidance: Guidance, source: float) -> Guidance:
+    """Return guidance with another scale for the source.
+
+    Raises:
+        InvalidInput: it has no scale that could be another.
+    """
+    if isinstance(guidance, Unguided) or not hasattr(guidance, "scale"):
         raise InvalidInput(
-            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
+            f"{type(guidance).__name__} guidance has one scale for all: invert the picture without source_guidance"
         )
+    return SourceApart(replace(guidance, scale=source), guidance)  # pyright: ignore[reportArgumentType]
 
 
 def check_finite(latents: Tensor) -> None:
@@ -350,13 +368,6 @@ def check_finite(latents: Tensor) -> None:
             f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}: load it with "
             "dtype='float32'" + (", or 'bfloat16'" if latents.dtype == torch.float16 else "")
         )
-
-
-def check_seed(seed: object) -> int:
-    """Return a seed. Raises ``InvalidInput`` unless it is a whole number that a generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
-    return int(seed)
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:

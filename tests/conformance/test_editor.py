@@ -309,7 +309,8 @@ def test_defaults_of_the_editor(folder: Path, tmp_path: Path):
     assert result.settings["steps"] == PRESETS["fast"].steps
     assert result.rows[0]["worked_size"] == (16, 16)
     for text, message in (
-        ('{"preset": "slow"}', "'slow' .* is not one of"),
+        ('{"preset": "slow"}', "preset is one of published, default, fast, not 'slow'"),
+        ('{"text_guidance": "much"}', "text guidance scale must be a finite number"),
         ('{"prest": 1}', "did you mean 'preset'"),
     ):
         (copy / "wordbrush.json").write_text(text)

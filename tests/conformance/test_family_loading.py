@@ -25,18 +25,26 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: place / kind for kind in KINDS}
 
 
-def made(model: wb.Model) -> torch.Tensor:
-    return wb.edit(model, "a cat", to="a dog", seed=1, steps=1, size=16, self_attention=0.0).latents
+def made(model: wb.Model, guidance: float | None = None) -> torch.Tensor:
+    given: dict[str, Any] = {"seed": 1, "steps": 1, "size": 16, "self_attention": 0.0, "guidance": guidance}
+    return wb.edit(model, "a cat", to="a dog", **given).latents
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_directory(folders: dict[str, Path], kind: str):
     model, built = wb.load(folders[kind], device="cpu"), families.model(kind, torch.float32)
     assert model.family is built.family
-    assert torch.equal(made(model), made(built))
+    assert torch.equal(made(model, built.defaults.guidance), made(built))
     own = model.family.defaults(model.unet)
     assert model.defaults == Defaults(**own)
     assert not any(parameter.requires_grad for parameter in model.unet.parameters())
+
+
+def test_a_chat_template_that_is_missing(folders: dict[str, Path], tmp_path: Path):
+    folder = Path(shutil.copytree(folders["zimage"], tmp_path / "zimage"))
+    (folder / "tokenizer" / "chat_template.jinja").unlink()
+    with pytest.raises(wb.ModelError, match="has no chat template"):
+        made(wb.load(folder, device="cpu"))
 
 
 def test_defaults_of_a_directory(folders: dict[str, Path], tmp_path: Path):

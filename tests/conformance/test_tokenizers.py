@@ -5,49 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tokenizers import pre_tokenizers
-from transformers import GemmaTokenizerFast, Qwen2TokenizerFast
 
 from families import t5_tokenizer
-from pipelines import PIECES, WORDS, bert_tokenizer, clip_tokenizer
+from pipelines import bert_tokenizer, clip_tokenizer
+from small_tokenizers import gemma, qwen
 from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import read_prompt
 
-LETTERS = [*map(chr, range(ord("a"), ord("z") + 1)), *map(chr, range(ord("A"), ord("Z") + 1)), *",.!'-é"]
 TEXTS = (
     "a cat on the beach",
     "A hippopotamus, with a red watercolor!",
     "the  cat's beach-castle in\tthe snow, and a dog.",
     "café at sunset",
 )
-
-
-def merged(words: list[str], tokens: list[str]) -> list[tuple[str, str]]:
-    """Return the merges that make one token of every word, and add what they make to ``tokens``."""
-    merges: list[tuple[str, str]] = []
-    for word in words:
-        parts = list(word)
-        while len(parts) > 1:
-            merges += [] if (parts[0], parts[1]) in merges else [(parts[0], parts[1])]
-            parts[:2] = [parts[0] + parts[1]]
-            tokens += [] if parts[0] in tokens else [parts[0]]
-    return merges
-
-
-def gemma() -> GemmaTokenizerFast:
-    """Byte-pair merges over text in which ▁ stands for the space."""
-    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", "\t", *LETTERS]
-    tokens += [f"<0x{byte:02X}>" for byte in range(256)]
-    merges = merged([f"▁{word}" for word in WORDS] + list(PIECES), tokens)
-    return GemmaTokenizerFast(vocab={token: n for n, token in enumerate(tokens)}, merges=merges)
-
-
-def qwen() -> Qwen2TokenizerFast:
-    """Byte-pair merges over bytes, of which Ġ stands for the space."""
-    tokens = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = merged([f"Ġ{word}" for word in WORDS] + list(PIECES), tokens)
-    tokens.append("<|endoftext|>")
-    return Qwen2TokenizerFast(vocab={token: n for n, token in enumerate(tokens)}, merges=merges)
 
 
 TOKENIZERS = {

@@ -45,7 +45,9 @@ def triplets(tmp_path: Path) -> Path:
 def test_the_adapter_learns_and_writes_differently(base: Path, triplets: Path, tmp_path: Path):
     before = {path.name: path.read_bytes() for path in base.iterdir()}
     settings = Settings(epochs=40, batch=2, rate=1e-2, rank=4)
+    random = torch.get_rng_state()
     done = finetune(str(base), triplets, tmp_path / "adapter", settings=settings, device="cpu")
+    assert torch.equal(torch.get_rng_state(), random)
     assert (done["triplets"], done["samples"]) == (3, 120)
     assert done["loss_after"] < 0.8 * done["loss_before"]
     names = {path.name for path in (tmp_path / "adapter").iterdir()}

@@ -5,8 +5,10 @@ Screenshots go to the folder that WORDBRUSH_SCREENSHOTS names, else to a tempora
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import threading
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
@@ -89,6 +91,40 @@ def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class Brake:
+    """Holds a network at one of its calls, so that what the page shows while it works stays until it was looked at."""
+
+    def __init__(self, forward: Any) -> None:
+        self.calls = 0
+        self._forward = forward
+        self._allowed = math.inf
+        self._free = threading.Event()
+
+    def hold_after(self, calls: int) -> None:
+        """Let so many more calls through and hold the next one."""
+        self._free.clear()
+        self._allowed = self.calls + calls
+
+    def release(self) -> None:
+        """Let everything through."""
+        self._allowed = math.inf
+        self._free.set()
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        if self.calls >= self._allowed:
+            assert self._free.wait(PATIENT / 1000)
+        self.calls += 1
+        return self._forward(*arguments, **named)
+
+
+@pytest.fixture
+def brake(model: wb.Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brake]:
+    brake = Brake(model.unet.forward)
+    monkeypatch.setattr(model.unet, "forward", brake)
+    yield brake
+    brake.release()
+
+
 OUTSIDE = """
 [...document.querySelectorAll('button, input, label, output, img, svg, h3')]
   .filter(one => one.checkVisibility() && one.getBoundingClientRect().right > window.innerWidth + 1)
@@ -138,30 +174,33 @@ def images(page: Any, where: str = "#stage") -> list[str]:
     return page.locator(f"{where} img").evaluate_all("found => found.map(image => image.src)")
 
 
-def test_write(browser: Any, address: str, shots: Path):
+def changed(page: Any, where: str, old: str, what: str = "src") -> None:
+    """Wait until the first element there is laid out and has another ``what`` than it had."""
+    now = "([where, what, old]) => { const now = document.querySelector(where)?.[what]; return now && now !== old; }"
+    page.wait_for_function(now, arg=[where, what, old])
+
+
+def test_write(browser: Any, address: str, shots: Path, brake: Brake):
     with Visit(browser, address) as page:
         paint(page, "a cat on a beach at sunset")
         told(page, "forward-samples")
-        assert page.locator("#chips button").all_inner_texts() == [
-            "a",
-            "cat",
-            "on",
-            "a",
-            "beach",
-            "at",
-            "sunset",
-        ]
+        sync_api.expect(page.locator("#chips button")).to_have_text(
+            ["a", "cat", "on", "a", "beach", "at", "sunset"]
+        )
         (plain,) = images(page)
         page.locator("#chips button", has_text="cat").focus()
         page.keyboard.press("Enter")
         page.wait_for_selector("#retyped")
         sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat")
-        page.wait_for_function("old => document.querySelector('#stage img').src != old", arg=plain)
+        changed(page, "#stage img", plain)
         page.screenshot(path=shots / "write-heat.png", full_page=True)
         page.locator("#retyped textarea, #retyped input").first.fill("dog")
+        brake.hold_after(3)
         page.keyboard.press("Enter")
+        told(page, f"Step 3 of {STEPS}")
         page.wait_for_selector("#stage .rough .over")
         page.screenshot(path=shots / "write-preview.png", full_page=True)
+        brake.release()
         told(page, "forward-samples")
         page.locator("#chips button", has_text="dog").click()  # off again
         page.wait_for_selector("#stage a[download='edited.png']")
@@ -172,12 +211,26 @@ def test_write(browser: Any, address: str, shots: Path):
         assert page.locator("#stage .wipe").input_value() == "51"
         page.locator("#until input[type=range]").focus()
         page.keyboard.press("End")
-        page.wait_for_function("old => document.querySelector('#stage .over').src != old", arg=first[1])
+        changed(page, "#stage .frame:not(.rough) .over", first[1])
         told(page, "forward-samples")
         page.locator("#code button").first.click()
         sync_api.expect(page.locator("#snippets")).to_contain_text("--until 1")
         sync_api.expect(page.locator("#snippets")).to_contain_text("a dog on a beach at sunset")
         page.screenshot(path=shots / "write.png", full_page=True)
+
+
+def test_what_was_typed_goes_to_its_own_word(browser: Any, address: str, brake: Brake):
+    """The click on another word ends the typing; what was typed is not about that one."""
+    with Visit(browser, address) as page:
+        paint(page, "a cat on a beach")
+        told(page, "forward-samples")
+        page.locator("#chips button", has_text="cat").click()
+        page.locator("#retyped textarea, #retyped input").first.fill("fox")
+        page.locator("#chips button", has_text="beach").click()
+        told(page, "beach", "#chips [aria-pressed=true]")
+        told(page, "cat fox", "#chips")
+        told(page, "forward-samples")
+        assert page.locator("#chips button").all_inner_texts()[-1] == "beach"
 
 
 def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str, model: wb.Model):
@@ -195,38 +248,41 @@ def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str
 
 
 def test_stop_ends_the_work_within_a_step(
-    browser: Any, address: str, model: wb.Model, monkeypatch: pytest.MonkeyPatch
+    browser: Any, address: str, brake: Brake, monkeypatch: pytest.MonkeyPatch
 ):
-    calls: list[int] = []
-    forward = model.unet.forward
+    heard = threading.Event()
+    halt = Studio.halt
 
-    def counted(*arguments: Any, **named: Any) -> Any:
-        calls.append(1)
-        return forward(*arguments, **named)
+    def halted(studio: Studio, desk: Any) -> None:
+        halt(studio, desk)
+        heard.set()
 
-    monkeypatch.setattr(model.unet, "forward", counted)
+    monkeypatch.setattr(Studio, "halt", halted)
     with Visit(browser, address) as page:
         page.get_by_text("Sampling").click()
         page.locator("#steps input[type=number]").fill("100")
+        brake.hold_after(3)
         paint(page, "a house by a lake")
-        told(page, "Step ")
+        told(page, "Step 3 of 100")
         page.locator("#stop").click()
+        assert heard.wait(PATIENT / 1000)
+        brake.release()
         told(page, "Stopped.")
-        after = len(calls)
-        page.wait_for_timeout(1500)
-        assert after < 100
-        assert len(calls) == after
+        assert brake.calls == 4  # the one that was held is the last
 
 
-def test_two_people_at_once(browser: Any, address: str, shots: Path):
+def test_two_people_at_once(browser: Any, address: str, brake: Brake):
     with Visit(browser, address) as one, Visit(browser, address) as two:
+        brake.hold_after(2)
         paint(one, "a cat on a beach", seed=1)
-        told(one, "Step ")
+        told(one, f"Step 2 of {STEPS}")
         paint(two, "a castle in the snow", seed=2)
+        told(two, "Waiting for 1 other")
+        brake.release()
         told(one, "forward-samples")
         told(two, "forward-samples")
-        assert one.locator("#chips").inner_text().split() == ["a", "cat", "on", "a", "beach"]
-        assert two.locator("#chips").inner_text().split() == ["a", "castle", "in", "the", "snow"]
+        sync_api.expect(one.locator("#chips button")).to_have_text(["a", "cat", "on", "a", "beach"])
+        sync_api.expect(two.locator("#chips button")).to_have_text(["a", "castle", "in", "the", "snow"])
         assert images(one) != images(two)
 
 
@@ -241,9 +297,7 @@ def test_data(browser: Any, address: str, shots: Path):
         threshold = page.locator("#charts input[data-score=clip_direction][data-side=least]")
         threshold.focus()
         page.keyboard.press("Home")
-        page.wait_for_function(
-            "old => document.querySelectorAll('#counts .tiles b')[1].innerText != old", arg=before[1]
-        )
+        changed(page, "#counts .tiles div:nth-child(2) b", before[1], "innerText")
         now = page.locator("#counts .tiles b").all_inner_texts()
         assert int(now[1]) > int(before[1])
         page.locator("#group input").click()
@@ -261,12 +315,9 @@ def test_compare(browser: Any, address: str, shots: Path):
         page.get_by_role("tab", name="Compare").click()
         page.locator("#compare").click()
         told(page, "same noise", "#compare-status")
-        assert page.locator("#compared figcaption").all_inner_texts() == [
-            "before",
-            "no injection",
-            "published",
-            "default",
-        ]
+        sync_api.expect(page.locator("#compared figcaption")).to_have_text(
+            ["before", "no injection", "published", "default"]
+        )
         assert len(set(images(page, "#compared"))) == 4
         sync_api.expect(page.locator("#compared table")).to_contain_text("PSNR")
         page.screenshot(path=shots / "compare.png", full_page=True)
@@ -297,11 +348,11 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         second = images(page, "#looked-at")[1]
         page.locator("#instruction textarea").fill("make it snow")
         page.locator("#instruct").click()
-        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=second)
+        changed(page, "#looked-at .over", second)
         page.screenshot(path=shots / "instruct.png", full_page=True)
         third = images(page, "#looked-at")[1]
         page.locator("#back").click()
-        page.wait_for_function("old => document.querySelector('#looked-at .over').src != old", arg=third)
+        changed(page, "#looked-at .over", third)
         assert images(page, "#looked-at")[1] == second
         page.locator("#back").click()
         page.wait_for_selector("#looked-at .over", state="detached")
@@ -319,9 +370,10 @@ def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, in
         assert page.evaluate("document.body.classList.contains('dark')") == dark
         paint(page, "a cat on a beach at sunset")
         told(page, "forward-samples")
+        (plain,) = images(page)
         page.locator("#chips button", has_text="cat").click()
         page.wait_for_selector("#retyped")
-        page.wait_for_timeout(500)
+        changed(page, "#stage img", plain)
         for tab in ("Write", "Compare", "Data", "Instruct"):
             page.get_by_role("tab", name=tab).click()
             if tab == "Data":

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+import families
 import pipelines
 import wordbrush as wb
 from wordbrush.backbones.base import Layout, Text
@@ -255,6 +256,26 @@ def test_null_text_is_the_published_loop(epsilon: float):
     assert distance(start.latents, pivots[-1]) < 1e-9
     assert all(distance(a, b) < 1e-6 for a, b in zip(start.negative, embeddings, strict=True))
     assert distance(embeddings[0], embeddings[-1]) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["sdxl", "pixart-sigma"])  # whose text is more than one embedding
+def test_null_text_of_other_families_returns_closer_to_the_picture(kind: str):
+    model = families.model(kind)
+    side = 8 * model.factor
+    clean = wb.generate(model, SOURCE, seed=1, steps=3, guidance=1.0, size=side, scheduler="ddim").latents
+    off = []
+    for method in ("ddim", wb.NullText(inner_steps=20, epsilon=0.0)):
+        start = wb.invert_latents(model, clean, SOURCE, method=method, steps=3, guidance=GUIDANCE)
+        off.append(distance(wb.edit(model, start, to=TARGET).latents[:1], clean))
+    assert off[0] > 0.01
+    assert off[1] < 0.95 * off[0]
+
+
+def test_distilled_guidance_is_refused():
+    model = families.model("lcm")
+    latents = torch.zeros(1, 4, 8, 8)
+    with pytest.raises(wb.InvalidInput, match="lcm has its guidance distilled into it"):
+        wb.invert_latents(model, latents, SOURCE, steps=2)
 
 
 @pytest.mark.parametrize("branches", ["cond", "all"])

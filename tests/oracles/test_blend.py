@@ -126,7 +126,10 @@ def test_an_automatic_blend_is_that_of_the_changed_words():
     anywhere = automatic(TARGET)
     chosen = automatic(TARGET, blend=wb.Blend("cat", "dog", threshold=THRESHOLD))
     assert not torch.equal(anywhere, chosen)
-    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0)), chosen)
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0, pooled=True)), chosen)
+    narrow = automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0))
+    assert not torch.equal(narrow, chosen)
+    assert torch.equal(narrow, automatic(TARGET, blend=wb.Blend("cat", "dog", THRESHOLD, pooled=False)))
 
 
 def test_an_automatic_blend_of_a_large_region_is_none():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from PIL import Image
 
-from wordbrush.errors import ModelError
+from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.storybook import font
 from wordbrush.storybook.evaluate import ATTRIBUTES, described, evaluate
 from wordbrush.storybook.evaluate_edits import KINDS, WAYS
@@ -52,6 +54,23 @@ def test_edits_are_measured_in_every_way():
     swap = found["edits"]["subject"]
     assert swap["default"]["psnr"]["mean"] > swap["no injection"]["psnr"]["mean"]
     assert sum(share["of"] for share in found["fader"]["rises"].values()) == 1
+
+
+def test_a_record_is_gone_on_from(tmp_path):
+    settings = {"p2p": True, "kinds": ["subject", "fader"], "steps": 3}
+    record = tmp_path / "record.jsonl"
+    whole = evaluate(prompts=2, record=record, **settings)
+    assert set(whole["edits"]) == {"subject"}
+    head, first, second = record.read_text().splitlines()
+    torn = second[: len(second) // 2]
+    record.write_text("\n".join([head, first, torn]))
+    again = evaluate(prompts=2, record=record, **settings)
+    assert record.read_text().splitlines()[2] == second
+    assert json.dumps(again) == json.dumps(whole)
+    with pytest.raises(DataError, match=r"is a record of .+, not of .+: name another file"):
+        evaluate(prompts=2, record=record, p2p=True, steps=4)
+    with pytest.raises(InvalidInput, match="no kind of edit 'subjct'; did you mean 'subject'"):
+        evaluate(prompts=1, p2p=True, kinds=["subjct"])
 
 
 def test_a_model_of_another_world_is_refused(tmp_path, monkeypatch):

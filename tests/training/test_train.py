@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import training_data
+import wordbrush as wb
 from edit_data import edit, pair, shown, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.rules import Keep
@@ -26,9 +27,9 @@ from wordbrush.training import state
 from wordbrush.training.batches import open_batches
 from wordbrush.training.config import Data
 from wordbrush.training.data import pairs
-from wordbrush.training.export import network_with
 from wordbrush.training.loop import Trained, train
 from wordbrush.training.lora import add_adapters
+from wordbrush.training.network import network_with
 from wordbrush.training.widen import load_base
 
 FILES = ("weights", "average", "optimizer")
@@ -86,9 +87,9 @@ def test_a_training_changes_every_weight_and_keeps_the_last_two_states(whole: Pa
     base = load_base(tiny_folder).unet.state_dict()
     found = tensors(whole)
     assert len(found) == 5 * len(base)  # weight, average, and AdamW's two moments and step
-    unchanged = [name for name, value in base.items() if torch.equal(found[f"weights/{name}"], value)]
+    unchanged = [name for name, value in base.items() if torch.equal(found[f"weights/unet.{name}"], value)]
     assert unchanged == []
-    assert found["weights/conv_in.weight"][:, 4:].abs().max() > 0
+    assert found["weights/unet.conv_in.weight"][:, 4:].abs().max() > 0
     assert [path.name for path in state.saved(whole)] == ["step-00000004", "step-00000006"]
     assert [line["step"] for line in log(whole)] == [1, 2, 3, 4, 5, 6]
 
@@ -217,8 +218,8 @@ def test_the_published_average_is_updated_after_every_micro_batch(
         updates[per] = json.loads((folder / "state.json").read_text())["updates"]
     assert updates == {"batch": 8, "step": 2}
     assert not torch.equal(
-        tensors(tmp_path / "batch", 2)["average/conv_in.bias"],
-        tensors(tmp_path / "step", 2)["average/conv_in.bias"],
+        tensors(tmp_path / "batch", 2)["average/unet.conv_in.bias"],
+        tensors(tmp_path / "step", 2)["average/unet.conv_in.bias"],
     )
 
 
@@ -230,7 +231,7 @@ def test_mixed_precision_stays_near_float32(
     full, mixed = ([line["loss"] for line in log(out)] for out in (whole, tmp_path))
     assert mixed != full[:3]
     assert mixed == pytest.approx(full[:3], rel=2e-2)
-    assert tensors(tmp_path, 3)["weights/conv_in.weight"].dtype == torch.float32
+    assert tensors(tmp_path, 3)["weights/unet.conv_in.weight"].dtype == torch.float32
 
 
 def test_diffusers_loads_the_editor_and_predicts_the_same(whole: Path):
@@ -261,6 +262,14 @@ def test_diffusers_loads_the_editor_and_predicts_the_same(whole: Path):
     assert made.images[0].size == (32, 32)
 
 
+def test_the_editor_edits_with_the_defaults_of_its_training(whole: Path):
+    result = wb.load_editor(whole / "editor", device="cpu")(
+        edit(0).before_image, "make it night", preset="fast"
+    )
+    assert (result.settings["text_guidance"], result.settings["image_guidance"]) == (6.0, 1.5)
+    assert result.images[0].size == edit(0).before_image.size
+
+
 def test_the_editor_is_described(whole: Path):
     editor = whole / "editor"
     text = (editor / "README.md").read_text()
@@ -275,13 +284,40 @@ def test_the_editor_is_described(whole: Path):
     assert vocabulary["<|endoftext|>"] == 513
 
 
+def test_a_trained_text_encoder_changes_resumes_and_loads(
+    tiny_folder: Path, data: Path, whole: Path, tmp_path: Path
+):
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_instruct_pix2pix import (
+        StableDiffusionInstructPix2PixPipeline,
+    )
+
+    changes: dict[str, Any] = {"text_encoder": "trained", "cache": {"text": False}}
+    run(tiny_folder, data, tmp_path / "one", **changes)
+    config, out = training_data.config(tiny_folder, data, **changes), tmp_path / "other"
+    with pytest.raises(Stop):
+        train(config, out, device="cpu", progress=stop_at(3))
+    train(config, out, device="cpu")
+    assert_same(tmp_path / "one", out)
+
+    base = load_base(tiny_folder).text_encoder.state_dict()
+    trained, frozen = (
+        StableDiffusionInstructPix2PixPipeline.from_pretrained(folder / "editor").text_encoder.state_dict()
+        for folder in (out, whole)
+    )
+    average = tensors(out)
+    moved = [name for name in base if not torch.equal(base[name], trained[name])]
+    assert any("token_embedding" in name for name in moved)
+    assert all(torch.equal(trained[name], average[f"average/text_encoder.{name}"]) for name in base)
+    assert all(torch.equal(base[name], frozen[name]) for name in base)
+
+
 def test_an_editor_is_continued(whole: Path, data: Path, tmp_path: Path):
     before = load_base(whole / "editor").unet.state_dict()
     run(whole / "editor", data, tmp_path, steps=1, optimizer={"rate": 1e-9, "weight_decay": 0.0})
     after = tensors(tmp_path, 1)
     assert before["conv_in.weight"].shape[1] == 8
     for name, value in before.items():
-        torch.testing.assert_close(after[f"weights/{name}"], value, atol=1e-7, rtol=0)
+        torch.testing.assert_close(after[f"weights/unet.{name}"], value, atol=1e-7, rtol=0)
 
 
 def test_adapters_are_merged_to_the_same_network(tiny_folder: Path):
@@ -390,7 +426,7 @@ def test_prepare_and_export_do_their_part_alone(whole: Path, tiny_folder: Path, 
     assert (done.step, done.finished) == (2, False)
     stored = load_file(done.editor / "unet" / "diffusion_pytorch_model.safetensors")  # pyright: ignore
     assert {value.dtype for value in stored.values()} == {torch.float16}
-    raw = tensors(tmp_path, 2)["weights/conv_in.weight"]
+    raw = tensors(tmp_path, 2)["weights/unet.conv_in.weight"]
     assert torch.equal(stored["conv_in.weight"], raw.half())
 
 
@@ -498,6 +534,7 @@ def test_a_stale_cache_is_refused(what: str, tiny_folder: Path, data: Path, tmp_
             "batch.size = 4 is not 1 process times whole micro-batches of 3",
         ),
         ({"optimizer": {"name": "adamw8bit"}}, "needs the package bitsandbytes: pip install bitsandbytes"),
+        ({"text_encoder": "trained"}, "what a text encoder says while it is trained cannot be cached"),
         ({"save": {"tensorboard": True}}, "save.tensorboard needs the package tensorboard"),
         ({"data": {"crop": "random", "fit": "cover"}}, "latents cannot be cached where every visit crops"),
         ({"data": {"format": "magicbrsh"}}, "no format 'magicbrsh'; did you mean 'magicbrush'"),

@@ -11,22 +11,20 @@ Which blocks and steps: nothing is published for this network, so the defaults a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Site, Text
-from wordbrush.backbones.flow import set_flow_timesteps
+from wordbrush.backbones.base import Kind, Text
 from wordbrush.backbones.text import text_length, token_ids, token_mask
+from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
 
 DEFAULTS = {"steps": 50, "guidance": 3.5, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
 LENGTH = 256
 
 
-class AuraFlowBackbone(Backbone):
+class AuraFlowBackbone(TransformerBackbone):
     """The transformer of AuraFlow.
 
     Args:
@@ -35,31 +33,9 @@ class AuraFlowBackbone(Backbone):
     """
 
     def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
-        self.network = network
-        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
-        config = self._transformer.config
-        self.latent_channels: int = config.in_channels
-        self.native_latent_size = (config.sample_size, config.sample_size)
-        self.patch: int = config.patch_size
+        layers: Mapping[str, Kind] = {"attn": "joint"}
+        super().__init__(network, {"joint_transformer_blocks": layers, "single_transformer_blocks": layers})
         self._encoder, self._tokenizer = parts["text_encoder"], parts["tokenizer"]
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        return self._sites
-
-    @cached_property
-    def _sites(self) -> tuple[Site, ...]:
-        names = ("joint_transformer_blocks", "single_transformer_blocks")
-        blocks = [
-            (f"{name}.{n}", block)
-            for name in names
-            for n, block in enumerate(getattr(self._transformer, name))
-        ]
-        return tuple(
-            Site(number, f"{path}.attn", "joint", "stack", self.patch, block.attn, number)
-            for number, (path, block) in enumerate(blocks)
-        )
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt.
@@ -68,7 +44,7 @@ class AuraFlowBackbone(Backbone):
             PromptTooLong: it has more tokens than the model was trained with.
         """
         prompt = read_prompt(text, self._tokenizer, length=text_length(self._tokenizer, LENGTH))
-        return Prompt.joined([Prompt(text, (), self._transformer.register_tokens.shape[1]), prompt])
+        return Prompt.joined([Prompt(text, (), self.transformer.register_tokens.shape[1]), prompt])
 
     def encode(self, prompts: Sequence[Prompt]) -> Text:
         """Return ``encoder_hidden_states`` (prompts, tokens, channels)."""
@@ -76,13 +52,6 @@ class AuraFlowBackbone(Backbone):
         mask = token_mask(words, self._encoder)
         hidden = self._encoder(token_ids(words, self._tokenizer, self._encoder), attention_mask=mask)[0]
         return {"encoder_hidden_states": hidden * mask[..., None]}
-
-    def schedule(
-        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
-    ) -> None:
-        """Set the timesteps, shifted by the size of the picture if the scheduler says so."""
-        height, width = self.sites[0].grid(latent_size)
-        set_flow_timesteps(scheduler, steps, height * width, device)
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""

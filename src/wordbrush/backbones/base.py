@@ -1,6 +1,6 @@
 """What control needs to know of a network, and the vocabulary for it: sites, layouts and attention calls.
 
-To add a family, write one file with a class that follows ``Backbone``.
+To add a family, write one file with a class that follows ``Backbone``, most simply a ``TransformerBackbone``.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Site:
         module: the layer.
         block: number of the transformer block it belongs to, in the order of the forward pass.
         text_first: of a joint site: whether the text comes before the image, or after it.
+        ragged: of a joint site: whether every row's image follows its own text directly, however long that is.
+        grain: of a joint site: the image is padded to a multiple of so many positions, which are attended to.
     """
 
     index: int
@@ -49,6 +51,8 @@ class Site:
     module: nn.Module
     block: int = 0
     text_first: bool = True
+    ragged: bool = False
+    grain: int = 1
 
     @property
     def reads_text(self) -> bool:
@@ -65,16 +69,18 @@ class Site:
         height, width = latent_size
         return -(-height // self.factor), -(-width // self.factor)
 
-    def split(self, positions: int, text: int) -> tuple[slice, slice]:
-        """Return where text and image are among the ``positions`` of a joint site, ``text`` of which are text."""
-        return text_and_image(positions, text, first=self.text_first)
+    def pixels(self, latent_size: tuple[int, int]) -> int:
+        """Return how many positions the image of a latent of that (height, width) takes, padding included."""
+        height, width = self.grid(latent_size)
+        return -(-height * width // self.grain) * self.grain
 
 
-def text_and_image(positions: int, text: int, *, first: bool) -> tuple[slice, slice]:
-    """Return where text and image are among ``positions``, ``text`` of which are text, at the beginning or the end."""
-    if first:
+def text_and_image(positions: int, pixels: int, *, text_first: bool) -> tuple[slice, slice]:
+    """Return where text and image are among the ``positions`` of a joint site, ``pixels`` of which are the image's."""
+    text = positions - pixels
+    if text_first:
         return slice(0, text), slice(text, positions)
-    return slice(positions - text, positions), slice(0, positions - text)
+    return slice(pixels, positions), slice(0, pixels)
 
 
 class Backbone(Protocol):
@@ -86,6 +92,7 @@ class Backbone(Protocol):
         native_latent_size: (height, width) of the latents it was trained for.
         patch: both sides of a latent must be multiples of it.
         map_blocks: the blocks whose word maps are read, or None for all of one resolution.
+        sites: all attention layers in the order of the forward pass.
     """
 
     network: nn.Module
@@ -93,15 +100,15 @@ class Backbone(Protocol):
     native_latent_size: tuple[int, int]
     patch: int = 1
     map_blocks: tuple[int, ...] | None = None
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        ...
+    sites: tuple[Site, ...]
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt; its token positions are those of the text among the keys of a cross site."""
         ...
+
+    def read_negative(self, text: str) -> Prompt:
+        """Tokenize a prompt to be guided away from, which some families read without the template of the others."""
+        return self.read(text)
 
     def encode(self, prompts: Sequence[Prompt]) -> Text:
         """Encode prompts, one row each."""
@@ -120,6 +127,11 @@ class Backbone(Protocol):
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction for (rows, C, h, w) latents."""
         ...
+
+
+def uncompiled(network: nn.Module) -> Any:
+    """Return the network that ``torch.compile`` wraps, or the network itself if it is not compiled."""
+    return getattr(network, "_orig_mod", network)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ What happens inside an attention layer is in ``values`` and ``maps``; how it get
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site, map_factor
 from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
+from wordbrush.backbones.ragged import levelled
 from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.source_cache import Tape
 from wordbrush.backbones.values import ValueMix
@@ -67,6 +68,7 @@ class AttentionControl:
     ) -> None:
         self._backbone = backbone
         self._layout = layout
+        self._latent_size = latent_size
         self._probes = tuple(probes)
         self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
         self._blocks = _blocks(backbone, plan)
@@ -117,12 +119,15 @@ class AttentionControl:
                     f"{site.name} computes attention more than once per call; it cannot be edited"
                 )
             self._reached.add(site.index)
+            restored: Callable[[Tensor], Tensor] = _as_it_is
+            if site.ragged:
+                call, restored = levelled(call, site.pixels(self._latent_size))
             if self._tape:
                 call = self._tape.opened(site, call)
             for probe in action.probes:
-                probe.read(site, call, action.mix, self._layout.edited)
+                probe.read(site, call, action.mix, self._layout.edited, self._latent_size)
             out = action.mix(call) if action.mix else call()
-            return self._tape.closed(out) if self._tape else out
+            return restored(self._tape.closed(out) if self._tape else out)
 
         return handle
 
@@ -140,7 +145,7 @@ class AttentionControl:
         for site in self._backbone.sites:
             here, everywhere = self._injecting(site, injecting)
             words = tuple(mixes) if site.block in self._blocks else ()
-            key = (site.kind, site.text_first, bool(words), *here, None, *everywhere)
+            key = (site.kind, site.text_first, site.factor, bool(words), *here, None, *everywhere)
             if key not in made:
                 made[key] = self._mix(site, words, here, everywhere)
             mix = made[key]
@@ -155,12 +160,23 @@ class AttentionControl:
             return ValueMix.injecting(self._layout, here, everywhere)
         if site.kind == "cross":
             return ValueMix.of(words, self._layout) if words else ValueMix()
-        return JointMix.of(words, here, everywhere, layout=self._layout, text_first=site.text_first)
+        return JointMix.of(
+            words,
+            here,
+            everywhere,
+            layout=self._layout,
+            pixels=site.pixels(self._latent_size),
+            text_first=site.text_first,
+        )
 
     def _injecting(self, site: Site, injecting: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return the targets that attend to themselves as the source at ``site``, and which do in all branches."""
         here = [target for target in injecting if site.index in self._injections[target].sites]
         return here, [target for target in here if self._injections[target].everywhere]
+
+
+def _as_it_is(out: Tensor) -> Tensor:
+    return out
 
 
 def _blocks(backbone: Backbone, plan: EditPlan | None) -> frozenset[int]:

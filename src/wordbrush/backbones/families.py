@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from wordbrush.backbones import auraflow, flux, pixart, sd3, sdxl
+from wordbrush.backbones import auraflow, flux, lumina2, pixart, qwen_image, sana, sd3, sdxl, z_image
 from wordbrush.backbones.base import Backbone
+from wordbrush.backbones.instruct import InstructBackbone
 from wordbrush.backbones.unet import UNetBackbone
 
 Settings = Mapping[str, Any]
@@ -103,15 +104,39 @@ AURAFLOW = Family(
     auraflow.AuraFlowBackbone,
     defaults=lambda network: auraflow.DEFAULTS,
 )
+SANA = Family(
+    "Sana",
+    {"SanaPipeline": {}},
+    sana.SanaBackbone,
+    defaults=lambda network: sana.DEFAULTS,
+)
+LUMINA2 = Family(
+    "Lumina-Image 2.0",
+    {"Lumina2Pipeline": {}},
+    lumina2.Lumina2Backbone,
+    defaults=lambda network: lumina2.DEFAULTS,
+)
+QWEN_IMAGE = Family(
+    "Qwen-Image",
+    {"QwenImagePipeline": {}, "QwenImageImg2ImgPipeline": {}},
+    qwen_image.QwenImageBackbone,
+    defaults=lambda network: qwen_image.DEFAULTS,
+)
+Z_IMAGE = Family(
+    "Z-Image",
+    {"ZImagePipeline": {}, "ZImageImg2ImgPipeline": {}},
+    z_image.ZImageBackbone,
+    defaults=lambda network: z_image.DEFAULTS,
+)
 
 EDITORS = Family(
     "instruction editors",
     {"StableDiffusionInstructPix2PixPipeline": {}},
-    lambda network, parts, factor: UNetBackbone(network, parts["text_encoder"], parts["tokenizer"]),
+    lambda network, parts, factor: InstructBackbone(network, parts["text_encoder"], parts["tokenizer"]),
     network="unet",
 )
 
-FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART, AURAFLOW)
+FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART, AURAFLOW, SANA, LUMINA2, QWEN_IMAGE, Z_IMAGE)
 
 
 def family_of(pipeline: str, families: Sequence[Family] = FAMILIES) -> Family | None:

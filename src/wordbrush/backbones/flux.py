@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Site, Text
-from wordbrush.backbones.flow import set_flow_timesteps
+from wordbrush.backbones.base import Kind, Text, uncompiled
+from wordbrush.backbones.patches import pack, unpack
 from wordbrush.backbones.text import text_length, token_ids
+from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import Distilled, Guidance, Unguided
@@ -32,11 +32,13 @@ SCHNELL_DEFAULTS = {**DEFAULTS, "steps": 4, "guidance": None}
 LENGTH, SCHNELL_LENGTH = 512, 256
 # The side of the latents of the 1024 × 1024 pictures it was trained for, which its configuration does not say.
 NATIVE_SIDE = 128
+# Its configuration calls a packed patch of the latents a channel.
+PATCH = 2
 # (double blocks, single blocks) → the five blocks with the clearest maps.
 CLEAREST = {(19, 38): (11, 12, 14, 17, 18)}
 
 
-class FluxBackbone(Backbone):
+class FluxBackbone(TransformerBackbone):
     """The transformer of FLUX.1.
 
     Args:
@@ -44,39 +46,23 @@ class FluxBackbone(Backbone):
         factor: pixels per latent pixel.
     """
 
-    patch = 2
+    even_levels = True
 
     def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
-        self.network = network
-        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
-        config = self._transformer.config
-        self.latent_channels: int = config.in_channels // self.patch**2
-        self.native_latent_size = (NATIVE_SIDE, NATIVE_SIDE)
+        config = uncompiled(network).config
+        layers: Mapping[str, Kind] = {"attn": "joint"}
+        super().__init__(
+            network,
+            {"transformer_blocks": layers, "single_transformer_blocks": layers},
+            channels=config.in_channels // PATCH**2,
+            side=NATIVE_SIDE,
+            patch=PATCH,
+        )
         self.map_blocks = CLEAREST.get((config.num_layers, config.num_single_layers))
         self._guided: bool = config.guidance_embeds
         self._clip, self._clip_tokenizer = parts["text_encoder"], parts["tokenizer"]
         self._t5, self._t5_tokenizer = parts["text_encoder_2"], parts["tokenizer_2"]
         self._length = text_length(self._t5_tokenizer, LENGTH if self._guided else SCHNELL_LENGTH)
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        return self._sites
-
-    @cached_property
-    def _sites(self) -> tuple[Site, ...]:
-        transformer = self._transformer
-        blocks = [
-            *((f"transformer_blocks.{n}", block) for n, block in enumerate(transformer.transformer_blocks)),
-            *(
-                (f"single_transformer_blocks.{n}", block)
-                for n, block in enumerate(transformer.single_transformer_blocks)
-            ),
-        ]
-        return tuple(
-            Site(number, f"{path}.attn", "joint", "stack", self.patch, block.attn, number)
-            for number, (path, block) in enumerate(blocks)
-        )
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt for T5.
@@ -106,13 +92,6 @@ class FluxBackbone(Backbone):
             f"this model was distilled to need no guidance: leave guidance={scale:g} out, or give "
             f"ClassifierFree({scale:g}) for an unconditional branch"
         )
-
-    def schedule(
-        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
-    ) -> None:
-        """Set the timesteps, at even noise levels, shifted by the size of the picture if the scheduler says so."""
-        height, width = self.sites[0].grid(latent_size)
-        set_flow_timesteps(scheduler, steps, height * width, device, even=True)
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""
@@ -145,18 +124,6 @@ class FluxBackbone(Backbone):
             )
         ids = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
         return ids.input_ids.to(next(self._clip.parameters()).device)
-
-
-def pack(latents: Tensor) -> Tensor:
-    """Return (n, C, h, w) latents as a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C)."""
-    patches = latents.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # n, C, h/2, 2, w/2, 2
-    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def unpack(sequence: Tensor, height: int, width: int) -> Tensor:
-    """Return a sequence of 2 × 2 patches, (n, h/2 · w/2, 4 C), as (n, C, h, w) latents."""
-    patches = sequence.unflatten(1, (height // 2, width // 2)).unflatten(3, (-1, 2, 2))
-    return patches.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
 
 def _places(height: int, width: int) -> Tensor:

@@ -50,16 +50,17 @@ class JointMix:
     """What one step does at every joint site.
 
     Args:
-        text: positions of the text, padding included.
-        text_first: whether they come before the image's.
+        pixels: positions of the image, padding included; all others are text.
+        text_first: whether these come before the image's.
         lenders: (rows,) the row each row's image attends as in the one call of the batch; None if all as themselves.
-        scale: (rows, 1, text, 1) factors of the text values.
+        scale: (rows, 1, text, 1) factors of the text values; where the longest text of a batch has fewer positions,
+            the first ones count, here and in matrices.
         image: (rows, 1, 1, 1) factors of the image values: 0 where the image columns come from the second call.
         moved: rows of the first call whose text values are transformed, as their lenders' attention is not their own.
         second: rows that attend as the source too, in a call whose result is added.
     """
 
-    text: int = 0
+    pixels: int = 0
     text_first: bool = True
     lenders: Tensor | None = None
     scale: Tensor | None = None
@@ -78,6 +79,7 @@ class JointMix:
         everywhere: Collection[int],
         *,
         layout: Layout,
+        pixels: int,
         text_first: bool,
     ) -> JointMix:
         """Prepare one step.
@@ -86,6 +88,9 @@ class JointMix:
             mixes: one per target; none if no words are edited.
             cond: targets, counted from 0, whose image columns are the source's, in the conditional branch.
             everywhere: those of which it is so in every branch, there as in that branch's row of the source.
+            layout: which row of the batch is what.
+            pixels: positions of the image.
+            text_first: whether the text's come before them.
         """
         words = dict(zip(layout.targets, mixes, strict=True)) if mixes else {}
         sources = {layout.targets[target]: layout.source for target in cond}
@@ -118,7 +123,7 @@ class JointMix:
                 scale[row, 0, :, 0] = by_row[row].own
                 image[row] = row not in sources
         return cls(
-            layout.text,
+            pixels,
             text_first,
             lenders=lenders if lent else None,
             scale=torch.tensor(scale),
@@ -152,12 +157,16 @@ class JointMix:
     def _compute(self, call: AttentionCall) -> Tensor:
         assert self.scale is not None
         assert self.image is not None
-        where_text, where_image = text_and_image(call.key.shape[2], self.text, first=self.text_first)
+        positions = call.key.shape[2]
+        where_text, where_image = text_and_image(positions, self.pixels, text_first=self.text_first)
         words, picture = call.value[:, :, where_text], call.value[:, :, where_image]
+        if call.mask is not None:
+            words = words.masked_fill(~call.mask[..., where_text].transpose(-1, -2), 0)
+        text = words.shape[2]
         looking = call.of_queries(where_image)
-        own = words * self.scale
+        own = words * self.scale[:, :, :text]
         if self.moved is not None:
-            own[self.moved.rows] = self.moved.matrices @ words[self.moved.rows]
+            own[self.moved.rows] = self.moved.matrices[:, :, :text, :text] @ words[self.moved.rows]
         value = self._joined(own, picture * self.image)
         first = (
             looking.with_value(value) if self.lenders is None else looking.attending_as(self.lenders, value)
@@ -165,7 +174,8 @@ class JointMix:
         image = first()
         if self.second is not None:
             rows = self.second.rows
-            value = self._joined(self.second.matrices @ words[rows], picture[rows] * self.second.image)
+            matrices = self.second.matrices[:, :, :text, :text]
+            value = self._joined(matrices @ words[rows], picture[rows] * self.second.image)
             image = image.clone() if image.requires_grad else image
             image[rows] += looking.attending_as(self.second.lenders, value)()
         return self._joined(call.of_queries(where_text)(), image)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wordbrush.backbones.base import AttentionCall, Mix, Site
+from wordbrush.backbones.base import AttentionCall, Mix, Site, text_and_image
 from wordbrush.edits.blend import BlendRule
 from wordbrush.edits.prompt import Prompt
 
@@ -30,13 +30,23 @@ class Probe:
     collect: Callable[[Site, Tensor], None]
     edited: bool = False
 
-    def read(self, site: Site, call: AttentionCall, mix: Mix | None, rows: slice) -> None:
+    def read(
+        self,
+        site: Site,
+        call: AttentionCall,
+        mix: Mix | None,
+        rows: slice,
+        latent_size: tuple[int, int],
+    ) -> None:
         """Read the attention of ``rows`` of an attention call that is about to be made, at a joint site the image's."""
         columns, image = self.columns, slice(None)
         if site.kind == "joint":
-            keys, tokens = call.key.shape[2], columns.shape[1]
-            text, image = site.split(keys, tokens)
+            keys, pixels = call.key.shape[2], site.pixels(latent_size)
+            text, image = text_and_image(keys, pixels, text_first=site.text_first)
+            columns = columns[:, : keys - pixels]  # of the longest text
             columns = F.pad(columns, (0, 0, text.start, keys - text.stop))
+            height, width = site.grid(latent_size)
+            image = slice(image.start, image.start + height * width)
         width = call.query.shape[-1]
         maps = [
             self._read(part, call, mix if self.edited else None, rows, image)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Kind, Site, Text
-from wordbrush.backbones.text import text_length, token_ids, token_mask
+from wordbrush.backbones.base import Text
+from wordbrush.backbones.text import lowered, text_length, token_ids, token_mask
+from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
 
 DEFAULTS = {"steps": 20, "guidance": 4.5, "scheduler": "dpm++"}
@@ -23,7 +23,7 @@ DEFAULTS = {"steps": 20, "guidance": 4.5, "scheduler": "dpm++"}
 ALPHA_LENGTH, SIGMA_LENGTH = 120, 300
 
 
-class PixArtBackbone(Backbone):
+class PixArtBackbone(TransformerBackbone):
     """The transformer of PixArt.
 
     Args:
@@ -32,30 +32,10 @@ class PixArtBackbone(Backbone):
     """
 
     def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
-        self.network = network
-        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
-        config = self._transformer.config
-        self.latent_channels: int = config.in_channels
-        self.native_latent_size = (config.sample_size, config.sample_size)
-        self.patch: int = config.patch_size
+        super().__init__(network, {"transformer_blocks": {"attn1": "self", "attn2": "cross"}})
         self._encoder, self._tokenizer = parts["text_encoder"], parts["tokenizer"]
         self._length = SIGMA_LENGTH if parts.get("_class_name") == "PixArtSigmaPipeline" else ALPHA_LENGTH
         self._factor = factor
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        return self._sites
-
-    @cached_property
-    def _sites(self) -> tuple[Site, ...]:
-        layers: tuple[tuple[str, Kind], ...] = (("attn1", "self"), ("attn2", "cross"))
-        sites: list[Site] = []
-        for number, block in enumerate(self._transformer.transformer_blocks):
-            for name, kind in layers:
-                path = f"transformer_blocks.{number}.{name}"
-                sites.append(Site(len(sites), path, kind, "stack", self.patch, getattr(block, name), number))
-        return tuple(sites)
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt in lower case.
@@ -64,7 +44,7 @@ class PixArtBackbone(Backbone):
             PromptTooLong: it has more tokens than the model was trained with.
         """
         prompt = read_prompt(
-            _lowered(text), self._tokenizer, length=text_length(self._tokenizer, self._length)
+            lowered(text), self._tokenizer, length=text_length(self._tokenizer, self._length)
         )
         return replace(prompt, text=text)
 
@@ -78,7 +58,7 @@ class PixArtBackbone(Backbone):
         """Return the predicted noise, (rows, C, h, w), without the variance that some of these networks learned."""
         rows = len(latents)
         added: dict[str, Tensor | None] = {"resolution": None, "aspect_ratio": None}
-        if self._transformer.use_additional_conditions:
+        if self.transformer.use_additional_conditions:
             height, width = (side * self._factor for side in latents.shape[-2:])
             added["resolution"] = torch.tensor([[height, width]]).to(latents).expand(rows, -1)
             added["aspect_ratio"] = torch.tensor([[height / width]]).to(latents).expand(rows, -1)
@@ -86,10 +66,3 @@ class PixArtBackbone(Backbone):
             latents, timestep=timestep.expand(rows), **text, added_cond_kwargs=added, return_dict=False
         )[0]
         return prediction[:, : self.latent_channels]
-
-
-def _lowered(text: str) -> str:
-    """Return the text in lower case, letter for letter, so that positions stay; anything else is left as it is."""
-    if not isinstance(text, str):
-        return text
-    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)

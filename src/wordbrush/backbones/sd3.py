@@ -12,16 +12,15 @@ regions from the five blocks whose maps are clearest, found with a segmentation 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Backbone, Kind, Site, Text
-from wordbrush.backbones.flow import set_flow_timesteps
+from wordbrush.backbones.base import Text
 from wordbrush.backbones.text import read_alike, text_length, token_ids
+from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_prompt
 
 DEFAULTS = {"steps": 28, "guidance": 7.0, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
@@ -30,7 +29,7 @@ T5_LENGTH = 256
 CLEAREST = {(24, 0): (4, 5, 7, 8, 9), (24, 13): (5, 7, 8, 9, 10), (38, 0): (16, 18, 20, 21, 24)}
 
 
-class SD3Backbone(Backbone):
+class SD3Backbone(TransformerBackbone):
     """The transformer of Stable Diffusion 3.
 
     Args:
@@ -38,35 +37,15 @@ class SD3Backbone(Backbone):
         factor: pixels per latent pixel.
     """
 
+    text_first = False
+
     def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
-        self.network = network
-        self._transformer: Any = getattr(network, "_orig_mod", network)  # torch.compile wraps the network
-        config = self._transformer.config
-        self.latent_channels: int = config.in_channels
-        self.native_latent_size = (config.sample_size, config.sample_size)
-        self.patch: int = config.patch_size
+        super().__init__(network, {"transformer_blocks": {"attn": "joint", "attn2": "self"}})
+        config = self.transformer.config
         self.map_blocks = CLEAREST.get((config.num_layers, len(config.dual_attention_layers)))
         self._encoders = (parts["text_encoder"], parts["text_encoder_2"])
         self._tokenizers = (parts["tokenizer"], parts["tokenizer_2"])
         self._t5, self._t5_tokenizer = parts["text_encoder_3"], parts["tokenizer_3"]
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """All attention layers in the order of the forward pass."""
-        return self._sites
-
-    @cached_property
-    def _sites(self) -> tuple[Site, ...]:
-        layers: tuple[tuple[str, Kind], ...] = (("attn", "joint"), ("attn2", "self"))
-        sites: list[Site] = []
-        for number, block in enumerate(self._transformer.transformer_blocks):
-            for name, kind in layers:
-                if (module := getattr(block, name, None)) is not None:
-                    path = f"transformer_blocks.{number}.{name}"
-                    sites.append(
-                        Site(len(sites), path, kind, "stack", self.patch, module, number, text_first=False)
-                    )
-        return tuple(sites)
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt for CLIP and for T5.
@@ -95,13 +74,6 @@ class SD3Backbone(Backbone):
             "encoder_hidden_states": torch.cat([short, long], dim=1),
             "pooled_projections": torch.cat([output[0].to(long) for output in outputs], dim=-1),
         }
-
-    def schedule(
-        self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None
-    ) -> None:
-        """Set the timesteps, shifted by the size of the picture if the scheduler says so."""
-        height, width = self.sites[0].grid(latent_size)
-        set_flow_timesteps(scheduler, steps, height * width, device)
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import AttentionCall, Layout, Site
+from wordbrush.backbones.ragged import real, widened
 from wordbrush.errors import InvalidInput
 from wordbrush.files import write_files
 
@@ -221,6 +222,7 @@ class Replay:
         self._present = present
         self._whole = whole
         self._now: Kept = {}
+        self._restored: Callable[[Tensor], Tensor] = _as_it_is
         self._targets = [
             row
             for branch in whole.branches
@@ -247,20 +249,43 @@ class Replay:
 
     def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
         """Return the call with the source's rows; what they attend to is of no interest, only how."""
-        query = self._completed(site, "query", call.query)
-        key = self._completed(site, "key", call.key)
+        kept = {b: self._kept(site, b, call) for b in self._whole.branches if self._whole.has_source(b)}
+        if site.kind == "joint":
+            call, kept = self._level(site, call, kept)
         value = self._joined(call.value, lambda branch: call.value[:1])
+        query = self._joined(call.query, lambda branch: kept[branch].query)
+        key = self._joined(call.key, lambda branch: kept[branch].key)
         mask = call.mask
-        if mask is not None and mask.ndim == 4 and len(mask) > 1:
-            mask = self._completed(site, "mask", mask)
+        if mask is not None and mask.ndim == 4 and (len(mask) > 1 or site.kind == "joint"):
+            mask = self._joined(mask, lambda branch: _mask(kept[branch]))
         return AttentionCall(query, key, value, mask, call.options)
 
     def closed(self, out: Tensor) -> Tensor:
         """Return the rows of the targets."""
-        return out[self._targets]
+        return self._restored(out[self._targets])
 
-    def _completed(self, site: Site, name: str, tensor: Tensor) -> Tensor:
-        return self._joined(tensor, lambda branch: self._now[f"{site.index}.{branch}.{name}"].to(tensor))
+    def _kept(self, site: Site, branch: str, call: AttentionCall) -> AttentionCall:
+        """Return the call of the source's row, which has its keys for values."""
+        parts = {name: self._now.get(f"{site.index}.{branch}.{name}") for name in ("query", "key", "mask")}
+        query, key = (parts[name].to(call.key) for name in ("query", "key"))  # pyright: ignore[reportOptionalMemberAccess]
+        mask = parts["mask"]
+        return AttentionCall(
+            query, key, key, mask if mask is None else mask.to(call.key.device), call.options
+        )
+
+    def _level(
+        self, site: Site, call: AttentionCall, kept: dict[str, AttentionCall]
+    ) -> tuple[AttentionCall, dict[str, AttentionCall]]:
+        """Return both with as many positions of text, since each was run in a batch with a longest text of its own."""
+        height, width = self._source.path.shape[-2:]
+        pixels, everyone = site.pixels((height, width)), (call, *kept.values())
+        text = max(one.key.shape[2] for one in everyone) - pixels
+        wide = [widened(one, text, pixels, text_first=site.text_first) for one in everyone]
+        self._restored = wide[0][1]
+        calls = [one for one, _ in wide]
+        if any(one.mask is not None for one in calls):
+            calls = [replace(one, mask=real(one)) for one in calls]
+        return calls[0], dict(zip(kept, calls[1:], strict=True))
 
     def _joined(self, tensor: Tensor, source: Callable[[str], Tensor]) -> Tensor:
         """Return a (rows, heads, positions, channels) tensor with a row of the source in every branch that has one."""
@@ -270,6 +295,15 @@ class Replay:
             parts.append(tensor[self._present.rows_of(branch)])
         # Joined as they mostly lie in memory: (rows, positions, heads, channels).
         return torch.cat([part.transpose(1, 2) for part in parts]).transpose(1, 2)
+
+
+def _as_it_is(out: Tensor) -> Tensor:
+    return out
+
+
+def _mask(call: AttentionCall) -> Tensor:
+    assert call.mask is not None
+    return call.mask
 
 
 def same_answer(kept: Tensor, answer: Tensor) -> bool:

@@ -30,6 +30,33 @@ def token_mask(prompts: Sequence[Prompt], encoder: nn.Module) -> Tensor:
     return torch.tensor(rows, device=next(encoder.parameters()).device)
 
 
+def framed_ids(
+    prompts: Sequence[Prompt], padding: int, encoder: nn.Module, *, marks: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Return (prompts, longest) token ids, templates included, padded behind, and the mask of those that are tokens.
+
+    Of causal encoders, no token reads the padding behind it.
+
+    Args:
+        marks: how many tokens stand before the head of a template.
+    """
+    rows = []
+    for prompt in prompts:
+        ids = [token.id for token in prompt.tokens]
+        rows.append([*ids[:marks], *prompt.head, *ids[marks:]])
+    longest, device = max(map(len, rows)), next(encoder.parameters()).device
+    ids = [row + [padding] * (longest - len(row)) for row in rows]
+    mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+def lowered(text: str) -> str:
+    """Return the text in lower case, letter for letter, so that positions stay; anything else is left as it is."""
+    if not isinstance(text, str):
+        return text
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
+
+
 def read_alike(text: str, tokenizers: Sequence[Any], *, length: int) -> Prompt:
     """Tokenize a prompt for encoders whose outputs are put side by side, token by token.
 

@@ -10,6 +10,7 @@ from wordbrush.cli import (
     data,
     doctor,
     edit,
+    evaluate,
     figures,
     generate,
     instruct,
@@ -33,14 +34,15 @@ app = typer.Typer(
     epilog='Start with: wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 3',
 )
 app.command()(edit.edit)
-app.command(hidden=True)(instruct.instruct)  # until the storybook has its editor
+app.command()(instruct.instruct)
 app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
+app.command(hidden=True)(evaluate.evaluate)  # until the storybook has its editor
 app.command()(models.models)
 app.command()(studio.studio)
-app.command(hidden=True)(train.train)  # until an editor ships
+app.command()(train.train)
 app.command()(push.push)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")

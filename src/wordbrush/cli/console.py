@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -13,11 +14,16 @@ from typer.core import TyperGroup
 
 from wordbrush.errors import WordbrushError
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
 out = Console()
 err = Console(stderr=True)
 
 INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
 STOPPED = "Stopped; no file was left half-written."
+EVERY = 30.0
+"""Seconds between two lines about long work where there is no terminal."""
 
 Report = Callable[[int, int], None]
 
@@ -47,21 +53,48 @@ def working(what: str) -> Iterator[None]:
 
 
 @contextmanager
+def bars() -> Iterator[Progress]:
+    """Lend bars on stderr, which disappear at the end; none are shown where stderr is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
+        yield shown
+
+
+@contextmanager
 def progress(what: str) -> Iterator[Report]:
     """Show a bar on stderr that the yielded ``report(step, total)`` moves; silent where stderr is not a terminal.
 
     ``report`` may be used for several runs one after the other: the bar starts again with each.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+    with bars() as shown:
+        task = shown.add_task(what, total=None)
 
         def report(step: int, total: int) -> None:
-            bar.update(task, completed=step, total=total)
+            shown.update(task, completed=step, total=total)
 
         yield report
+
+
+def now_and_then() -> Callable[[], bool]:
+    """Return a function that says once every ``EVERY`` seconds that another line is due."""
+    last = time.monotonic()
+
+    def due() -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < EVERY:
+            return False
+        last = now
+        return True
+
+    return due
+
+
+def counted(number: int, thing: str) -> str:
+    """Return ``"1 edit"`` or ``"3 edits"``."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import Report, out, print_json, progress
+from wordbrush.cli.console import Report, counted, print_json, progress
 from wordbrush.cli.loading import load_model
-from wordbrush.cli.output import Destination, destination, with_versions
+from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import BadOption, parse_blend, parse_size, parse_until, parse_weights, slug
 from wordbrush.cli.source import Kind, kind_of
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
-    import wordbrush as wb
     from wordbrush.edits.plan import Edit
 
 KEEP = "How much of the source is kept"
@@ -144,7 +144,8 @@ def edit(
     check_pictures_options(kind, seed=seed, method=method, crop=crop)
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
-    text = words_of(source, kind, caption)
+    start = wb.Start.load(source) if kind == "inverted" else None
+    text = start.prompt if start else source if caption is None else caption
     targets = fader_targets(text, to or [], weights)
     deciding = (targets, weights, windows, self_attention, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
@@ -155,8 +156,6 @@ def edit(
             Path(source).stem, None, [*deciding, source, caption, method, crop, mask, keep_pixels]
         )
     place = destination(output, name)
-    import wordbrush as wb
-
     edits = chosen_edits(windows, weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
     kept = wb.SourceCache(cache_limit, cache) if cache else None
@@ -168,8 +167,8 @@ def edit(
     sampling: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": pixels}
     if kind == "prompt":
         begin: dict[str, Any] = {"source": text, "seed": seed or 0, "scheduler": scheduler, **sampling}
-    elif kind == "inverted":
-        begin = {"source": wb.Start.load(source), "scheduler": scheduler, **sampling}
+    elif start:
+        begin = {"source": start, "scheduler": scheduler, **sampling}
     else:
         with progress("Inverting") as report:
             begin = {"source": inverted(loaded, source, text, method, scheduler, crop, report, sampling)}
@@ -187,10 +186,8 @@ def edit(
         )
     files = pictures(result, place, [text, *targets])
     write_files(files)
-    if json:
-        print_json({"files": [str(path) for path in files], "settings": described(result, [text, *targets])})
-    else:
-        out.print(f"{len(targets)} edit{'s' if len(targets) > 1 else ''} in {place.place}", soft_wrap=True)
+    told = f"{counted(len(targets), 'edit')} in {place.place}"
+    tell(files, told, json=json, settings=described(result, [text, *targets]))
 
 
 def check_pictures_options(kind: Kind, *, seed: int | None, method: str | None, crop: bool) -> None:
@@ -206,15 +203,6 @@ def check_pictures_options(kind: Kind, *, seed: int | None, method: str | None, 
         )
 
 
-def words_of(source: str, kind: Kind, caption: str | None) -> str:
-    """Return the prompt of SOURCE."""
-    if kind == "inverted":
-        import wordbrush as wb
-
-        return wb.Start.load(source).prompt
-    return source if caption is None else caption
-
-
 def inverted(
     model: wb.Model,
     picture: str,
@@ -226,8 +214,6 @@ def inverted(
     sampling: dict[str, Any],
 ) -> wb.Start:
     """Invert a picture with what was asked for."""
-    import wordbrush as wb
-
     asked: dict[str, Any] = {"method": method, "scheduler": scheduler}
     chosen = {name: value for name, value in asked.items() if value is not None}
     return wb.invert(model, picture, caption, crop=crop, progress=report, **chosen, **sampling)
@@ -261,8 +247,6 @@ def chosen_edits(
     windows: Any, weights: dict[Any, tuple[float, ...]], targets: int
 ) -> list[list[Edit]] | None:
     """Return the edits of every target; None leaves them to be inferred from the words."""
-    import wordbrush as wb
-
     if windows is None and not weights:
         return None
     transfer = [] if windows is None else [wb.Replace(until=windows)]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress
-from wordbrush.cli.loading import load_model
+from wordbrush.cli.loading import load_editor, load_model
 from wordbrush.cli.output import with_versions
+from wordbrush.cli.parse import BadOption
 from wordbrush.figures import FIGURES, GROUPS, chosen
 from wordbrush.files import check_writable, write_files
 
 NAMES = "  ".join([*FIGURES, *GROUPS])
+OWN = tuple(name for name, entry in FIGURES.items() if entry.own)
+EDITING = "Editing by instruction"
 
 
 def figures(
@@ -22,12 +25,7 @@ def figures(
         list[str] | None,
         typer.Argument(metavar="[FIGURE...]", help=f"{NAMES}; without any, what each one shows."),
     ] = None,
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="FOLDER", rich_help_panel=options.OUTPUT, help="Folder for PNG and PDF."
-        ),
-    ] = Path("out/figures"),
+    folder: Annotated[Path, options.output("FOLDER", "Folder for PNG and PDF.")] = Path("out/figures"),
     seed: Annotated[
         int | None,
         typer.Option(
@@ -35,6 +33,35 @@ def figures(
         ),
     ] = None,
     steps: options.Steps = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(
+            "--image",
+            "-i",
+            metavar="PICTURE",
+            rich_help_panel=EDITING,
+            help=f"A picture of your own, in {', '.join(OWN)}.",
+        ),
+    ] = None,
+    instructions: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instruction",
+            metavar="TEXT",
+            rich_help_panel=EDITING,
+            help="What to ask for instead of what these figures do; repeat for several.",
+        ),
+    ] = None,
+    editors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--editor",
+            "-e",
+            metavar="[LABEL=]NAME|PATH",
+            rich_help_panel=EDITING,
+            help="Instruction editor. Default: storybook.",
+        ),
+    ] = None,
     model: options.Model = "storybook",
     config: options.Config = None,
     dtype: options.Dtype = None,
@@ -47,22 +74,60 @@ def figures(
         return
     wanted = chosen(names)
     check_writable(folder)
+    if (image or instructions) and not any(FIGURES[name].own for name in wanted):
+        raise BadOption(
+            f"--image and --instruction are shown in {', '.join(OWN)}, none of which is among {' '.join(names)}"
+        )
+    needs = {need for name in wanted for need in FIGURES[name].needs}
+    labels = named_editors(editors or ["storybook"])
     from wordbrush.figures import load
     from wordbrush.figures.brush import Brush
+    from wordbrush.pictures import read_picture
 
-    loaded = load_model(model, dtype=dtype, device=device, config=config)
+    loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": config}
+    own = read_picture(image).image if image else None
+    loaded = load_model(model, **loading) if "model" in needs else None
+    editing = (
+        {label: load_editor(name, **loading) for label, name in labels.items()} if "editor" in needs else {}
+    )
     written: list[str] = []
     for name in wanted:
+        entry = FIGURES[name]
         with progress(name) as report:
-            page = load(name)(Brush(loaded, seed=seed, steps=steps, progress=report))
-        known = with_versions({"figure": name, "model": model, "seed": seed, "steps": steps})
-        files = {folder / f"{name}.{kind}": content for kind, content in page.render(known).items()}
+            brush = Brush(loaded, seed=seed, steps=steps, progress=report, editors=editing,
+                          own=own if entry.own else None,
+                          instructions=(instructions or ()) if entry.own else ())  # fmt: skip
+            page = load(name)(brush)
+        settings: dict[str, Any] = {"figure": name, "seed": seed, "steps": steps}
+        settings |= {"model": model} if "model" in entry.needs else {}
+        settings |= {"editors": labels} if "editor" in entry.needs else {}
+        settings |= {"image": image, "instructions": instructions} if entry.own else {}
+        files = {
+            folder / f"{name}.{kind}": content
+            for kind, content in page.render(with_versions(settings)).items()
+        }
         write_files(files)
         written += [str(path) for path in files]
         if not json:
             out.print(f"{name}: {' and '.join(map(str, files))}", soft_wrap=True, highlight=False)
     if json:
         print_json({"files": written})
+
+
+def named_editors(given: list[str]) -> dict[str, str]:
+    """Read ``--editor``: names or paths by their labels; without a label, a name is its own.
+
+    Raises ``BadOption`` for an empty part, or a label that stands twice.
+    """
+    named: dict[str, str] = {}
+    for one in given:
+        label, _, name = one.partition("=") if "=" in one else (one, "=", one)
+        if not label or not name:
+            raise BadOption(f"--editor {one!r} is LABEL=PATH, or a name or path alone")
+        if label in named:
+            raise BadOption(f"--editor {label!r} is given twice: give each a label of its own, as LABEL=PATH")
+        named[label] = name
+    return named
 
 
 def list_figures(json: bool) -> None:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.console import counted, progress
 from wordbrush.cli.loading import load_model
-from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_size, slug
 from wordbrush.files import png, write_files
 
@@ -39,7 +40,6 @@ def generate(
     pixels = parse_size(size)
     many = len(prompts) * count > 1
     place = destination(output, f"{slug(prompts[0])}-seed{seed}")
-    import wordbrush as wb
     from wordbrush.contact import contact_sheet
 
     loaded = load_model(model, dtype=dtype, device=device, config=config)
@@ -77,7 +77,5 @@ def generate(
     else:
         files = {place.place: png(*made[0])}
     write_files(files)
-    if json:
-        print_json({"files": [str(path) for path in files], "settings": [settings for _, settings in made]})
-    else:
-        out.print(f"{len(made)} picture{'s' if len(made) > 1 else ''} in {place.place}", soft_wrap=True)
+    told = f"{counted(len(made), 'picture')} in {place.place}"
+    tell(files, told, json=json, settings=[settings for _, settings in made])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import err, out, print_json, progress
+from wordbrush.cli.console import counted, err, progress
 from wordbrush.cli.loading import load_editor
-from wordbrush.cli.output import Destination, destination, with_versions
+from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import BadOption, parse_edited_size, parse_scales, slug
 from wordbrush.cli.pictures import find_pictures, split_instruction
 from wordbrush.errors import BadPicture, ModelError
@@ -21,8 +22,6 @@ from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    import wordbrush as wb
 
 TEXT_SCALES, IMAGE_SCALES = (5.0, 7.5, 10.0), (1.0, 1.5, 2.0)  # of --grid
 FAILED = 2
@@ -104,12 +103,9 @@ def instruct(
     device: options.Device = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE.png|FOLDER",
-            rich_help_panel=options.OUTPUT,
-            help="The edited picture (.png), a sheet if there are several, or a folder. Default: a folder under out/.",
+        options.output(
+            "FILE.png|FOLDER",
+            "The edited picture (.png), a sheet if there are several, or a folder. Default: a folder under out/.",
         ),
     ] = None,
     grid: Annotated[
@@ -203,11 +199,9 @@ class Done:
         if self.place.file and self.made:
             write_files({self.place.file: self._single()})
             self.files.append(self.place.file)
-        if json:
-            print_json({"files": self.files, "settings": self.settings, "failed": self.failed})
-        elif self.files:
-            count = len(self.settings)
-            out.print(f"{count} edit{'s' if count > 1 else ''} in {self.place.place}", soft_wrap=True)
+        if json or self.files:
+            told = f"{counted(len(self.settings), 'edit')} in {self.place.place}"
+            tell(self.files, told, json=json, settings=self.settings, failed=self.failed)
         if self.failed:
             raise typer.Exit(FAILED)
 

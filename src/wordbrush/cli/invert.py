@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+import wordbrush as wb
 from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress
 from wordbrush.cli.loading import load_model
@@ -35,13 +36,7 @@ def invert(
     device: options.Device = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar=f"FILE{INVERTED}",
-            rich_help_panel=options.OUTPUT,
-            help="Where to keep it. Default: a file under out/.",
-        ),
+        options.output(f"FILE{INVERTED}", "Where to keep it. Default: a file under out/."),
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -51,11 +46,9 @@ def invert(
     if place.suffix.lower() != INVERTED:
         raise BadOption(f"--output {place}: an inverted picture is kept as a file that ends in {INVERTED}")
     check_writable(place)
-    import wordbrush as wb
     from wordbrush.inversion.methods import method_of
-    from wordbrush.inversion.picture import DEFAULT
 
-    chosen = method_of(method or DEFAULT)
+    chosen = None if method is None else method_of(method)
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     with progress("Inverting") as report:
         start = wb.invert(

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+import wordbrush as wb
 from wordbrush.cli.console import working
 from wordbrush.cli.parse import BadOption
 from wordbrush.errors import nearest
-
-if TYPE_CHECKING:
-    import wordbrush as wb
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -19,16 +16,12 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 def load_model(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Model:
     """Load ``--model`` with ``--dtype``, ``--device`` and ``--config``, showing that it takes a while."""
     with _loading(name, dtype):
-        import wordbrush as wb
-
         return wb.load(name, dtype=dtype, device=device, config=config)
 
 
 def load_editor(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Editor:
     """Load ``--model`` as an instruction editor, in the same way."""
     with _loading(name, dtype):
-        import wordbrush as wb
-
         return wb.load_editor(name, dtype=dtype, device=device, config=config)
 
 

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.console import counted, progress
 from wordbrush.cli.loading import load_model
-from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_size, parse_word, slug
 from wordbrush.files import png, write_files
 
@@ -42,12 +43,9 @@ def maps(
     device: options.Device = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE.png|FOLDER",
-            rich_help_panel=options.OUTPUT,
-            help="One sheet (.png), or a folder for it and every word's overlay. Default: out/maps-….png.",
+        options.output(
+            "FILE.png|FOLDER",
+            "One sheet (.png), or a folder for it and every word's overlay. Default: out/maps-….png.",
         ),
     ] = None,
     json: options.Json = False,
@@ -56,7 +54,6 @@ def maps(
     pixels = parse_size(size)
     chosen = [parse_word(word) for text in words or [] for word in text.split(",")]
     place = destination(output or Path("out") / f"maps-{slug(prompt)}-seed{seed}.png", "maps")
-    import wordbrush as wb
     from wordbrush.contact import overlay
     from wordbrush.figures.maps_sheet import labels, maps_sheet
 
@@ -92,10 +89,8 @@ def maps(
             drawn, known = result.maps.overlay(word), {**settings, "word": label}
             files[place.folder / f"{number:02d}-{slug(label)}.png"] = png(drawn, known)
     write_files(files)
-    if json:
-        print_json({"files": [str(path) for path in files], "settings": settings})
-    else:
-        out.print(f"Maps of {len(labelled)} words in {place.place}", soft_wrap=True)
+    told = f"Maps of {counted(len(labelled), 'word')} in {place.place}"
+    tell(files, told, json=json, settings=settings)
 
 
 def name(word: str | tuple[str, int]) -> str:

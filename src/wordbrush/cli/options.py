@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -34,7 +34,8 @@ Method = Annotated[
         "--method",
         metavar="NAME",
         rich_help_panel=PICTURES,
-        help="How it is inverted: direct (the default), null-text, negative-prompt, edit-friendly, exact or ddim.",
+        help="How it is inverted: direct (the default), null-text, negative-prompt, edit-friendly, exact or ddim; with "
+        "models such as Stable Diffusion 3 and FLUX rectified-flow (the default) or flow-edit.",
     ),
 ]
 Crop = Annotated[
@@ -43,14 +44,18 @@ Crop = Annotated[
         "--crop", rich_help_panel=PICTURES, help="Cut it to the shape of --size, or of the model's own size."
     ),
 ]
+
+
+def output(metavar: str, help: str) -> Any:
+    """Return the option --output of a command that writes something of its own."""
+    return typer.Option("--output", "-o", metavar=metavar, rich_help_panel=OUTPUT, help=help)
+
+
 Output = Annotated[
     Path | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE.png|FOLDER",
-        rich_help_panel=OUTPUT,
-        help="One captioned picture (.png), or a folder for every picture by itself. Default: a folder under out/.",
+    output(
+        "FILE.png|FOLDER",
+        "One captioned picture (.png), or a folder for every picture by itself. Default: a folder under out/.",
     ),
 ]
 Json = Annotated[

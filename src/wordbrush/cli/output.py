@@ -1,11 +1,13 @@
-"""Where results go: one captioned picture, or a folder with every picture by itself."""
+"""Where results go, one captioned picture or a folder with every picture by itself, and what is said of them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wordbrush.cli.console import out, print_json
 from wordbrush.cli.parse import BadOption
 from wordbrush.files import check_writable, versions
 
@@ -54,3 +56,11 @@ def destination(output: Path | None, name: str) -> Destination:
 def with_versions(settings: dict[str, Any], **more: Any) -> dict[str, Any]:
     """Return ``settings`` with ``more`` and the versions, as it is put into pictures and printed as JSON."""
     return {**settings, **more, "versions": versions()}
+
+
+def tell(files: Iterable[Path], text: str, *, json: bool, **more: Any) -> None:
+    """Print what was written: its paths and ``more`` as JSON, or ``text``."""
+    if json:
+        print_json({"files": [str(path) for path in files], **more})
+    else:
+        out.print(text, soft_wrap=True)

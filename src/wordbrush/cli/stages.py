@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from wordbrush.cli.console import err, out, print_json
+from wordbrush.cli.console import err, now_and_then, out, print_json
 
 if TYPE_CHECKING:
     from wordbrush.dataset.selection import Selection
     from wordbrush.dataset.stage import Progress, StageReport
-
-EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
 
 
 @contextmanager
@@ -109,12 +105,10 @@ def _bars() -> Iterator[Progress]:
 
 @contextmanager
 def _lines() -> Iterator[Progress]:
-    last = time.monotonic()
+    due = now_and_then()
 
     def show(report: StageReport) -> None:
-        nonlocal last
-        if time.monotonic() - last >= EVERY:
-            last = time.monotonic()
+        if due():
             told = describe(report)
             err.print(f"{report.stage}: {report.done} of {report.units} units · {told}", soft_wrap=True)
 

@@ -10,9 +10,10 @@ import typer
 from rich.table import Table
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress, working
-from wordbrush.cli.output import destination, with_versions
+from wordbrush.cli.console import counted, out, print_json, progress, working
+from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_settings, slug
+from wordbrush.errors import InvalidInput
 from wordbrush.files import png, write_files
 
 app = typer.Typer(
@@ -69,10 +70,7 @@ def render(
         sheet = contact_sheet(images, [known["prompt"] for known in settings])
         files = {place.place: png(sheet, with_versions({}, seed=seed, count=pictures))}
     write_files(files)
-    if json:
-        print_json({"files": [str(path) for path in files], "scenes": settings})
-    else:
-        out.print(f"{pictures} scene{'s' if pictures > 1 else ''} in {place.place}", soft_wrap=True)
+    tell(files, f"{counted(pictures, 'scene')} in {place.place}", json=json, scenes=settings)
 
 
 @app.command()
@@ -118,6 +116,16 @@ def evaluate(
     p2p: Annotated[
         bool, typer.Option("--p2p", help="Judge Prompt-to-Prompt edits against ground truth.")
     ] = False,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--kind", metavar="NAME", help="With --p2p, only this kind of edit. Repeatable."),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record", metavar="FILE", help="With --p2p, keep each source's measures, to go on from later."
+        ),
+    ] = None,
     writer: Annotated[
         bool,
         typer.Option(
@@ -134,12 +142,22 @@ def evaluate(
     if writer:
         report(_evaluate_writer(model, captions=prompts or 500, device=device), json)
         return
+    if (kinds or record) and not p2p:
+        raise InvalidInput("--kind and --record say how edits are measured: give --p2p, too")
     from wordbrush.storybook.evaluate import evaluate as measure
 
     count = prompts or (200 if p2p else 500)
     with progress("Measuring") as shown:
         measured = measure(
-            model, prompts=count, p2p=p2p, steps=steps, guidance=guidance, device=device, progress=shown
+            model,
+            prompts=count,
+            p2p=p2p,
+            kinds=kinds or (),
+            record=record,
+            steps=steps,
+            guidance=guidance,
+            device=device,
+            progress=shown,
         )
     report(measured, json)
 

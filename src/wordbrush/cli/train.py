@@ -11,14 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wordbrush.cli import options
-from wordbrush.cli.console import err, out, print_json
+from wordbrush.cli.console import bars, err, now_and_then, out, print_json
 from wordbrush.errors import InvalidInput
 
 if TYPE_CHECKING:
     from wordbrush.training.loop import Progress
-
-EVERY = 30.0
-"""Seconds between two lines where there is no terminal."""
 
 
 def train(
@@ -98,28 +95,21 @@ def train(
 @contextmanager
 def _progress() -> Iterator[Progress]:
     """Show a bar on a terminal, elsewhere a line from time to time."""
-    import time
-
     if not err.is_terminal:
-        last = time.monotonic()
+        due = now_and_then()
 
         def tell(what: str, done: int, total: int | None) -> None:
-            nonlocal last
-            if time.monotonic() - last >= EVERY:
-                last = time.monotonic()
+            if due():
                 err.print(f"{what}: {done:,}" + (f" of {total:,}" if total else ""), soft_wrap=True)
 
         yield tell
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bars:
+    with bars() as shown:
         tasks = {}
 
         def show(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
+                tasks[what] = shown.add_task(what, total=total)
+            shown.update(tasks[what], completed=done)
 
         yield show

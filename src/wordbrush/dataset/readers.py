@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from wordbrush.dataset.optional import optional
+from wordbrush.dataset.hub import HUB, load_rows
 from wordbrush.errors import DataError, InvalidInput, nearest
 
 TEXT_COLUMNS = ("caption", "text", "TEXT", "input", "before", "prompt", "original_prompt", "source_caption")
@@ -20,7 +20,6 @@ TEXT_COLUMNS = ("caption", "text", "TEXT", "input", "before", "prompt", "origina
 URL_COLUMNS = ("url", "URL", "image_url")
 
 STORYBOOK = "storybook:"
-HUB = "hf:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,32 +111,13 @@ class HuggingFace:
     split: str = "train"
 
     def __iter__(self) -> Iterator[Found]:
-        rows = self._load()
+        rows = load_rows(self.name, self.split)
         where = f"{self.name} ({self.split})"
         text, url = _columns(rows.column_names, self.column, self.url_column, where=where)
         chosen = rows.select_columns([text, *([url] if url else [])])
         short = Path(self.name).name
         for number, row in enumerate(chosen, start=1):
             yield _found(row, text, url, f"{short}:{number}")
-
-    def _load(self) -> Any:
-        datasets = optional("datasets", extra="hub", why=f"reading {self.name}")
-        hub, path = self.name.startswith(HUB), Path(self.name)
-        try:
-            if hub:
-                return datasets.load_dataset(self.name.removeprefix(HUB), split=self.split)
-            if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
-                saved = datasets.load_from_disk(str(path))
-                return saved[self.split] if isinstance(saved, Mapping) else saved
-            if path.is_dir():
-                return datasets.load_dataset(str(path), split=self.split)
-            kind = path.suffix.removeprefix(".")
-            return datasets.load_dataset(kind, data_files={self.split: str(path)}, split=self.split)
-        except Exception as error:  # the library raises almost anything for what it cannot read
-            hint = ": check the spelling and the network" if hub else ""
-            raise DataError(
-                f"{self.name} cannot be read as a data set with a split {self.split!r}{hint} ({_sentence(error)})"
-            ) from error
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def align(source: Prompt, target: Prompt) -> tuple[Match, ...]:
     """
     if source.sequences:
         return tuple(_by_sequence(source.sequences, target.sequences))
-    anchors = [(-1, -1), *_common(_keys(source), _keys(target)), (len(source.units), len(target.units))]
+    anchors = [(-1, -1), *_anchors(source, target), (len(source.units), len(target.units))]
     matches: list[Match] = []
     for (i, j), (next_i, next_j) in pairwise(anchors):
         if i >= 0:
@@ -114,6 +114,35 @@ def _by_sequence(source: Sequence[Prompt], target: Sequence[Prompt]) -> Iterator
                 tuple(after + token for token in match.target),
             )
         before, after = before + old.length, after + new.length
+
+
+def _anchors(source: Prompt, target: Prompt) -> list[tuple[int, int]]:
+    """Return the index pairs of the units that are the same in both prompts.
+
+    Tokens at the ends that cover no characters, a template's or those a tokenizer adds, are the same where they are
+    equal; a long template would only make the search for the rest slow.
+    """
+    a, b = _keys(source), _keys(target)
+    shortest = min(len(a), len(b))
+    added = [_cover_nothing(source), _cover_nothing(target)]
+    first = 0
+    while first < shortest and a[first] == b[first] and all(one[first] for one in added):
+        first += 1
+    last = 0
+    while last < shortest - first and a[-1 - last] == b[-1 - last] and all(one[-1 - last] for one in added):
+        last += 1
+    between = _common(a[first : len(a) - last], b[first : len(b) - last])
+    return [
+        *((i, i) for i in range(first)),
+        *((first + i, first + j) for i, j in between),
+        *((len(a) - i, len(b) - i) for i in range(last, 0, -1)),
+    ]
+
+
+def _cover_nothing(prompt: Prompt) -> list[bool]:
+    """Tell for every unit whether its tokens cover no characters."""
+    tokens = prompt.tokens
+    return [all(tokens[i].end <= tokens[i].start for i in unit.tokens) for unit in prompt.units]
 
 
 def _keys(prompt: Prompt) -> list[tuple[int, ...]]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.window import Clock, Window, from_fraction_on
@@ -80,6 +80,7 @@ class Blend:
         start: the fraction of the run before which nothing is blended.
         subtract: words, of any of the prompts, whose region must not change even so.
         subtract_threshold: their threshold.
+        pooled: widen each map by a 3 × 3 maximum first, as published.
     """
 
     source: Words
@@ -88,7 +89,7 @@ class Blend:
     start: float = 0.2
     subtract: Words = ()
     subtract_threshold: float = 0.3
-    pooled = True
+    pooled: bool = True
     edited_maps = False
     own_columns = False
     max_spread = 1.0
@@ -150,6 +151,7 @@ class AutoBlend:
         start: the fraction of the run before which nothing is blended.
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
+        pooled: widen each map by a 3 × 3 maximum first, as published; a region of more than its words keeps less.
         unedited: targets, counted from 0, that are left alone.
         weighted: for each target, words that are turned up or down as well; empty for none at all.
 
@@ -157,12 +159,12 @@ class AutoBlend:
         InvalidInput: a number out of its range.
     """
 
-    threshold: float = 0.6
+    threshold: float = 0.4
     start: float = 0.2
     max_spread: float = 0.45
+    pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
-    pooled = True
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0
@@ -170,9 +172,8 @@ class AutoBlend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         _check_threshold(self.threshold)
-        spread = self.max_spread
-        if isinstance(spread, bool) or not isinstance(spread, Real) or not 0 < spread <= 1:
-            raise InvalidInput(f"max_spread is a number in (0, 1], not {spread!r}")
+        if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:
+            raise InvalidInput(f"max_spread is a number in (0, 1], not {self.max_spread!r}")
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
@@ -214,7 +215,7 @@ def _telling(prompt: Prompt, tokens: Sequence[int]) -> list[int]:
 
 
 def _check_threshold(threshold: object) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= float(threshold) < 1:
+    if not is_number(threshold) or not 0 <= threshold < 1:
         raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from wordbrush.checks import is_whole
 from wordbrush.errors import AmbiguousWord, InvalidInput, PromptTooLong, UnknownWord, nearest
 
 
@@ -56,12 +57,14 @@ class Prompt:
         length: tokens *with* padding, that is the width of a cross-attention map.
         sequences: the prompt as each tokenizer reads it, for networks that attend to several readings of it, one
             after the other; ``tokens`` are then those of all of them, with the padding between them.
+        head: ids of a template that the text encoder reads too and of which the network sees nothing.
     """
 
     text: str
     tokens: tuple[Token, ...]
     length: int
     sequences: tuple[Prompt, ...] = ()
+    head: tuple[int, ...] = ()
 
     @classmethod
     def joined(cls, sequences: Sequence[Prompt]) -> Prompt:
@@ -111,7 +114,7 @@ class Prompt:
             UnknownWord: it does not occur; the message names the tokens and the nearest word.
             AmbiguousWord: it occurs more than once and no occurrence was chosen.
         """
-        if isinstance(word, int) and not isinstance(word, bool):
+        if is_whole(word):
             return self._word_at(word)
         wanted = as_word(word)
         matches = _pattern(wanted.text).finditer(self.text)
@@ -175,10 +178,74 @@ def read_prompt(text: str, tokenizer: Callable[..., Any], *, length: int) -> Pro
         PromptTooLong: it has more tokens than that; nothing is ever cut off silently.
         InvalidInput: the tokenizer cannot say which characters a token covers.
     """
+    tokens = tokens_of(text, tokenizer)
+    check_length(text, len(tokens), length)
+    return Prompt(text, tokens, length)
+
+
+NOTHING = slice(0)
+
+
+def read_framed(
+    text: str,
+    tokenizer: Callable[..., Any],
+    *,
+    before: str = "",
+    after: str = "",
+    head: slice = NOTHING,
+    length: int,
+) -> Prompt:
+    """Tokenize ``text`` inside of a template, whose tokens cover none of its characters.
+
+    Args:
+        before: the template's beginning.
+        after: its end.
+        head: the tokens of the beginning that the network does not see.
+        length: how many tokens it sees.
+
+    Raises:
+        PromptTooLong: it has more tokens than that, those of the template included.
+        InvalidInput: it is no text, or the tokenizer cannot say which characters a token covers.
+    """
+    check_text(text)
+    whole = [
+        _inside(token, len(before), len(text)) for token in tokens_of(f"{before}{text}{after}", tokenizer)
+    ]
+    hidden = whole[head]
+    del whole[head]
+    check_length(text, len(whole), length)
+    return Prompt(text, tuple(whole), length, head=tuple(token.id for token in hidden))
+
+
+def _inside(token: Token, start: int, length: int) -> Token:
+    """Return a token of a template with the characters it covers of the text inside, which begins at ``start``."""
+    first, last = (min(max(place - start, 0), length) for place in (token.start, token.end))
+    return replace(token, start=first, end=last) if first < last else replace(token, start=0, end=0)
+
+
+def check_text(text: object) -> None:
+    """Raise ``InvalidInput`` unless ``text`` is a piece of text."""
     if not isinstance(text, str):
         raise InvalidInput(f"a prompt is a piece of text, not {text!r}")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise InvalidInput(f"the prompt {text!r} holds half of a surrogate pair, which is no character")
+
+
+def check_length(text: str, tokens: int, length: int) -> None:
+    """Raise ``PromptTooLong`` if a prompt has more tokens than an encoder reads."""
+    if tokens > length:
+        raise PromptTooLong(
+            f"the prompt has {tokens} tokens but the text encoder reads {length}: shorten {text[:60]!r}…"
+        )
+
+
+def tokens_of(text: str, tokenizer: Callable[..., Any]) -> tuple[Token, ...]:
+    """Tokenize ``text``, without padding.
+
+    Raises:
+        InvalidInput: it is no text, or the tokenizer cannot say which characters a token covers.
+    """
+    check_text(text)
     if not getattr(tokenizer, "is_fast", False):
         raise InvalidInput(
             f"{type(tokenizer).__name__} cannot map tokens to characters: load the 'fast' tokenizer instead"
@@ -186,13 +253,8 @@ def read_prompt(text: str, tokenizer: Callable[..., Any], *, length: int) -> Pro
     encoding = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ids: Sequence[int] = encoding["input_ids"]
     offsets: Sequence[tuple[int, int]] = encoding["offset_mapping"]
-    if len(ids) > length:
-        raise PromptTooLong(
-            f"the prompt has {len(ids)} tokens but the text encoder reads {length}: shorten {text[:60]!r}…"
-        )
     decode = tokenizer.decode  # pyright: ignore[reportFunctionMemberAccess]
-    tokens = tuple(Token(decode([i]), i, start, end) for i, (start, end) in zip(ids, offsets, strict=True))
-    return Prompt(text, tokens, length)
+    return tuple(Token(decode([i]), i, start, end) for i, (start, end) in zip(ids, offsets, strict=True))
 
 
 def _word_bounds(text: str) -> list[tuple[int, int]]:

@@ -19,10 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure: the module whose ``draw(brush) -> Page`` makes it, and what it shows."""
+    """A figure: the module whose ``draw(brush) -> Page`` makes it, what it shows, and what it is drawn with.
+
+    Args:
+        needs: of ``"model"``, a text-to-image model, and ``"editor"``, an instruction editor.
+        own: whether it shows a picture of the user's instead, if there is one.
+    """
 
     module: str
     shows: str
+    needs: tuple[str, ...] = ("model",)
+    own: bool = False
 
 
 FIGURES: dict[str, Entry] = {
@@ -37,9 +44,16 @@ FIGURES: dict[str, Entry] = {
     "p2p-7": Entry("p2p_7_refinement", "words added: local and global descriptions"),
     "p2p-8": Entry("p2p_8_styles", "styles added and removed"),
     "p2p-9": Entry("p2p_9_fader", "one word turned down and up"),
+    "ip2p-1": Entry("ip2p_1_teaser", "six pictures, each edited by an instruction", ("editor",), own=True),
     "ip2p-2": Entry("ip2p_2_pipeline", "how editing data is made, from a caption to selected pairs"),
     "ip2p-3": Entry("ip2p_3_pairs", "pairs of pictures with and without Prompt-to-Prompt"),
-    "table-1": Entry("ip2p_table_1", "triplets written by hand and by the storybook writer"),
+    "ip2p-4": Entry(
+        "ip2p_4_scales", "one edit at several scales of text and image guidance", ("editor",), own=True
+    ),
+    "ip2p-5": Entry("ip2p_5_mediums", "pictures in various artistic mediums", ("editor",), own=True),
+    "ip2p-6": Entry("ip2p_6_subjects", "a picture with new context and subjects", ("editor",), own=True),
+    "ip2p-7": Entry("ip2p_7_ways", "a picture transformed in a variety of ways", ("editor",), own=True),
+    "table-1": Entry("ip2p_table_1", "triplets written by hand and by the storybook writer", ()),
 }
 GROUPS = {
     "p2p-all": tuple(name for name in FIGURES if name.startswith("p2p-")),

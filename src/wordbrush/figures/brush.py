@@ -1,31 +1,65 @@
-"""How figures make their pictures: one model, the user's settings, the same few calls everywhere."""
+"""How figures make their pictures: the models, the user's settings, the same few calls everywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from PIL.Image import Image
 
 import wordbrush as wb
+from wordbrush.figures.inputs import picture
 
 
 @dataclass(frozen=True)
 class Brush:
-    """A model with the settings of a whole figure.
+    """Models with the settings of a whole figure.
 
-    ``seed`` None keeps the seed that each row of a figure was composed with; ``steps`` None is the model's default.
+    Args:
+        model: the text-to-image model; a figure that needs none can be drawn without.
+        seed: None keeps the seed that each row of a figure was composed with.
+        steps: None is the model's default.
+        progress: called with (steps done, steps in all) in every run.
+        editors: by the names that they are shown with; the first is the one that figures of a single editor have.
+        own: the user's picture, shown in place of a figure's.
+        instructions: the user's, in place of a figure's.
     """
 
-    model: wb.Model
+    model: wb.Model | None = None
     seed: int | None = None
     steps: int | None = None
     progress: Callable[[int, int], None] | None = None
+    editors: Mapping[str, wb.Editor] = field(default_factory=dict)
+    own: Image | None = None
+    instructions: Sequence[str] = ()
+
+    @property
+    def drawer(self) -> wb.Model:
+        """The text-to-image model."""
+        assert self.model is not None, "the figure says that it needs no model"
+        return self.model
+
+    @property
+    def editor(self) -> wb.Editor:
+        """The editor of figures that have a single one."""
+        return next(iter(self.editors.values()))
+
+    def picture(self, name: str) -> Image:
+        """Return the user's picture, or else the one of this name in ``inputs``."""
+        return self.own or picture(name)
+
+    def instruct(
+        self, image: Image, instructions: Sequence[str], *, seed: int, **settings: Any
+    ) -> list[Image]:
+        """Edit one picture as each instruction says, from the same noise."""
+        edited = self.editor([image] * len(instructions), list(instructions), seed=self._seed(seed), steps=self.steps,
+                             progress=self.progress, **settings)  # fmt: skip
+        return edited.images
 
     def edit(self, source: str, to: Sequence[str], *, seed: int, **settings: Any) -> wb.EditResult:
         """Edit as ``wordbrush.edit`` does, with the figure's settings; as in the paper, without a blend."""
-        return wb.edit(self.model, source, to=list(to), seed=self._seed(seed), steps=self.steps,
+        return wb.edit(self.drawer, source, to=list(to), seed=self._seed(seed), steps=self.steps,
                        progress=self.progress, **{"blend": "none", **settings})  # fmt: skip
 
     def same_noise(self, prompts: Sequence[str], *, seed: int) -> list[Image]:
@@ -34,7 +68,7 @@ class Brush:
 
     def generate(self, prompts: Sequence[str], *, seed: int, maps: bool = False) -> wb.Generation:
         """Generate as ``wordbrush.generate`` does, with the figure's settings."""
-        return wb.generate(self.model, list(prompts), seed=self._seed(seed), steps=self.steps, maps=maps,
+        return wb.generate(self.drawer, list(prompts), seed=self._seed(seed), steps=self.steps, maps=maps,
                            progress=self.progress)  # fmt: skip
 
     def _seed(self, seed: int) -> int:

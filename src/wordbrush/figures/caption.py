@@ -78,6 +78,11 @@ def changed(source: str, target: str, *, shorten: bool = False, strike: bool = F
     return [*runs, Run("”", "italic")]
 
 
+def instruction(text: str) -> list[Run]:
+    """Return an instruction in quotation marks, standing out as what an edit was asked for."""
+    return [Run(f"“{text}”", "bold italic", ACCENT)]
+
+
 def swap(old: str, new: str) -> list[Run]:
     """Return ``old → new`` for the label of a row."""
     return [Run(old, "italic"), Run(" → "), Run(new, "bold italic", ACCENT)]

@@ -10,7 +10,17 @@ from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.verdict import STORYBOOK_GATES
 from wordbrush.dataset.writers.form import Example
 from wordbrush.figures.brush import Brush
-from wordbrush.figures.caption import ACCENT, QUIET, Run, Text, changed, math, prompt, quiet
+from wordbrush.figures.caption import (
+    ACCENT,
+    QUIET,
+    Run,
+    Text,
+    changed,
+    instruction,
+    math,
+    prompt,
+    quiet,
+)
 from wordbrush.figures.grid import GAP, SIZE
 from wordbrush.figures.layout import INK, RULE, Page, text_height
 from wordbrush.figures.triplets import written
@@ -61,7 +71,7 @@ def texts(page: Page, example: Example, y: float) -> float:
     page.box(LEFT / 2 - 0.5, y, 1.0, 0.24, edge=INK, fill="#f1f3f5")
     page.text([Run("writer", "bold")], LEFT / 2, y + 0.05, size=SIZE, align="center")
     y = down(page, y + 0.24)
-    y = boxed(page, "instruction", [Run(f"“{example.instruction}”", "bold italic", ACCENT)], y) + GAP
+    y = boxed(page, "instruction", instruction(example.instruction), y) + GAP
     return boxed(page, "edited caption", changed(example.before, example.after), y)
 
 
@@ -143,7 +153,7 @@ def selected(page: Page, brush: Brush, example: Example, seed: int, x: float, y:
     page.arrow((x + side + 0.05, y + side / 2), (x + width - side - 0.05, y + side / 2))
     page.picture(result.images[0], x + width - side, y, width=side, height=side)
     page.text(
-        [Run(f"“{example.instruction}”", "bold italic", ACCENT)],
+        instruction(example.instruction),
         x + width / 2,
         y + side + GAP,
         size=SIZE,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wordbrush.backbones.base import Text
 from wordbrush.inversion.start import Start
-from wordbrush.inversion.steps import level, parts
+from wordbrush.inversion.steps import at, level, parts
 from wordbrush.inversion.task import Predictor, Task, check_ddim
 from wordbrush.sampling import Progress
 
@@ -53,7 +53,7 @@ def invert_ddim(
         there = level(scheduler, int(timestep))
         prediction = backbone.predict(path[-1], timestep, text)
         clean, noise = parts(scheduler, prediction, path[-1], here)
-        path.append(there.sqrt() * clean + (1 - there).sqrt() * noise)
+        path.append(at(clean, noise, there))
         if progress is not None:
             progress(done, len(timesteps))
     return path

@@ -7,19 +7,16 @@ embedding of the unconditional branch is optimised, step after step, so that it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wordbrush.backbones.base import Text
+from wordbrush.checks import check_count, is_number
 from wordbrush.errors import InvalidInput
-from wordbrush.guidance import ClassifierFree
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.start import Start
-from wordbrush.inversion.task import Predictor, Task, check_count
+from wordbrush.inversion.task import Task
 from wordbrush.sampling import Progress
 
 # Published constants: Adam's first learning rate, over how many steps it would reach zero, and by how much the
@@ -47,11 +44,11 @@ class NullText:
 
     def __post_init__(self) -> None:
         check_count("inner_steps", self.inner_steps)
-        if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, Real) or not self.epsilon >= 0:
+        if not is_number(self.epsilon) or self.epsilon < 0:
             raise InvalidInput(f"epsilon must be a number of at least 0, not {self.epsilon!r}")
 
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:
-        """Invert the picture of ``task``: 3 to 2 + ``inner_steps`` forward-samples per step, some with gradients.
+        """Invert the picture of ``task``: 4 to 3 + ``inner_steps`` forward-samples per step, some with gradients.
 
         Raises:
             InvalidInput: more steps than the learning rate lasts, or a model in float16, in which gradients vanish.
@@ -67,7 +64,7 @@ class NullText:
         for step, timestep in enumerate(task.sampler.timesteps):
             with torch.no_grad():
                 known = task.predict(current, timestep, task.conditional)
-            fit = _Step(task, task.sampler, task.guide, timestep, current, known)
+            fit = _Step(task, timestep, current, known)
             rate = LEARNING_RATE * (1 - step / DECAY_STEPS)
             embedding = fit.embedding(
                 embedding,
@@ -84,31 +81,24 @@ class NullText:
         return task.start(path[-1], method=self.name, negative=embeddings)
 
 
+@dataclass(frozen=True, eq=False)
 class _Step:
-    """One guided denoising step as a function of the unconditional embedding."""
+    """One guided denoising step of (1, C, h, w) ``latents`` as a function of the unconditional embedding.
 
-    def __init__(
-        self,
-        backbone: Predictor,
-        scheduler: Any,
-        guidance: ClassifierFree,
-        timestep: Tensor,
-        latents: Tensor,
-        conditional: Tensor,
-    ) -> None:
-        self._backbone = backbone
-        self._scheduler = scheduler
-        self._guidance = guidance
-        self._timestep = timestep
-        self._latents = latents
-        self._conditional = conditional
+    ``conditional`` is the network's prediction under the prompt, which does not change meanwhile.
+    """
+
+    task: Task
+    timestep: Tensor
+    latents: Tensor
+    conditional: Tensor
 
     def next(self, embedding: Tensor) -> Tensor:
-        """Return the latents after the step, (1, C, h, w)."""
-        text: Text = {"encoder_hidden_states": embedding}
-        prediction = self._backbone.predict(self._latents, self._timestep, text)
-        combined = self._guidance.combine((prediction, self._conditional))
-        return self._scheduler.step(combined, self._timestep, self._latents, return_dict=False)[0]
+        """Return the latents after the step, (1, C, h, w), with an unconditional (1, tokens, channels) embedding."""
+        text = {**self.task.unconditional, "encoder_hidden_states": embedding}
+        prediction = self.task.predict(self.latents, self.timestep, text)
+        combined = self.task.guide.combine((prediction, self.conditional))
+        return self.task.sampler.step(combined, self.timestep, self.latents, return_dict=False)[0]
 
     def embedding(
         self, start: Tensor, goal: Tensor, rate: float, *, inner_steps: int, enough: float

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from wordbrush.fitting import fitted
-from wordbrush.inversion.methods import method_of
+from wordbrush.inversion.methods import method_for
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Method, Task
 from wordbrush.masks import as_image
@@ -22,19 +22,16 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
-DEFAULT = "direct"
-"""The method that is used unless another is asked for; why, is measured in ``docs/real-images.md``."""
-
 
 def invert(
     model: Model,
     picture: str | Path | Image | np.ndarray,
     prompt: str,
     *,
-    method: str | Method = DEFAULT,
+    method: str | Method | None = None,
     steps: int | None = None,
     guidance: float | None = None,
-    scheduler: object = "ddim",
+    scheduler: object = None,
     size: Size | None = None,
     crop: bool = False,
     progress: Progress | None = None,
@@ -44,11 +41,13 @@ def invert(
     Args:
         picture: a path, a Pillow image, or a uint8 array of shape (h, w, 3).
         prompt: what the picture shows, in the words that are to be edited.
-        method: ``"direct"``, ``"null-text"``, ``"negative-prompt"``, ``"edit-friendly"``, ``"exact"`` or ``"ddim"``; or
-            one of their classes, with settings of your own.
+        method: ``"direct"``, ``"null-text"``, ``"negative-prompt"``, ``"edit-friendly"``, ``"exact"`` or ``"ddim"``; of
+            models that were trained on straight paths (rectified flow) ``"rectified-flow"`` or ``"flow-edit"``; or one
+            of their classes, with settings of your own. None for ``"direct"`` or ``"rectified-flow"``.
         steps: of the scheduler; this and ``guidance`` are the model's defaults if None.
         guidance: the scale of classifier-free guidance that the picture will be edited with.
-        scheduler: ``"ddim"``, or a ``DDIMScheduler`` with settings of your own.
+        scheduler: a ``DDIMScheduler`` with settings of your own, or of models of straight paths a
+            ``FlowMatchEulerDiscreteScheduler``; None for the model's noise schedule in one of these.
         size: pixels to resize the picture to, one number or (height, width); None if it has the model's own size.
         crop: whether to cut it, around its middle, to the shape of ``size`` or of the model's own size.
         progress: called with (steps done, steps in all).
@@ -57,7 +56,7 @@ def invert(
         InvalidInput: a picture, size, number, method or scheduler that cannot be used as given.
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
-    chosen = method_of(method)
+    chosen = method_for(model, method)
     opened = read_picture(as_image(picture))
     image = opened.image
     rows, columns = latent_size(model, size)
@@ -93,16 +92,16 @@ def invert_latents(
     latents: Tensor,
     prompt: str,
     *,
-    method: str | Method = DEFAULT,
+    method: str | Method | None = None,
     steps: int | None = None,
     guidance: float | None = None,
-    scheduler: object = "ddim",
+    scheduler: object = None,
     progress: Progress | None = None,
 ) -> Start:
     """Do the same for a picture that is encoded already.
 
     Args:
-        latents: (1, C, h, w), the mean of the autoencoder's posterior times its scaling factor.
+        latents: (1, C, h, w), the mean of the autoencoder's posterior, shifted and scaled for the network.
 
     Raises:
         InvalidInput: latents of another shape or not finite, or anything else that cannot be used as given.
@@ -119,4 +118,4 @@ def invert_latents(
         usual if guidance is None else guidance,
         scheduler,
     )
-    return method_of(method)(task, progress)
+    return method_for(model, method)(task, progress)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from wordbrush.errors import InvalidInput
 from wordbrush.files import write_files
-from wordbrush.inversion.steps import NoisedSteps, ReversibleSteps
-from wordbrush.sampling import SCHEDULERS
+from wordbrush.inversion.steps import BesideSteps, NoisedSteps, ReversibleSteps
+from wordbrush.sampling import FLOW_SCHEDULERS, SCHEDULERS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,9 +35,13 @@ class Start:
         scheduler: a name or an instance.
         negative: embeddings of the unconditional branch for every step, (1, tokens, channels) each; or a prompt; None
             for the empty prompt.
-        path: (steps + 1, C, h, w), from noise to clean: the latents that the source is held to, or None.
+        path: (steps + 1 - skipped, C, h, w), from noise to clean: the latents that the source is held to, or None.
         noises: (steps, C, h, w), what every row gets added after each step of DDPM; with a momentum (1, C, h, w), after
             the first step only; or None.
+        skipped: how many of the first steps are left out.
+        beside: whether the targets move beside the path, as ``steps.BesideSteps`` says, instead of the source being
+            held to it.
+        source_guidance: the scale for the source, or None for the same as the targets'.
         momentum: of bidirectional integration (``steps.ReversibleSteps``), or None for DDIM's or DDPM's steps.
         method: what found it.
         forward_samples: the rows of all network calls that finding it took.
@@ -62,6 +66,9 @@ class Start:
     given_size: tuple[int, int] | None = None
     cropped: bool = False
     notes: tuple[str, ...] = ()
+    skipped: int = 0
+    beside: bool = False
+    source_guidance: float | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,6 +85,9 @@ class Start:
 
     def stepping(self, scheduler: Any) -> Any:
         """Return the steps of the edit run, in the shape of a scheduler whose timesteps are set."""
+        if self.beside:
+            assert self.path is not None
+            return BesideSteps(scheduler, self.path, self.skipped)
         if self.noises is None:
             return scheduler
         if self.momentum is None:
@@ -117,6 +127,9 @@ class Start:
             "given_size": self.given_size,
             "cropped": self.cropped,
             "notes": self.notes,
+            "skipped": self.skipped,
+            "beside": self.beside,
+            "source_guidance": self.source_guidance,
         }
         # Copies, since some may be views of others.
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -157,7 +170,7 @@ class Start:
         """Raise ``InvalidInput`` if the tensors do not belong together."""
         shape = tuple(self.latents.shape[1:])
         noises = self.steps if self.momentum is None else 1
-        expected = {"path": (self.path, self.steps + 1), "noises": (self.noises, noises)}
+        expected = {"path": (self.path, self.steps + 1 - self.skipped), "noises": (self.noises, noises)}
         for part, (tensor, count) in expected.items():
             if tensor is not None and tuple(tensor.shape) != (count, *shape):
                 raise InvalidInput(f"{name} is damaged: its {part} has the shape {tuple(tensor.shape)}")
@@ -196,7 +209,8 @@ def _rebuilt(described: str | dict[str, Any]) -> object:
     import diffusers
 
     kind = described.pop("class")
-    if kind not in {home.rpartition(".")[2] for home in SCHEDULERS.values()}:
+    known = (*SCHEDULERS.values(), *FLOW_SCHEDULERS.values())
+    if kind not in {home.rpartition(".")[2] for home in known}:
         raise ValueError(f"it names the scheduler {kind!r}")
     return getattr(diffusers, kind)(**described)
 

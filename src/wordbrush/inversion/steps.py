@@ -1,6 +1,7 @@
-"""Steps of the edit run that plain DDIM does not make: with given noise, and exactly reversible ones.
+"""Steps of the edit run that plain DDIM and Euler do not make: with given noise, reversible ones, beside a path.
 
-Both have the shape of a diffusers scheduler whose timesteps are set.
+All have the shape of a diffusers scheduler whose timesteps are set, as far as ``sampling`` asks for it: like DDIM and
+Euler on straight paths they scale neither the noise nor what the network sees.
 """
 
 from __future__ import annotations
@@ -26,11 +27,6 @@ class NoisedSteps:
         self._noises = noises
         self._step = 0
         self.timesteps: Tensor = scheduler.timesteps
-        self.init_noise_sigma = scheduler.init_noise_sigma
-
-    def scale_model_input(self, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Return the latents: DDIM scales nothing."""
-        return latents
 
     def step(
         self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False
@@ -65,11 +61,6 @@ class ReversibleSteps:
         self._before: Tensor | None = None
         self._step = 0
         self.timesteps: Tensor = scheduler.timesteps
-        self.init_noise_sigma = scheduler.init_noise_sigma
-
-    def scale_model_input(self, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Return the latents: DDIM scales nothing."""
-        return latents
 
     def step(
         self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False
@@ -85,6 +76,38 @@ class ReversibleSteps:
         self._before = latents
         self._step += 1
         return (following,)
+
+
+class BesideSteps:
+    """Steps of FlowEdit (arXiv:2412.08629): the targets move as their velocities differ from the source's.
+
+    With Y the source's path and D what a target has gained on it, at noise levels s[i],
+
+        D[i+1] = D[i] + (s[i+1] - s[i]) (v(Y[i] + D[i]) - v(Y[i])),
+
+    so that the source, with D = 0, stays on the path.
+
+    Args:
+        scheduler: a ``FlowMatchEulerDiscreteScheduler`` with its timesteps set.
+        path: (steps + 1 - skipped, C, h, w), the source before, between and after the steps.
+        skipped: how many of the first steps are left out.
+    """
+
+    def __init__(self, scheduler: Any, path: Tensor, skipped: int) -> None:
+        self._levels = scheduler.sigmas[skipped:]
+        self._path = path
+        self._step = 0
+        self.timesteps: Tensor = scheduler.timesteps[skipped:]
+
+    def step(
+        self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False
+    ) -> tuple[Tensor]:
+        """Go one step on; the first row is the source."""
+        here = self._step
+        now, following = (self._path[i : i + 1].to(latents) for i in (here, here + 1))
+        stride = self._levels[here + 1] - self._levels[here]
+        self._step += 1
+        return (following + (latents - now) + stride * (prediction - prediction[:1]),)
 
 
 def levels(scheduler: Any) -> list[Tensor]:

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Text
+from wordbrush.checks import check_count
+from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import InvalidInput
-from wordbrush.guidance import ClassifierFree
+from wordbrush.guidance import ClassifierFree, Distilled
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model
-from wordbrush.sampling import Progress, make_scheduler
+from wordbrush.sampling import Progress, is_flow, make_scheduler
+
+EULER = "FlowMatchEulerDiscreteScheduler"
 
 
 @dataclass(eq=False)
@@ -28,7 +31,7 @@ class Task:
         prompt: what the picture shows.
         steps: of the scheduler.
         guidance: the scale the picture will be denoised with.
-        scheduler: a name or an instance.
+        scheduler: a name or an instance; None for DDIM, or of models of straight paths Euler's steps.
         forward_samples: rows of all network calls so far.
 
     Raises:
@@ -42,7 +45,7 @@ class Task:
     prompt: str
     steps: int
     guidance: float
-    scheduler: object = "ddim"
+    scheduler: object = None
     forward_samples: int = 0
 
     def __post_init__(self) -> None:
@@ -55,6 +58,8 @@ class Task:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise InvalidInput(f"the prompt says what the picture shows; it cannot be {self.prompt!r}")
         self.latents = latents.to(device=self.model.device, dtype=self.model.dtype)
+        if self.scheduler is None:
+            self.scheduler = self._usual
         _ = self.guide, self.sampler, self.conditional
 
     @cached_property
@@ -62,26 +67,53 @@ class Task:
         """The guidance the picture will be denoised with."""
         return ClassifierFree(self.guidance)
 
+    @property
+    def _usual(self) -> object:
+        """What runs backwards: DDIM, or of models of straight paths their own scheduler, by its name if it has one."""
+        own = self.model.scheduler
+        if not is_flow(own):
+            return "ddim"
+        return "flow" if type(own).__name__ == EULER else own
+
     @cached_property
     def sampler(self) -> Any:
-        """A DDIM scheduler with its timesteps set."""
+        """A DDIM scheduler with its timesteps set; of models of straight paths Euler's."""
         sampler = make_scheduler(self.scheduler, self.model.scheduler)
-        check_ddim(sampler)
+        if is_flow(self.model.scheduler):
+            check_euler(sampler)
+        else:
+            check_ddim(sampler)
+            self._check_guided()
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
         height, width = self.latents.shape[-2:]
         self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
 
+    def _check_guided(self) -> None:
+        """Raise ``InvalidInput`` if the model is not guided by an unconditional prediction."""
+        if not isinstance(self.model.backbone.guide(self.guidance), ClassifierFree):
+            raise InvalidInput(
+                f"{self.model.name} has its guidance distilled into it: DDIM inversion is for models that are guided "
+                "by an unconditional prediction"
+            )
+
     @cached_property
     def conditional(self) -> Text:
         """The conditioning of the prompt, one row."""
-        return self._encoded(self.prompt)
+        return self._encoded(self.model.backbone.read(self.prompt))
 
     @cached_property
     def unconditional(self) -> Text:
         """The conditioning of the empty prompt, one row."""
-        return self._encoded("")
+        return self._encoded(self.model.backbone.read_negative(""))
+
+    @cached_property
+    def unguided(self) -> Text:
+        """The conditioning of the prompt without guidance, which is a scale of 1 where networks take one."""
+        if not isinstance(self.model.backbone.guide(1.0), Distilled):
+            return self.conditional
+        return {**self.conditional, "guidance": torch.ones(1, device=self.latents.device)}
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction, (rows, C, h, w)."""
@@ -106,9 +138,8 @@ class Task:
         )
 
     @torch.no_grad()
-    def _encoded(self, text: str) -> Text:
-        backbone = self.model.backbone
-        return backbone.encode([backbone.read(text)])
+    def _encoded(self, prompt: Prompt) -> Text:
+        return self.model.backbone.encode([prompt])
 
 
 class Method(Protocol):
@@ -140,12 +171,12 @@ def check_ddim(scheduler: Any) -> None:
         raise InvalidInput("DDIM inversion cannot undo the clipping of the scheduler: set clip_sample=False")
 
 
-def check_count(name: str, number: object, most: int | None = None, limit: str = "") -> None:
-    """Raise ``InvalidInput`` unless ``number`` is a whole number from 1 to ``most``, which is ``limit``."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or not 1 <= number <= (number if most is None else most):  # pyright: ignore[reportOperatorIssue]
-        allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
-        raise InvalidInput(f"{name} must be a whole number {allowed}, not {number!r}")
+def check_euler(scheduler: Any) -> None:
+    """Raise ``InvalidInput`` unless the scheduler makes Euler's steps on straight paths, without noise."""
+    if type(scheduler).__name__ != EULER:
+        raise InvalidInput(f"inversion on straight paths needs a {EULER}, not {type(scheduler).__name__}")
+    if scheduler.config.stochastic_sampling:
+        raise InvalidInput("noise between the steps cannot be undone: set stochastic_sampling=False")
 
 
 def descending(path: Sequence[Tensor]) -> Tensor:

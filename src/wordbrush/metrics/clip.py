@@ -65,10 +65,29 @@ class Clip:
     @torch.no_grad()
     def images(self, images: Sequence[Image]) -> Tensor:
         """Embed pictures, (n, channels), float32 on the CPU."""
-        rows = [self._pixels(image) for image in images]
-        pixels = (torch.cat(rows) - self._mean) / self._std
-        pooled = self.model.vision_model(pixel_values=pixels.to(self.model.dtype)).pooler_output
-        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1).cpu()
+        return self.embed(torch.cat([self._pixels(image) for image in images])).cpu()
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Embed pixels in [0, 1], (n, 3, size, size) of the model's size: (n, channels), with gradients."""
+        return self.project(self.look(pixels).pooler_output)
+
+    def look(self, pixels: Tensor, *, tokens: bool = False, attentions: bool = False) -> Any:
+        """Return what the vision transformer makes of pixels, as ``embed`` takes them, with gradients.
+
+        Args:
+            tokens: whether to keep the ``hidden_states`` before and after every layer, (n, tokens, width) each.
+            attentions: whether to keep the ``attentions`` of every layer, (n, heads, tokens, tokens) each.
+        """
+        pixels = (pixels - self._mean) / self._std
+        return self.model.vision_model(
+            pixel_values=pixels.to(self.model.dtype),
+            output_hidden_states=tokens,
+            output_attentions=attentions,
+        )
+
+    def project(self, pooled: Tensor) -> Tensor:
+        """Return the embeddings of pooled tokens, float32 of length one."""
+        return F.normalize(self.model.visual_projection(pooled).float(), dim=-1)
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:

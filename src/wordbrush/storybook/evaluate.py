@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ def evaluate(
     *,
     prompts: int = 500,
     p2p: bool = False,
+    kinds: Sequence[str] = (),
+    record: Path | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     device: str | None = None,
@@ -37,6 +39,8 @@ def evaluate(
         prompts: number of prompts, all of combinations that no training picture has; with ``p2p`` the number of
             sources, each of which gets one edit of every kind.
         p2p: measure Prompt-to-Prompt edits instead of single pictures.
+        kinds: with ``p2p``, which of ``evaluate_edits.MEASURED``; empty for all.
+        record: with ``p2p``, a file to go on from, as in ``evaluate_edits``.
         steps: sampler steps; None for the model's default, as for ``guidance``.
         device: torch device; None takes a GPU when there is one.
         progress: called with (pictures or sources done, in all).
@@ -56,10 +60,17 @@ def evaluate(
         )
     judges = Judges()
     if p2p:
-        from wordbrush.storybook.evaluate_edits import evaluate_edits
+        from wordbrush.storybook.evaluate_edits import MEASURED, evaluate_edits
 
         return evaluate_edits(
-            loaded, judges, sources=prompts, steps=steps, guidance=guidance, progress=progress
+            loaded,
+            judges,
+            sources=prompts,
+            kinds=kinds or MEASURED,
+            record=record,
+            steps=steps,
+            guidance=guidance,
+            progress=progress,
         )
     scenes = [scene_at("heldout", index)[0] for index in range(prompts)]
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}

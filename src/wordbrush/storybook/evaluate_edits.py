@@ -5,24 +5,32 @@ published, and as ``wb.edit`` does by default. *Success*: the judges read the ch
 says. *Kept*: they read all others as they read them in the source picture. *PSNR* and *SSIM*: outside the subject's
 silhouettes in source and target, for swaps of the subject. *IoU*: of the silhouettes, for edits that leave the subject
 alone. *Outlined*: the share of edits in which the judge found both silhouettes; only they count for the last three.
+
+Every source is measured from its own index alone, so a record of those that are done can be gone on from.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import wordbrush
+from wordbrush.checks import check_count
+from wordbrush.errors import DataError, InvalidInput, nearest
+from wordbrush.files import write_files
 from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.models import Model
 from wordbrush.results import EditResult
 from wordbrush.storybook import amounts
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
 from wordbrush.storybook.judges import Judges
+from wordbrush.storybook.recipe.files import append_json_line
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import (
     COLOURABLE,
@@ -46,7 +54,11 @@ FADER = (0.0, 0.5, 1.0, 1.5, 2.0)
 TOLERANCE = 0.05
 """A reading may fall from one factor to the next by this share of the range of all and still count as not falling."""
 
+FADED = ("snow", "rain", "fog", "colour")
+"""What is faded, one of them at every source in turn."""
+
 KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
+MEASURED = (*KINDS, "fader")
 WAYS = ("no injection", "published", "default")
 
 Setting = dict[str, Any]
@@ -57,54 +69,107 @@ def evaluate_edits(
     judges: Judges,
     *,
     sources: int,
+    kinds: Sequence[str] = MEASURED,
+    record: Path | None = None,
     steps: int | None = None,
     guidance: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Edit ``sources`` scenes in every kind and way and fade as many; return the measures by kind and way.
 
+    Args:
+        kinds: which of ``MEASURED``.
+        record: a file that gets a line of JSON for each source; those that it has are not measured again.
+
     Raises:
-        ValueError: ``sources`` is not positive.
+        InvalidInput: there is no such kind, or ``sources`` is not positive.
+        DataError: the record is of other kinds or settings, or of another model.
     """
-    if sources < 1:
-        raise ValueError(f"there must be at least one source to edit, not {sources}")
-    setting: Setting = {"steps": steps, "guidance": guidance}
-    rows: dict[str, dict[str, list[dict[str, float]]]] = {kind: {way: [] for way in WAYS} for kind in KINDS}
-    rising: dict[str, list[np.ndarray | None]] = {word: [] for word in ("snow", "rain", "fog", "colour")}
-    for index in range(sources):
-        scene = _plain(scene_at("heldout", index)[0])
-        by_source: dict[Scene, dict[str, Scene]] = {}
-        for kind in KINDS:
-            before, after = _changed(scene, kind, index)
-            by_source.setdefault(before, {})[kind] = after
-        for way, (before, afters) in itertools.product(WAYS, by_source.items()):
-            result = wordbrush.edit(
-                model,
-                caption(before),
-                to=[caption(after) for after in afters.values()],
-                seed=index,
-                **_how(way, before, list(afters.values())),
-                **setting,
+    check_count("sources", sources)
+    for kind in kinds:
+        if kind not in MEASURED:
+            raise InvalidInput(
+                f"there is no kind of edit {kind!r}{nearest(kind, MEASURED)}; there are {', '.join(MEASURED)}"
             )
-            for kind, measures in _measure(afters, result, judges).items():
-                rows[kind][way].append(measures)
-        word = list(rising)[index % len(rising)]
-        rising[word].append(_faded(model, judges, scene, word, index, setting))
+    setting: Setting = {"steps": steps, "guidance": guidance}
+    head = {"model": model.name, "kinds": list(kinds), **setting}
+    found = _recorded(record, head) if record else {}
+    for index in range(sources):
+        if index not in found:
+            found[index] = _of_source(model, judges, index, kinds, setting)
+            if record:
+                append_json_line(record, {"index": index, **found[index]})
         if progress is not None:
             progress(index + 1, sources)
-    return {
-        "sources": sources,
-        "edits": {kind: {way: _summary(found) for way, found in ways.items()} for kind, ways in rows.items()},
-        "fader": {
-            "tolerance": TOLERANCE,
-            "rises": {
-                word: share([_rises(read, TOLERANCE) for read in found]) for word, found in rising.items()
-            },
-            "rises strictly": {
-                word: share([_rises(read, 0) for read in found]) for word, found in rising.items()
-            },
+    return _summaries([found[index] for index in range(sources)], kinds)
+
+
+def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return what a record holds by index, after its first line, which says what it is of; a new one gets that line.
+
+    A last line that a killed run has not finished is taken off.
+    """
+    if not record.exists():
+        append_json_line(record, dict(head))
+        return {}
+    text = record.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    lines = [json.loads(line) for line in whole.splitlines()]
+    if not lines or lines[0] != head:
+        was = json.dumps(lines[0]) if lines else "nothing"
+        raise DataError(f"{record} is a record of {was}, not of {json.dumps(head)}: name another file")
+    if whole != text:
+        write_files({record: whole.encode()})
+    return {line.pop("index"): line for line in lines[1:]}
+
+
+def _of_source(
+    model: Model, judges: Judges, index: int, kinds: Sequence[str], setting: Setting
+) -> dict[str, Any]:
+    """Return the measures of one source's edits by kind and way, and how much of the faded word there is."""
+    scene = _plain(scene_at("heldout", index)[0])
+    by_source: dict[Scene, dict[str, Scene]] = {}
+    for kind in (kind for kind in KINDS if kind in kinds):
+        before, after = _changed(scene, kind, index)
+        by_source.setdefault(before, {})[kind] = after
+    edits: dict[str, dict[str, dict[str, float]]] = {}
+    for way, (before, afters) in itertools.product(WAYS, by_source.items()):
+        result = wordbrush.edit(
+            model,
+            caption(before),
+            to=[caption(after) for after in afters.values()],
+            seed=index,
+            **_how(way, before, list(afters.values())),
+            **setting,
+        )
+        for kind, measures in _measure(afters, result, judges).items():
+            edits.setdefault(kind, {})[way] = measures
+    if "fader" not in kinds:
+        return {"edits": edits}
+    word = FADED[index % len(FADED)]
+    read = _faded(model, judges, scene, word, index, setting)
+    return {"edits": edits, "fader": {word: None if read is None else [float(x) for x in read]}}
+
+
+def _summaries(found: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> dict[str, Any]:
+    """Put the measures of all sources together."""
+    summaries: dict[str, Any] = {
+        "sources": len(found),
+        "edits": {
+            kind: {way: _summary([one["edits"][kind][way] for one in found]) for way in WAYS}
+            for kind in KINDS
+            if kind in kinds
         },
     }
+    if "fader" in kinds:
+        reads = [(word, read) for one in found for word, read in one["fader"].items()]
+        summaries["fader"] = {"tolerance": TOLERANCE}
+        for name, tolerance in {"rises": TOLERANCE, "rises strictly": 0.0}.items():
+            summaries["fader"][name] = {
+                word: share([_rises(read, tolerance) for which, read in reads if which == word])
+                for word in FADED
+            }
+    return summaries
 
 
 def _plain(scene: Scene) -> Scene:
@@ -164,8 +229,8 @@ def _measure(afters: Mapping[str, Scene], result: EditResult, judges: Judges) ->
         words = {name: (read[0], read[row]) for name, read in reading.words.items()}
         before, now = reading.outline[[0, row]]
         measures = measured[kind] = {
-            "success": words[attribute][1] == described(after)[attribute],
-            "kept": all(words[name][0] == words[name][1] for name in ATTRIBUTES if name != attribute),
+            "success": bool(words[attribute][1] == described(after)[attribute]),
+            "kept": all(bool(words[name][0] == words[name][1]) for name in ATTRIBUTES if name != attribute),
             "outlined": bool(before.any() and now.any()),
         }
         if not measures["outlined"]:
@@ -208,7 +273,7 @@ def _faded(
     return np.array([amounts.colour(image, faded, subject) for image in images]) if subject.any() else None
 
 
-def _rises(read: np.ndarray | None, tolerance: float) -> bool:
+def _rises(read: Sequence[float] | np.ndarray | None, tolerance: float) -> bool:
     """True if no reading falls by more than a share of their range and the last is above the first by more."""
     if read is None:
         return False

@@ -7,18 +7,16 @@ from typing import Any
 
 import gradio as gr
 
-from wordbrush.errors import WordbrushError
 from wordbrush.studio import compare, view
-from wordbrush.studio.desk import Studio, Superseded
-from wordbrush.studio.parts import HTML
+from wordbrush.studio.desk import Studio
+from wordbrush.studio.parts import HTML, QUICK, SLOW, rows, seed_box, start_and_stop
 from wordbrush.studio.state import Knobs, Order
-from wordbrush.studio.turns import Done, Report, Stopped
+from wordbrush.studio.turns import Report, Update
 
 
 def build(studio: Studio) -> None:
     """Put the controls on the page that is being built."""
     defaults = studio.model.defaults
-    settings: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     with gr.Row():
         source = gr.Textbox(
             "a cat on a beach at sunset", label="Before", max_length=1000, scale=4, elem_id="before"
@@ -26,13 +24,8 @@ def build(studio: Studio) -> None:
         target = gr.Textbox(
             "a dog on a beach at sunset", label="After", max_length=1000, scale=4, elem_id="after"
         )
-        seed = gr.Number(
-            3, label="Seed", precision=0, minimum=0, scale=1, min_width=90, elem_id="compare-seed"
-        )
-        start = gr.Button(
-            "Compare", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="compare"
-        )
-        stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="compare-stop")
+        seed = seed_box(3, "compare-seed")
+        start, stop = start_and_stop("Compare", "compare", "compare-stop")
     ways = gr.CheckboxGroup(
         list(compare.WAYS), value=list(compare.WAYS[:3]), label="Ways to edit", elem_id="ways"
     )
@@ -49,35 +42,30 @@ def build(studio: Studio) -> None:
     ) -> Iterator[list[Any]]:
         mine = studio.desk(str(request.session_hash))
         kept, shapes_kept, blended, count = knobs
-        yield [view.running(None), gr.skip()]
-        try:
+
+        def updates() -> Iterator[Update]:
             made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
             order = made.edit(before, after, {}, defaults, studio.limits)
 
             def work(report: Report) -> compare.Compared:
                 return compare.compare(studio.model, order, chosen, measures(studio, order), report)
 
-            for update in studio.work(mine, work):
-                if isinstance(update, Done):
-                    yield [view.said("All from the same noise."), compare.shown(update.value)]
-                    return
-                yield [view.running(update), gr.skip()]
-        except Superseded:
-            return
-        except Stopped:
-            yield [view.said("Stopped."), gr.skip()]
-        except WordbrushError as error:
-            yield [view.trouble(error), gr.skip()]
+            yield from studio.work(mine, work)
+
+        yield [view.running(None), gr.skip()]
+        yield from rows(
+            updates(),
+            step=lambda update: [view.running(update), gr.skip()],
+            done=lambda compared: [view.said("All from the same noise."), compare.shown(compared)],
+            ended=lambda line: [line, gr.skip()],
+        )
 
     def on_stop(request: gr.Request) -> None:
         studio.halt(studio.desk(str(request.session_hash)))
 
     everything = [source, target, ways, seed, until, shapes, blend, steps]
-    gr.on(
-        [start.click, source.submit, target.submit], on_start, everything, [status, shown],
-        trigger_mode="multiple", **settings,
-    )  # fmt: skip
-    stop.click(on_stop, None, None, queue=False, **settings)
+    gr.on([start.click, source.submit, target.submit], on_start, everything, [status, shown], **SLOW)
+    stop.click(on_stop, None, None, **QUICK)
 
 
 def measures(studio: Studio, order: Order) -> list[compare.Measure]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 TEXT_SCALES, IMAGE_SCALES = (5.0, 7.5, 10.0), (1.0, 1.5, 2.0)
 """The two scales of the grid, downwards and to the right."""
+
+Work = Callable[["Editor", "History", "Wish", "Image.Image | None", Report], "Moment"]
+"""``work(editor, history, wish, mask, report)`` → the picture that it makes of the one that is looked at."""
 
 SURPRISES = (
     "make it night",

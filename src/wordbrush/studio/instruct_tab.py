@@ -11,31 +11,20 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.instruct import PRESETS, Editor
 from wordbrush.studio import instruct, page, view
-from wordbrush.studio.desk import Desk, Studio, Superseded
-from wordbrush.studio.parts import HTML
-from wordbrush.studio.turns import Done, Report, Stopped
+from wordbrush.studio.desk import Desk, Studio
+from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
+from wordbrush.studio.turns import Report, Update
 
 
 def build(studio: Studio, editor: Editor) -> None:
     """Put the controls on the page that is being built."""
     defaults = editor.defaults
-    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    slow: dict[str, Any] = {
-        "trigger_mode": "multiple",
-        "show_progress": "hidden",
-        "api_visibility": "private",
-    }
     with gr.Row():
         words = gr.Textbox(
             label="Instruction", placeholder="make it night", max_length=1000, scale=8, elem_id="instruction"
         )
-        seed = gr.Number(
-            0, label="Seed", precision=0, minimum=0, scale=1, min_width=90, elem_id="instruct-seed"
-        )
-        start = gr.Button(
-            "Edit", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="instruct"
-        )
-        stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="instruct-stop")
+        seed = seed_box(0, "instruct-seed")
+        start, stop = start_and_stop("Edit", "instruct", "instruct-stop")
     status = HTML(elem_id="instruct-status")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
@@ -74,46 +63,42 @@ def build(studio: Studio, editor: Editor) -> None:
         return studio.desk(str(request.session_hash))
 
     def run(
-        mine: Desk, work: Callable[[Any, Any, Report], instruct.Moment], values: Any, keep: bool
-    ) -> Iterator[Any]:
+        request: gr.Request, work: instruct.Work, done: Callable[[Desk, instruct.Moment], Row], values: Any
+    ) -> Iterator[Row]:
+        """Yield values for ``drawn`` while the picture that is looked at is edited as the controls say."""
+        mine = desk(request)
+        history = mine.history
         said, scale, closeness, count, number, strokes = values
-        try:
+
+        def updates() -> Iterator[Update]:
             wish = instruct.Wish.of(said or "", scale, closeness, int(count), number, studio.limits)
             mask = instruct.mask_of((strokes or {}).get("layers") or [])
-            yield [view.running(None, "Editing"), gr.skip(), gr.skip()]
-            for update in studio.work(mine, lambda report: work(wish, mask, report)):
-                if isinstance(update, Done):
-                    if keep:
-                        mine.history = mine.history.add(update.value)
-                    told = f"{update.value.settings['forward_samples']} forward-samples"
-                    yield [view.said(told), looked_at(mine.history), "" if keep else _sheet(update.value)]
-                else:
-                    yield [view.running(update), gr.skip(), gr.skip()]
-        except Superseded:
-            return
-        except Stopped:
-            yield [view.said("Stopped."), gr.skip(), gr.skip()]
-        except WordbrushError as error:
-            yield [view.trouble(error), gr.skip(), gr.skip()]
 
-    def on_start(request: gr.Request, *values: Any) -> Iterator[Any]:
-        mine = desk(request)
-        history = mine.history
-        yield from run(
-            mine,
-            lambda wish, mask, report: instruct.edited(editor, history, wish, mask, report),
-            values,
-            True,
-        )
-        yield [gr.skip()] * len(drawn)  # Gradio says the last row twice: the second time it might undo a step
+            def edit(report: Report) -> instruct.Moment:
+                return work(editor, history, wish, mask, report)
 
-    def on_nine(request: gr.Request, *values: Any) -> Iterator[Any]:
-        mine = desk(request)
-        history = mine.history
-        yield from run(
-            mine, lambda wish, mask, report: instruct.grid(editor, history, wish, mask, report), values, False
+            yield from studio.work(mine, edit)
+
+        yield [view.running(None, "Editing"), gr.skip(), gr.skip()]
+        yield from rows(
+            updates(),
+            step=lambda update: [view.running(update), gr.skip(), gr.skip()],
+            done=lambda moment: [view.said(_cost(moment)), *done(mine, moment)],
+            ended=lambda line: [line, gr.skip(), gr.skip()],
         )
-        yield [gr.skip()] * len(drawn)  # Gradio says the last row twice: the second time it might undo a step
+
+    def on_start(request: gr.Request, *values: Any) -> Iterator[Row]:
+        def done(mine: Desk, moment: instruct.Moment) -> Row:
+            mine.history = mine.history.add(moment)
+            return [looked_at(mine.history), ""]
+
+        yield from lasting(run(request, instruct.edited, done, values), len(drawn))
+
+    def on_nine(request: gr.Request, *values: Any) -> Iterator[Row]:
+        def done(mine: Desk, moment: instruct.Moment) -> Row:
+            return [gr.skip(), _sheet(moment)]
+
+        yield from lasting(run(request, instruct.grid, done, values), len(drawn))
 
     def on_upload(request: gr.Request, path: str | None) -> list[Any]:
         if path is None:
@@ -153,15 +138,15 @@ def build(studio: Studio, editor: Editor) -> None:
     def on_stop(request: gr.Request) -> None:
         studio.halt(desk(request))
 
-    gr.on([start.click, words.submit, seed.submit], on_start, controls, drawn, **slow)
-    nine.click(on_nine, controls, drawn, **slow)
-    surprise.click(on_surprise, None, [words, text, image], **quick).then(on_start, controls, drawn, **slow)
-    upload.upload(on_upload, upload, drawn, **quick)
-    take.click(on_take, None, drawn, **quick)
-    back.click(on_step(-1), None, stage, **quick)
-    forward.click(on_step(1), None, stage, **quick)
-    load.click(on_load, None, brush, **quick)
-    stop.click(on_stop, None, None, **quick)
+    gr.on([start.click, words.submit, seed.submit], on_start, controls, drawn, **SLOW)
+    nine.click(on_nine, controls, drawn, **SLOW)
+    surprise.click(on_surprise, None, [words, text, image], **QUICK).then(on_start, controls, drawn, **SLOW)
+    upload.upload(on_upload, upload, drawn, **QUICK)
+    take.click(on_take, None, drawn, **QUICK)
+    back.click(on_step(-1), None, stage, **QUICK)
+    forward.click(on_step(1), None, stage, **QUICK)
+    load.click(on_load, None, brush, **QUICK)
+    stop.click(on_stop, None, None, **QUICK)
 
 
 def looked_at(history: instruct.History) -> str:
@@ -175,6 +160,10 @@ def looked_at(history: instruct.History) -> str:
     return view.stage(
         view.source_of(before.image), newest, names=(before.told, now.told), ratio=ratio, save="edited.png"
     )
+
+
+def _cost(moment: instruct.Moment) -> str:
+    return f"{moment.settings['forward_samples']} forward-samples"
 
 
 def _sheet(moment: instruct.Moment) -> str:

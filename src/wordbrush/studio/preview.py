@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from wordbrush import autoencoders
+
 if TYPE_CHECKING:
     from wordbrush.models import Model
 
@@ -41,12 +43,9 @@ class LinearPreview:
         height, width = (min(side, SIDE) for side in model.image_size)
         levels = torch.from_numpy(_fields(height, width)).permute(0, 3, 1, 2)
         pixels = (levels.float() / 127.5 - 1).to(device=model.device, dtype=model.dtype)
-        encoded = [model.vae.encode(one[None]) for one in pixels]
-        latents = torch.cat(
-            [one.latent_dist.mode() if hasattr(one, "latent_dist") else one.latents for one in encoded]
-        )
+        latents = torch.cat([autoencoders.encode(model.vae, one[None]) for one in pixels])
         colours = F.avg_pool2d(pixels.double(), model.factor)
-        rows = _with_one(latents.double() * model.vae.config.scaling_factor)
+        rows = _with_one(latents.double())
         targets = colours.permute(0, 2, 3, 1).reshape(-1, 3)
         return cls(torch.linalg.lstsq(rows.cpu(), targets.cpu()).solution)
 

@@ -9,7 +9,7 @@ from typing import Any
 from wordbrush.edits.prompt import WordLike
 from wordbrush.studio.state import Order
 
-NAMES = {"dtype": "dtype", "device": "device", "config": "config"}
+NAMES = ("dtype", "device", "config")
 
 
 def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:

@@ -80,13 +80,13 @@ class Painting:
 def paint(
     model: Model, draft: Draft, order: Order, report: Report, preview: LinearPreview | None = None
 ) -> Painting:
-    """Paint what is ordered, telling ``report`` of every step with the sources of its previews.
+    """Paint what is ordered, telling ``report`` of every step with the stage that shows its previews.
 
     Raises:
         Stopped: at the next step, once the work is not wanted any more.
         WordbrushError: as ``wb.generate`` and ``wb.edit`` raise.
     """
-    watch = (lambda latents: report.seen(sources(preview(latents)))) if preview else None
+    watch = (lambda latents: report.seen(heading(order, preview(latents)))) if preview else None
     common = {**order.sampling, "maps": True, "progress": report.progress, "watch": watch}
     result = (
         wordbrush.generate(model, order.source, **common)
@@ -99,26 +99,26 @@ def paint(
 
 def shown(painting: Painting, selected: int | None) -> str:
     """Return the stage with a painting, and the heat of the selected word if there is one."""
-    before, *after = painting.pictures
-    names = names_of(painting.order)
-    ratio = before.width / before.height
-    settings = painting.settings
-    hot = selected is not None and selected < len(painting.draft.spans)
-    images = painting.heat(selected) if hot else painting.pictures  # pyright: ignore[reportArgumentType]
-    written = [source_of(image, None if hot else settings) for image in images]
-    save = None if hot else "edited.png" if after else "picture.png"
-    return stage(written[0], written[1] if after else None, names=names, ratio=ratio, save=save)
+    names, pictures = names_of(painting.order), painting.pictures
+    ratio = pictures[0].width / pictures[0].height
+    if selected is not None and selected < len(painting.draft.spans):
+        return stage(*map(source_of, painting.heat(selected)), names=names, ratio=ratio)
+    written = [source_of(image, painting.settings) for image in pictures]
+    return stage(
+        *written, names=names, ratio=ratio, save="edited.png" if len(pictures) > 1 else "picture.png"
+    )
+
+
+def heading(order: Order, previews: Sequence[Image]) -> str:
+    """Return the stage with what the pictures are heading for."""
+    ratio = previews[0].width / previews[0].height
+    return stage(*map(source_of, previews), names=names_of(order), ratio=ratio, rough=True)
 
 
 def names_of(order: Order) -> tuple[str, str]:
     """Return what the two pictures show."""
     strengths = "".join(f", {_text(word)} × {strength:g}" for word, strength in order.weights.items())
     return order.source, f"{order.target}{strengths}"
-
-
-def sources(images: Sequence[Image]) -> list[str]:
-    """Return small pictures as sources of ``img``."""
-    return [source_of(image) for image in images]
 
 
 def _text(word: object) -> str:

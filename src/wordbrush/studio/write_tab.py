@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import page, view, write
-from wordbrush.studio.desk import Desk, Studio, Superseded
-from wordbrush.studio.parts import HTML
+from wordbrush.studio.desk import Desk, Studio
+from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.snippets import command, python
 from wordbrush.studio.state import Draft, Knobs
-from wordbrush.studio.turns import Done, Stopped
+from wordbrush.studio.turns import Report, Step, Update, Waiting
 
 EXAMPLE = "a cat on a beach at sunset"
 HINT = "Choose a word to see where it acts, to retype it, or to turn it up and down."
@@ -25,22 +24,12 @@ PATIENCE = 0.35
 def build(studio: Studio) -> None:
     """Put the controls on the page that is being built."""
     defaults = studio.model.defaults
-    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    slow: dict[str, Any] = {
-        "trigger_mode": "multiple",
-        "show_progress": "hidden",
-        "api_visibility": "private",
-    }
-
     with gr.Row():
         prompt = gr.Textbox(
             EXAMPLE, label="Prompt", max_length=1000, scale=8, min_width=280, elem_id="prompt"
         )
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, scale=1, min_width=90, elem_id="seed")
-        start = gr.Button(
-            "Paint", variant="primary", scale=1, min_width=110, elem_classes="act", elem_id="paint"
-        )
-        stop = gr.Button("Stop", scale=1, min_width=80, elem_classes="act", elem_id="stop")
+        seed = seed_box(0, "seed")
+        start, stop = start_and_stop("Paint", "paint", "stop")
     status = HTML(elem_id="status")
     with gr.Row():
         with gr.Column(scale=6, min_width=320):
@@ -52,6 +41,9 @@ def build(studio: Studio) -> None:
         with gr.Column(scale=5, min_width=320):
             chips = HTML(js_on_load=page.CHIPS, elem_id="chips")
             hint = HTML("", elem_id="hint")
+            # Which word the panel is of is sent along with what was typed: by the time that arrives, another word may
+            # have been chosen, by the very click that ended the typing.
+            word = gr.Number(precision=0, visible="hidden")
             with gr.Group(visible=False) as panel:
                 retyped = gr.Textbox(label="Instead of this word", max_length=200, elem_id="retyped")
                 strength = gr.Slider(-2, 3, 1, step=0.1, label="Strength", elem_id="strength")
@@ -97,71 +89,66 @@ def build(studio: Studio) -> None:
 
     knobs = [seed, until, shapes, blend, steps, guidance, negative, size]
     painted = [status, stage, chips, hint, panel, code]
+    chosen = [chips, hint, panel, word, retyped, strength]
     everything = [prompt, *knobs]
 
     def desk(request: gr.Request) -> Desk:
         return studio.desk(str(request.session_hash))
 
-    def words(mine: Desk) -> list[Any]:
-        """Chips, hint, panel, the text in the word's place, its strength."""
+    def words(mine: Desk) -> Row:
+        """Return values for ``chosen``."""
         draft, selected = mine.draft, mine.selected
-        chosen = draft is not None and selected is not None
+        drawn = view.chips(draft, selected)
+        if draft is None or selected is None:
+            told = "" if draft is None else f'<p class="hint">{HINT}</p>'
+            return [drawn, told, gr.update(visible=False), *[gr.skip()] * 3]
+        written = draft.word(selected)
         return [
-            view.chips(draft, selected),
-            "" if chosen or draft is None else f'<p class="hint">{HINT}</p>',
-            gr.update(visible=chosen),
-            gr.update(
-                label=f"Instead of “{draft.word(selected)}”",
-                value=draft.retyped.get(selected, draft.word(selected)),
-            )
-            if draft is not None and selected is not None
-            else gr.skip(),
-            gr.update(value=draft.strengths.get(selected, 1.0))
-            if draft is not None and selected is not None
-            else gr.skip(),
+            drawn,
+            "",
+            gr.update(visible=True),
+            selected,
+            gr.update(label=f"Instead of “{written}”", value=draft.retyped.get(selected, written)),
+            gr.update(value=draft.strengths.get(selected, 1.0)),
         ]
 
-    def painting(mine: Desk, values: tuple[Any, ...], patience: float = 0.0) -> Iterator[list[Any]]:
+    def painting(mine: Desk, values: tuple[Any, ...], patience: float = 0.0) -> Iterator[Row]:
         """Paint the desk's draft and yield values for ``painted``."""
-        yield from paint(mine, values, patience)
-        yield [gr.skip()] * len(
-            painted
-        )  # Gradio says the last row twice: the second time it might undo a click
+        draft = mine.draft
+        assert draft is not None
+        # The words are written once, at the beginning: a chip that is replaced under the pointer loses its click.
+        same = [gr.skip()] * 3
 
-    def paint(mine: Desk, values: tuple[Any, ...], patience: float) -> Iterator[list[Any]]:
-        try:
-            draft = mine.draft
-            assert draft is not None
+        def updates() -> Iterator[Update]:
             order = Knobs(*values).order(draft, studio.model.backbone.read, defaults, studio.limits)
-            names = write.names_of(order)
-            yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
-            work = partial(_painted, studio, draft, order)
-            for update in studio.work(mine, work, patience=patience):
-                if isinstance(update, Done):
-                    mine.painting = update.value
-                    yield [
-                        view.said(update.value.told),
-                        write.shown(update.value, mine.selected),
-                        *words(mine)[:3],
-                        view.snippet("Command line", command(order, studio.model.name, studio.options))
-                        + view.snippet("Python", python(order, studio.model.name, studio.options)),
-                    ]
-                    return
-                seen = getattr(update, "seen", None)
-                drawn = (
-                    view.stage(*seen, names=names, ratio=_ratio(studio, order.size), rough=True)
-                    if seen
-                    else gr.skip()
-                )
-                yield [view.running(update), drawn, gr.skip(), gr.skip(), gr.skip(), gr.skip()]
-        except Superseded:
-            return
-        except Stopped:
-            yield [view.said("Stopped."), _before(mine), *words(mine)[:3], gr.skip()]
-        except WordbrushError as error:
-            yield [view.trouble(error), _before(mine), *words(mine)[:3], gr.skip()]
 
-    def on_start(request: gr.Request, text: str, *values: Any) -> Iterator[list[Any]]:
+            def work(report: Report) -> write.Painting:
+                return write.paint(studio.model, draft, order, report, studio.preview)
+
+            yield from studio.work(mine, work, patience=patience)
+
+        def step(update: Waiting | Step) -> Row:
+            seen = update.seen if isinstance(update, Step) and update.seen else gr.skip()
+            return [view.running(update), seen, *same, gr.skip()]
+
+        def done(made: write.Painting) -> Row:
+            mine.painting = made
+            copied = made.order, studio.model.name, studio.options
+            code = view.snippet("Command line", command(*copied)) + view.snippet("Python", python(*copied))
+            return [view.said(made.told), write.shown(made, mine.selected), *same, code]
+
+        def begun() -> Iterator[Row]:
+            yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
+            yield from rows(
+                updates(),
+                step=step,
+                done=done,
+                ended=lambda line: [line, _before(mine), *same, gr.skip()],
+            )
+
+        yield from lasting(begun(), len(painted))
+
+    def on_start(request: gr.Request, text: str, *values: Any) -> Iterator[Row]:
         mine = desk(request)
         try:
             if mine.draft is None or mine.draft.source != text:
@@ -172,41 +159,40 @@ def build(studio: Studio) -> None:
             return
         yield from painting(mine, values)
 
-    def on_change(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+    def on_change(request: gr.Request, *values: Any) -> Iterator[Row]:
         mine = desk(request)
         if mine.draft is not None and mine.draft.edited:
             yield from painting(mine, values, PATIENCE)
 
-    def on_pick(request: gr.Request, event: gr.EventData) -> list[Any]:
-        mine, word = desk(request), event.word
-        mine.selected = None if word == mine.selected else word
+    def on_pick(request: gr.Request, event: gr.EventData) -> Row:
+        mine, number = desk(request), event.word
+        mine.selected = None if number == mine.selected else number
         return [_before(mine), *words(mine)]
 
-    def on_retype(request: gr.Request, text: str, *values: Any) -> Iterator[list[Any]]:
+    def redraft(
+        request: gr.Request, values: tuple[Any, ...], change: Callable[[Draft], Draft], patience: float = 0.0
+    ) -> Iterator[Row]:
         mine = desk(request)
-        if mine.draft is None or mine.selected is None:
+        if mine.draft is None:
             return
-        draft = mine.draft.retype(mine.selected, text)
+        draft = change(mine.draft)
         if draft != mine.draft:
             mine.draft = draft
-            yield from painting(mine, values)
+            yield from painting(mine, values, patience)
 
-    def on_strength(request: gr.Request, value: float, *values: Any) -> Iterator[list[Any]]:
-        mine = desk(request)
-        if mine.draft is None or mine.selected is None:
-            return
-        draft = mine.draft.weigh(mine.selected, value)
-        if draft != mine.draft:
-            mine.draft = draft
-            yield from painting(mine, values, PATIENCE)
+    def on_retype(request: gr.Request, number: int, text: str, *values: Any) -> Iterator[Row]:
+        yield from redraft(request, values, lambda draft: draft.retype(number, text))
 
-    def on_undo(request: gr.Request, *values: Any) -> Iterator[list[Any]]:
+    def on_strength(request: gr.Request, number: int, value: float, *values: Any) -> Iterator[Row]:
+        yield from redraft(request, values, lambda draft: draft.weigh(number, value), PATIENCE)
+
+    def on_undo(request: gr.Request, number: int, *values: Any) -> Iterator[Row]:
         mine = desk(request)
-        if mine.draft is None or mine.selected is None:
-            return
-        mine.draft = mine.draft.retype(mine.selected, mine.draft.word(mine.selected)).weigh(mine.selected, 1)
-        for row in painting(mine, values):
-            yield [*row, *words(mine)[3:]]
+        found = redraft(
+            request, values, lambda draft: draft.retype(number, draft.word(number)).weigh(number, 1)
+        )
+        for place, row in enumerate(found):
+            yield [*row, *(words(mine)[-2:] if place == 0 else [gr.skip()] * 2)]
 
     def on_stop(request: gr.Request) -> None:
         studio.halt(desk(request))
@@ -216,25 +202,16 @@ def build(studio: Studio) -> None:
         on_start,
         everything,
         painted,
-        **slow,
+        **SLOW,
     )
-    gr.on([until.input, shapes.input, blend.input], on_change, knobs, painted, **slow)
-    chips.pick(on_pick, None, [stage, chips, hint, panel, retyped, strength], **quick)
-    gr.on([retyped.submit, retyped.blur], on_retype, [retyped, *knobs], painted, **slow)
-    strength.input(on_strength, [strength, *knobs], painted, **slow)
-    undo.click(on_undo, knobs, [*painted, retyped, strength], **slow)
-    stop.click(on_stop, None, None, **quick)
-
-
-def _painted(studio: Studio, draft: Draft, order: Any, report: Any) -> write.Painting:
-    return write.paint(studio.model, draft, order, report, studio.preview)
+    gr.on([until.input, shapes.input, blend.input], on_change, knobs, painted, **SLOW)
+    chips.pick(on_pick, None, [stage, *chosen], **QUICK)
+    gr.on([retyped.submit, retyped.blur], on_retype, [word, retyped, *knobs], painted, **SLOW)
+    strength.input(on_strength, [word, strength, *knobs], painted, **SLOW)
+    undo.click(on_undo, [word, *knobs], [*painted, retyped, strength], **SLOW)
+    stop.click(on_stop, None, None, **QUICK)
 
 
 def _before(mine: Desk) -> Any:
     """Return the stage as it was: with the last picture, or as it is."""
     return gr.skip() if mine.painting is None else write.shown(mine.painting, mine.selected)
-
-
-def _ratio(studio: Studio, size: tuple[int, int] | None) -> float:
-    height, width = size or studio.model.image_size
-    return width / height

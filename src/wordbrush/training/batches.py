@@ -34,7 +34,8 @@ class Batch:
         keys: of the pairs.
         clean: the target latents, (n, C, h, w).
         condition: the condition latents, (n, C, h, w), zero where left out.
-        text: (n, tokens, channels), that of the empty instruction where left out.
+        text: (n, tokens, channels), or token ids (n, tokens) for a text encoder that is trained; those of the empty
+            instruction where left out.
         noise: (n, C, h, w) of variance 1.
         timesteps: (n,) int64.
     """
@@ -75,7 +76,7 @@ class Batches:
         self.geometry = geometry
         self.keys: list[str] = pictures.columns["key"]
         self.instructions: list[str] = pictures.columns["instruction"]
-        self.empty = texts.encode(model, [""])[0]
+        self.empty = self._texts([""])[0]
         self._places = {text: i for i, text in enumerate(encoded.columns["text"])} if encoded else {}
         self._items = self._group()
         self.order = Order([len(items) for items in self._items], batch=config.batch.size, seed=config.seed)
@@ -137,13 +138,12 @@ class Batches:
         shape = before.mean.shape[1:]
         normal = torch.stack([_normal(one.seed, (2, *shape)) for one in read.draws]).to(device)
         scale = self.model.vae.config.scaling_factor
-        if read.text is None:
-            text = texts.encode(self.model, [self.instructions[row] for row in read.rows])
-        else:
-            text = read.text.to(device)
+        text = read.text
+        if text is None:
+            text = self._texts([self.instructions[row] for row in read.rows])
         condition, text = conditioning.drop(
             conditioning.condition_latents(before),
-            text,
+            text.to(device),
             self.empty.to(device),
             uniform=torch.tensor([one.drop for one in read.draws], device=device),
             rate=self.config.loss.dropout,
@@ -157,6 +157,10 @@ class Batches:
             noise=normal[:, 1],
             timesteps=torch.tensor([int(one.timestep * count) for one in read.draws], device=device),
         )
+
+    def _texts(self, instructions: Sequence[str]) -> Tensor:
+        encode = texts.tokens if self.config.text_encoder == "trained" else texts.encode
+        return encode(self.model, instructions)
 
     def _posteriors(self, read: _Read, device: torch.device) -> tuple[Posterior, Posterior]:
         if read.latents is not None:
@@ -215,6 +219,11 @@ def open_batches(config: Config, model: Model, out: Path, *, progress: Any = Non
         raise InvalidInput(
             "latents cannot be cached where every visit crops another part: set data.crop = 'centre' and no "
             "data.resize, or cache.latents = false"
+        )
+    if config.cache.text and config.text_encoder == "trained":
+        raise InvalidInput(
+            "what a text encoder says while it is trained cannot be cached: set cache.text = false, or "
+            "text_encoder = 'frozen'"
         )
     folder = config.cache.folder or out / "cache"
     kind = "latents" if config.cache.latents else "pictures"

@@ -27,8 +27,8 @@ def card(config: Config, record: Mapping[str, Any]) -> str:
     defaults = config.export.defaults
     use = USE.format(
         instruction="make it night",
-        text=defaults.get("text_guidance", 7.5),
-        image=defaults.get("image_guidance", 1.5),
+        text=defaults.text_guidance,
+        image=defaults.image_guidance,
     )
     front = [f"license: {config.export.licence}"] if config.export.licence else []
     front += [

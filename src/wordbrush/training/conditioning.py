@@ -60,11 +60,11 @@ def drop(
 
     Args:
         condition: (n, C, h, w).
-        text: (n, tokens, channels).
-        empty: (tokens, channels), the encoded empty instruction.
+        text: (n, tokens, channels) encoded, or (n, tokens) token ids.
+        empty: one such row, of the empty instruction.
         uniform: (n,) in [0, 1).
         rate: share of each of the three cases.
     """
     no_text, no_picture = dropped(uniform, rate)
-    text = torch.where(no_text[:, None, None], empty, text)
+    text = torch.where(no_text.view(-1, *[1] * empty.ndim), empty, text)
     return condition.masked_fill(no_picture[:, None, None, None], 0.0), text

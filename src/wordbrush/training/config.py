@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from wordbrush.config import Section, make, read_toml
 from wordbrush.errors import InvalidInput, nearest
+from wordbrush.instruct import EditorDefaults
 
 Weighting = Literal["none", "min_snr", "min_snr_terminal"]
 
@@ -202,15 +203,13 @@ class Export(Section):
         weights: ``"average"``, or ``"raw"`` for those of the last step.
         dtype: they are stored in.
         licence: an identifier of the Hugging Face hub, for the card.
-        defaults: settings that ``wordbrush.json`` gives the editor.
+        defaults: what ``wordbrush.json`` makes the editor do where its caller says nothing.
     """
 
     weights: Literal["average", "raw"] = "average"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     licence: str | None = None
-    defaults: dict[str, Any] = Field(
-        default_factory=lambda: {"steps": 100, "text_guidance": 7.5, "image_guidance": 1.5}
-    )
+    defaults: EditorDefaults = EditorDefaults()
 
 
 class Config(Section):
@@ -220,11 +219,14 @@ class Config(Section):
         preset: a name of ``PRESETS``, whose values stand where the file has none.
         seed: everything random is drawn from it.
         steps: optimizer steps.
+        text_encoder: ``"frozen"``, as published, or ``"trained"`` along with the network: for encoders that have never
+            read instructions. Instructions are then not cached.
     """
 
     preset: str | None = None
     seed: int = Field(default=0, ge=0)
     steps: PositiveInt
+    text_encoder: Literal["frozen", "trained"] = "frozen"
     model: Base = Base()
     data: Data
     cache: Cache = Cache()

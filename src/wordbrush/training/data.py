@@ -9,11 +9,11 @@ from typing import Any
 
 from wordbrush.dataset import formats
 from wordbrush.dataset.formats import EditPair
+from wordbrush.dataset.hub import HUB, load_rows
 from wordbrush.errors import DataError, InvalidInput, nearest
 from wordbrush.training.config import Data
 
 RUN = "run"
-HUB = "hf:"
 TAIL = 2**16
 """Bytes at the end of a table that stand for its content: parquet keeps sizes, places and extremes there."""
 
@@ -43,24 +43,14 @@ def _selected(folder: Path) -> Iterator[EditPair]:
 
 def _read(data: Data) -> Iterator[EditPair]:
     if data.source.startswith(HUB):
-        return formats.read(data.format, _from_hub(data.source.removeprefix(HUB), data.split))
+        return formats.read(data.format, _from_hub(data))
     if not Path(data.source).exists():
         raise DataError(f"there are no pairs at {data.source}: give a folder, a file, or 'hf:owner/name'")
     return formats.read(data.format, Path(data.source), split=data.split)
 
 
-def _from_hub(name: str, split: str | None) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise InvalidInput(
-            "data sets of the hub need the package datasets: pip install 'wordbrush[hub]'"
-        ) from error
-    try:
-        return datasets.load_dataset(name, split=split or "train")
-    except Exception as error:  # network, authentication, unknown names and splits share no base class
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(f"the data set {name!r} cannot be loaded: {reason}") from error
+def _from_hub(data: Data) -> Any:
+    return load_rows(data.source, data.split or "train")
 
 
 def prompt_of(pair: EditPair) -> str:
@@ -78,9 +68,7 @@ def digest(data: Data) -> str:
     """Return a digest of the files behind the pairs: names, sizes, and the ends of tables; no picture is read."""
     mix = blake2b(digest_size=16)
     if data.source.startswith(HUB):
-        mix.update(
-            f"{data.source} {data.split} {_from_hub(data.source.removeprefix(HUB), data.split)._fingerprint}".encode()
-        )
+        mix.update(f"{data.source} {data.split} {_from_hub(data)._fingerprint}".encode())
         return mix.hexdigest()
     source = Path(data.source)
     for path in _files(source, data.format):

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wordbrush.errors import InvalidInput
 from wordbrush.files import cannot_write, write_files
+from wordbrush.optional import optional
 
 NAME = "log.jsonl"
 
@@ -53,12 +53,9 @@ class Log:
 
 
 def _open_board(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError as error:
-        raise InvalidInput(
-            "save.tensorboard needs the package tensorboard: pip install 'wordbrush[training]', or set it to false"
-        ) from error
+    optional("tensorboard", extra="training", why="save.tensorboard", instead="set it to false")
+    from torch.utils.tensorboard.writer import SummaryWriter
+
     try:
         return SummaryWriter(str(folder), purge_step=step + 1)
     except OSError as error:

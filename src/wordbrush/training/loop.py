@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -32,9 +32,10 @@ from wordbrush.training.config import Config, Optimizer
 from wordbrush.training.data import digest
 from wordbrush.training.ema import Average
 from wordbrush.training.export import FOLDER as EDITOR
-from wordbrush.training.export import export, network_with
+from wordbrush.training.export import export
 from wordbrush.training.log import Log
 from wordbrush.training.lora import add_adapters
+from wordbrush.training.network import Network, editor_with
 from wordbrush.training.order import hash_seed
 from wordbrush.training.samples import Sampler, diffusers_sampler, write_sheet
 from wordbrush.training.state import Run
@@ -209,7 +210,7 @@ class _Training:
             model.vae.to("cpu")
         if config.cache.text:
             model.text_encoder.to("cpu")
-        self.unet, self.state = self._prepare()
+        self.network, self.state = self._prepare()
 
     def _prepare(self) -> tuple[Any, Run]:
         """Place network, optimizer and average, from the last state if there is one."""
@@ -226,8 +227,12 @@ class _Training:
             unet.requires_grad_(True)
         if config.speed.gradient_checkpointing:
             unet.enable_gradient_checkpointing()  # pyright: ignore[reportCallIssue]
-        trained = [p for p in unet.parameters() if p.requires_grad]
-        wrapped, optimizer = self.accelerator.prepare(unet, make_optimizer(config.optimizer, trained))
+        text_encoder = None
+        if config.text_encoder == "trained":
+            text_encoder = self.model.text_encoder.to(self.device).requires_grad_(True)
+        network = Network(unet, text_encoder)
+        trained = [p for p in network.parameters() if p.requires_grad]
+        wrapped, optimizer = self.accelerator.prepare(network, make_optimizer(config.optimizer, trained))
         wrapped.train()
         own = self.accelerator.unwrap_model(wrapped)
         parameters = {name: p for name, p in own.named_parameters() if p.requires_grad}
@@ -293,7 +298,7 @@ class _Training:
         for number in range(count):
             batch = self.batches.make(next(reads), self.device)
             last = number == count - 1
-            with nullcontext() if last else self.accelerator.no_sync(self.unet):
+            with nullcontext() if last else self.accelerator.no_sync(self.network):
                 each = self._losses(batch, number)
                 # A process's gradients are averaged over processes, so each divides by its own share.
                 run.scaler.scale(each.sum() / (count * self.micro)).backward()
@@ -326,9 +331,7 @@ class _Training:
             torch.manual_seed(
                 hash_seed(self.config.seed, self.state.step, number, self.accelerator.process_index)
             )
-            prediction = self.unet(
-                torch.cat([noisy, batch.condition], dim=1), batch.timesteps, batch.text, return_dict=False
-            )[0]
+            prediction = self.network(noisy, batch.condition, batch.timesteps, batch.text)
         return objective.per_sample(prediction, wanted, self.weights[batch.timesteps])
 
     def _check_loss(self, mine: Tensor) -> float:
@@ -377,21 +380,21 @@ class _Training:
             log.write(self.state.step, means)
         return means["loss"]
 
-    def _network(self, *, average: bool) -> Any:
-        """Return a copy of the network with averaged or raw weights; only the first process gets one."""
+    def _editor(self, *, average: bool) -> Model | None:
+        """Return the editor with copies of the averaged or raw weights; only the first process gets one."""
         chosen = self.state.average.values if average else self.state.parameters
         values = {name: state.whole(value) for name, value in chosen.items()}
         if not self.main:
             return None
-        own = self.accelerator.unwrap_model(self.unet)
-        return network_with(own, values, adapters=bool(self.config.lora.rank))
+        own = self.accelerator.unwrap_model(self.network)
+        return editor_with(replace(self.model, unet=own.unet), values, adapters=bool(self.config.lora.rank))
 
     def _sample(self) -> None:
-        network = self._network(average=True)
-        if network is not None:
+        editor = self._editor(average=True)
+        if editor is not None:
             write_sheet(
                 self.batches,
-                network,
+                editor,
                 self.out,
                 step=self.state.step,
                 device=self.device,
@@ -399,8 +402,8 @@ class _Training:
             )
 
     def _export(self) -> Path | None:
-        network = self._network(average=self.config.export.weights == "average")
-        if network is None:
+        editor = self._editor(average=self.config.export.weights == "average")
+        if editor is None:
             return None
         record = {
             "wordbrush": __version__,
@@ -409,7 +412,7 @@ class _Training:
             "prediction": self.kind,
             "config": self.config.model_dump(mode="json"),
         }
-        return export(self.config, self.model, network, self.out, record=record)
+        return export(self.config, editor, self.out, record=record)
 
 
 def make_optimizer(section: Optimizer, parameters: list[Any]) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from wordbrush.errors import InvalidInput
+from wordbrush.optional import optional
 from wordbrush.training.config import Lora
 from wordbrush.training.order import hash_seed
 
@@ -17,13 +18,8 @@ def add_adapters(unet: Any, section: Lora, *, seed: int) -> None:
     Raises:
         InvalidInput: peft is not installed, or no layer has such a name.
     """
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise InvalidInput(
-            "adapters need the package peft: pip install 'wordbrush[training]', or set lora.rank = 0"
-        ) from error
-    config = LoraConfig(
+    peft = optional("peft", extra="training", why="lora.rank", instead="set it to 0")
+    config = peft.LoraConfig(
         r=section.rank,
         lora_alpha=section.alpha or section.rank,  # pyright: ignore[reportArgumentType]
         target_modules=list(section.targets),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,14 +20,14 @@ from wordbrush.training.order import hash_seed
 FOLDER = "samples"
 
 Sampler = Callable[[Model, Sequence[Image.Image], Sequence[str], Samples], list[Image.Image]]
-"""(editor, pictures, instructions, settings) → edited pictures; ``editor.unet`` has the averaged weights."""
+"""(editor, pictures, instructions, settings) → edited pictures; the editor has the averaged weights."""
 
 
 def diffusers_sampler(
     editor: Model, pictures: Sequence[Image.Image], instructions: Sequence[str], settings: Samples
 ) -> list[Image.Image]:
     """Edit with diffusers' own pipeline, one picture at a time, always with the same noise."""
-    pipeline = make_pipeline(editor, editor.unet)
+    pipeline = make_pipeline(editor)
     pipeline.set_progress_bar_config(disable=True)
     made = []
     for number, (picture, instruction) in enumerate(zip(pictures, instructions, strict=True)):
@@ -47,14 +45,14 @@ def diffusers_sampler(
 
 
 def write_sheet(
-    batches: Batches, network: Any, out: Path, *, step: int, device: torch.device, sampler: Sampler
+    batches: Batches, editor: Model, out: Path, *, step: int, device: torch.device, sampler: Sampler
 ) -> Path:
     """Draw a sheet with some pairs of the data, the same ones every time, and return its file."""
-    settings, model = batches.config.samples, batches.model
-    editor = replace(model, unet=network)
-    homes = {part: next(part.parameters()).device for part in (model.vae, model.text_encoder)}
+    settings = batches.config.samples
+    parts = (editor.unet, editor.vae, editor.text_encoder)
+    homes = {part: next(part.parameters()).device for part in parts}
     try:
-        for part in (editor.unet, model.vae, model.text_encoder):
+        for part in parts:
             part.to(device)
         rows = _chosen(batches, settings.count)
         instructions = [batches.instructions[row] for row in rows]

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wordbrush.dataset.optional import optional
 from wordbrush.dataset.shards import Shard
 from wordbrush.dataset.stage import UnitTask
 from wordbrush.errors import DataError, InvalidInput, WordbrushError
 from wordbrush.files import cannot_write
+from wordbrush.optional import optional
 
 ATTEMPTS = 4
 """How many workers may die over one unit before it is given up."""

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wordbrush.dataset.optional import optional
 from wordbrush.dataset.writers.form import Example, read_examples
 from wordbrush.dataset.writers.local import ADAPTER, load_causal
 from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.files import write_files
+from wordbrush.optional import optional
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,6 @@ def finetune(
     chosen = settings or Settings()
     examples = read_examples(triplets)
     _prepare(out, _record(model, triplets, chosen, merge=merge))
-    torch.manual_seed(chosen.seed)  # peft draws the adapters' first values from the global generator
     base, tokenizer = load_causal(model, dtype=torch.float32, device=as_device(device))
     rows = encode(examples, tokenizer, longest=getattr(base.config, "max_position_embeddings", None))
     before = _mean_loss(base, rows)
@@ -140,6 +139,8 @@ def encode(
 
 
 def _adapt(base: Any, settings: Settings) -> Any:
+    import torch
+
     peft = optional("peft", extra="writer", why="fine-tuning a writer")
     # No dropout: a step is then a function of the seed and its number, and a stopped run can be continued exactly.
     config = peft.LoraConfig(
@@ -150,8 +151,10 @@ def _adapt(base: Any, settings: Settings) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with warnings.catch_warnings():  # peft says how it reads GPT-2's transposed layers
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        # peft draws the adapters' first values from the global generator: seeded here, and put back.
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            torch.manual_seed(settings.seed)
+            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's transposed layers
             return peft.get_peft_model(base, config)
     except ValueError as error:
         raise ModelError(f"the model cannot be adapted: {str(error).splitlines()[0]}") from error

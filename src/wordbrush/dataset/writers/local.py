@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wordbrush.dataset import weights
-from wordbrush.dataset.optional import optional
 from wordbrush.dataset.writers.base import Answer, Write
 from wordbrush.dataset.writers.form import BadForm, Example, read_completion
 from wordbrush.errors import InvalidInput, ModelError
+from wordbrush.optional import optional
 
 if TYPE_CHECKING:
     import torch

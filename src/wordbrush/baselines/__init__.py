@@ -1,0 +1,1 @@
+"""The methods that instruction editors are measured against: one file each."""

@@ -1,0 +1,138 @@
+"""The loop: every method on every example, measured and kept; the same call goes on where it stopped."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wordbrush.dataset.keys import key_seed
+from wordbrush.errors import DataError, InvalidInput
+from wordbrush.evaluation.example import Example
+from wordbrush.evaluation.measures import Measure
+from wordbrush.evaluation.method import Edited, Method
+from wordbrush.evaluation.rows import Row, name_of, open_rows
+
+Progress = Callable[[int, int | None], None]
+
+
+def evaluate(
+    examples: Iterable[Example],
+    methods: Sequence[Method],
+    measures: Sequence[Measure],
+    *,
+    out: Path | None = None,
+    made_with: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    batch: int = 4,
+    limit: int | None = None,
+    total: int | None = None,
+    progress: Progress | None = None,
+) -> list[Row]:
+    """Edit every example by every method, and measure what comes out.
+
+    The seed of an edit is a function of ``seed`` and the example's key alone, so all methods have the same noise, and
+    neither the batch nor what was done before matters.
+
+    Args:
+        out: a folder, to which results are appended example by example; what it has already is not made again.
+        made_with: what scores depend on beside the methods' settings, as JSON values; see ``rows.open_rows``.
+        batch: how many examples a method is given at once.
+        limit: the first examples only.
+        total: how many examples there are, for ``progress``.
+        progress: called with (examples done, in all).
+
+    Returns:
+        The rows of these methods and examples, in their order; those of edits that could not be made say why.
+
+    Raises:
+        DataError: two examples have one key, the data set lacks what a method needs, or ``out`` was made otherwise.
+        ModelError: a model cannot be used, or memory ran out; what was measured so far is kept.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
+    if not methods:
+        raise InvalidInput("there is nothing to evaluate: name a method")
+    wanted: list[str] = []
+    seen: set[str] = set()
+    known = {"seed": seed, **(made_with or {})}
+    with open_rows(None if out is None else Path(out), known) as rows:
+        for chunk in _chunks(islice(iter(examples), limit), batch):
+            for example in chunk:
+                if example.key in seen:
+                    raise DataError(f"two examples have the key {example.key!r}: results are kept by it")
+                seen.add(example.key)
+            for method in methods:
+                names = [name_of(method.name, method.settings, example.key) for example in chunk]
+                missing = [one for one, name in zip(chunk, names, strict=True) if name not in rows]
+                if missing:
+                    rows.add(_measured(method, missing, measures, seed))
+                wanted += names
+            if progress is not None:
+                progress(len(seen), total)
+        made = {row.name: row for row in rows}
+    return [made[name] for name in wanted]
+
+
+def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
+    while chunk := list(islice(examples, size)):
+        yield chunk
+
+
+def _measured(
+    method: Method, examples: Sequence[Example], measures: Sequence[Measure], seed: int
+) -> list[Row]:
+    """Return the rows of examples; if they cannot be edited and measured together, of each by itself."""
+    seeds = [key_seed(seed, example.key, "edit") for example in examples]
+
+    def row(number: int, **rest: Any) -> Row:
+        example = examples[number]
+        named = {"method": method.name, "along": method.along, "settings": method.settings}
+        return Row(**named, key=example.key, kind=example.kind, seed=seeds[number], **rest)
+
+    try:
+        edited, seconds, memory = _timed(method, examples, seeds)
+        scores: list[dict[str, float]] = [{} for _ in examples]
+        for measure in measures:
+            for known, found in zip(scores, measure(examples, edited.images), strict=True):
+                known |= found
+    except InvalidInput as error:
+        if len(examples) > 1:
+            return [one for example in examples for one in _measured(method, [example], measures, seed)]
+        return [row(0, failed=str(error))]
+    share = {
+        "forward_samples": edited.forward_samples / len(examples),
+        "seconds": round(seconds / len(examples), 4),
+        "memory": memory,
+    }
+    return [row(number, scores=found, **share) for number, found in enumerate(scores)]
+
+
+def _timed(
+    method: Method, examples: Sequence[Example], seeds: Sequence[int]
+) -> tuple[Edited, float, int | None]:
+    """Return what a method made, the seconds that took, and the most memory as ``Row`` defines it."""
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.reset_peak_memory_stats()
+    start = time.perf_counter()
+    edited = method.edit(examples, seeds)
+    if gpu:
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - start
+    return edited, seconds, torch.cuda.max_memory_allocated() if gpu else _resident()
+
+
+def _resident() -> int | None:
+    """Return the most bytes that this process has held in memory, if the system says so."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held if sys.platform == "darwin" else held * 1024

@@ -1,0 +1,222 @@
+"""Edits of storybook scenes that no model has been trained on, asked for in wordings that no training text has.
+
+Each has the scene and its ground-truth edit, so that everything about it can be decided. The words of the wordings are
+ordinary ones; what is new is how they are put together. Neither the hand-written triplets nor their variations
+(``recipe.wordings``) have them, which a test makes sure of. ``{old}`` and ``{new}`` stand for what is there and what
+should be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from wordbrush.storybook.recipe.renders import is_held_out
+from wordbrush.storybook.scene import (
+    COLOURABLE,
+    COLOURS,
+    COMPANIONS,
+    PLACES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    Scene,
+    caption,
+    random_scene,
+)
+
+KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
+
+WORDINGS: dict[str, tuple[str, ...]] = {
+    "subject": (
+        "it would be nicer to see {a_new} than {a_old}",
+        "get rid of the {old} and put {a_new} in the same place",
+        "what should be here is {a_new}",
+        "I asked for {a_new}, and this is {a_old}",
+        "play a bit: where the {old} was, {a_new} is now",
+        "please remove the {old} and draw {a_new}",
+        "the {old} is not needed, I'd like {a_new} to stand here",
+        "let us have {a_new} as the main subject now",
+    ),
+    "place": (
+        "I'd like all this {in_new}",
+        "the whole thing belongs {in_new}",
+        "the backdrop should be {the_new}",
+        "could you take us all over to {the_new}?",
+        "same subject, but {in_new}",
+        "imagine everyone is {in_new} now",
+        "not here, please: {in_new}",
+        "it is time to go to {the_new}",
+    ),
+    "time": (
+        "show the same picture {at_new}",
+        "I want to see all of it {at_new}",
+        "what would it be like {at_new}?",
+        "let everything here be {at_new}",
+        "the same view, only {at_new}",
+        "draw this again, {at_new}",
+        "for this picture I prefer it {at_new}",
+        "how about the same place {at_new}?",
+    ),
+    "style": (
+        "I'd like it better as {new_style}",
+        "redo the whole picture as {new_style}",
+        "what this picture needs is to be {new_style}",
+        "what I want is {new_style} of the same scene",
+        "could you draw this again as {new_style}?",
+        "would you show me the same view as {new_style}?",
+        "let this be {new_style}",
+        "the same thing again, but as {new_style}",
+    ),
+    "colour": (
+        "I'd like the {subject} to be {new}",
+        "what if the {subject} was {new}, not {old}?",
+        "make this {subject} {new} all over",
+        "take away the {old} and make it {new}",
+        "let me have a look at the {subject} in {new}",
+        "{a_new} {subject} is what I asked for",
+        "all that is {old} on the {subject} should be {new}",
+        "give us the same {subject}, only {new}",
+    ),
+    "companion added": (
+        "I'd like to see {a_new} in here too",
+        "let there be {a_new} close to the {subject}",
+        "please draw {a_new} in as well",
+        "the {subject} would love to have {a_new} beside it",
+        "it would look better with {a_new}",
+        "could you put in {a_new}?",
+        "what is missing in this picture is {a_new}",
+        "now show {a_new} next to the {subject}",
+    ),
+    "companion removed": (
+        "I'd rather not see the {old}",
+        "please clear the {old} out of this picture",
+        "the {old} should not be here",
+        "let the {old} be gone",
+        "just leave the {old} out",
+        "could you get the {old} out of the way?",
+        "the {subject} needs no {old}",
+        "show it all again, but without the {old}",
+    ),
+}
+
+_AT = {
+    "noon": "at noon",
+    "sunset": "at sunset",
+    "night": "at night",
+    "rain": "in the rain",
+    "snow": "in the snow",
+    "fog": "in the fog",
+}
+_IN = {
+    "beach": "on the beach",
+    "forest": "in the forest",
+    "mountain": "near the mountain",
+    "desert": "in the desert",
+    "city": "in the city",
+    "lake": "by the lake",
+    "meadow": "in the meadow",
+    "volcano": "near the volcano",
+    "room": "in the room",
+    "moon": "on the moon",
+}
+_STYLE = {
+    "plain": "an ordinary picture",
+    "watercolor": "a watercolor",
+    "oil painting": "an oil painting",
+    "pixel art": "a picture in pixel art",
+    "pencil sketch": "a pencil sketch",
+}
+
+
+@dataclass(frozen=True)
+class UnseenEdit:
+    """One edit with its truth.
+
+    Args:
+        kind: of ``KINDS``.
+        before, after: the scenes; the first is of a combination that no model was trained on, and they differ in the
+            attribute that the kind names.
+        instruction: what says so.
+        seed: both are rendered with it.
+        phrasing: both are captioned with it.
+    """
+
+    kind: str
+    before: Scene
+    after: Scene
+    instruction: str
+    seed: int
+    phrasing: int
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        """What the pictures before and after show, in one phrasing."""
+        return caption(self.before, self.phrasing), caption(self.after, self.phrasing)
+
+
+def unseen_edit(index: int) -> UnseenEdit:
+    """Return edit ``index``, a pure function of it; the kinds come in turn."""
+    kind = KINDS[index % len(KINDS)]
+    rng = np.random.default_rng([41, index])
+    while True:
+        before, after = _scenes(kind, random_scene(rng), rng)
+        if is_held_out(before):
+            break
+    wordings = WORDINGS[kind]
+    text = _said(wordings[int(rng.integers(len(wordings)))], kind, before, after)
+    seed, phrasing = (int(number) for number in rng.integers(2**31, size=2))
+    return UnseenEdit(kind, before, after, text, seed, phrasing)
+
+
+def _scenes(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Scene, Scene]:
+    """Return a scene that the kind of edit can be made of, near ``scene``, and the edited one."""
+
+    def other(words: tuple[str, ...], present: str | None) -> str:
+        return str(rng.choice([word for word in words if word != present]))
+
+    match kind:
+        case "subject":  # a coloured subject stays one that can have the colour
+            known = tuple(word for word in SUBJECTS if scene.colour is None or word in COLOURABLE)
+            return scene, replace(scene, subject=other(known, scene.subject))
+        case "place":
+            return scene, replace(scene, place=other(PLACES, scene.place))
+        case "time":
+            return scene, replace(scene, time=other(TIMES, scene.time))
+        case "style":  # a sketch hardly shows a colour
+            scene = replace(scene, colour=None)
+            return scene, replace(scene, style=other(STYLES, scene.style))
+        case "colour":
+            subject = scene.subject if scene.subject in COLOURABLE else str(rng.choice(sorted(COLOURABLE)))
+            style = "plain" if scene.style == "pencil sketch" else scene.style
+            coloured = replace(
+                scene, subject=subject, style=style, colour=scene.colour or other(COLOURS, None)
+            )
+            return coloured, replace(coloured, colour=other(COLOURS, coloured.colour))
+        case "companion added":
+            scene = replace(scene, companion=None)
+            return scene, replace(scene, companion=other(COMPANIONS, None))
+        case _:
+            scene = replace(scene, companion=scene.companion or other(COMPANIONS, None))
+            return scene, replace(scene, companion=None)
+
+
+def _said(wording: str, kind: str, before: Scene, after: Scene) -> str:
+    attribute = kind.split()[0]
+    old, new = (str(getattr(scene, attribute)) for scene in (before, after))
+    return wording.format(
+        old=old,
+        new=new,
+        a_old=_with_article(old),
+        a_new=_with_article(new),
+        the_new=f"the {new}",
+        in_new=_IN.get(new),
+        at_new=_AT.get(new),
+        new_style=_STYLE.get(new),
+        subject=before.subject,
+    )
+
+
+def _with_article(noun: str) -> str:
+    return ("an " if noun[0] in "aeiou" else "a ") + noun

@@ -1,0 +1,106 @@
+"""Measures of edited pictures against the same written out, and what they leave out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import editors
+import small_clip
+from wordbrush.errors import DataError, InvalidInput
+from wordbrush.evaluation.data.storybook import example_at
+from wordbrush.evaluation.example import Example
+from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside
+from wordbrush.evaluation.methods import METHODS, Identity, Truth, make_methods
+from wordbrush.metrics.pixels import l1, psnr, ssim
+from wordbrush.storybook.judges import FOLDER, Judges
+from wordbrush.storybook.world import glyphs
+
+CAPTIONED = Example(
+    key="a",
+    image=editors.picture(1),
+    instruction="a dog",
+    before="a cat on a beach",
+    after="a dog on a beach",
+    truth=editors.picture(2),
+    mask=np.arange(32)[:, None] + np.zeros((32, 32)) < 8,
+)
+BARE = Example(key="b", image=editors.picture(3), instruction="a dog")
+MADE = [editors.picture(4), editors.picture(5)]
+
+
+def test_clip_scores_are_those_of_the_filter():
+    clip = small_clip.clip()
+    measure = ClipScores(clip)
+    found, bare = measure([CAPTIONED, BARE], MADE)
+    assert CAPTIONED.before
+    assert CAPTIONED.after
+    expected = clip.pairs([CAPTIONED.image], MADE[:1], before=[CAPTIONED.before], after=[CAPTIONED.after])
+    assert found["clip_image"] == pytest.approx(expected.image[0], abs=1e-6)
+    assert found["clip_after"] == pytest.approx(expected.after[0], abs=1e-6)
+    assert found["clip_direction"] == pytest.approx(expected.direction[0], abs=1e-4)
+    assert set(bare) == {"clip_image"}
+    assert measure([CAPTIONED], MADE[:1])[0] == pytest.approx(found, abs=1e-4)
+
+
+def test_a_copy_has_no_direction():
+    (copy,) = ClipScores(small_clip.clip())([CAPTIONED], [CAPTIONED.image.copy()])
+    assert copy["clip_image"] == pytest.approx(1, abs=1e-12)
+    assert copy["clip_direction"] == 0
+    said_twice = replace(CAPTIONED, after=CAPTIONED.before)
+    assert "clip_direction" not in ClipScores(small_clip.clip())([said_twice], MADE[:1])[0]
+
+
+def test_pixels_against_input_and_truth():
+    change = Change()([CAPTIONED, BARE], MADE)
+    truth, none = AgainstTruth()([CAPTIONED, BARE], MADE)
+    assert CAPTIONED.truth is not None
+    assert change[0]["l1"] == l1(CAPTIONED.image, MADE[0])
+    assert truth == {
+        "truth_psnr": psnr(CAPTIONED.truth, MADE[0]),
+        "truth_ssim": ssim(CAPTIONED.truth, MADE[0]),
+        "truth_l1": l1(CAPTIONED.truth, MADE[0]),
+    }
+    assert none == {}
+
+
+@pytest.mark.parametrize("mode", ["area", "pie"])
+def test_only_the_background_counts(mode):
+    inside = np.asarray(CAPTIONED.image).copy()
+    inside[:8] = 255 - inside[:8]
+    everything = replace(CAPTIONED, mask=np.ones((32, 32), dtype=bool))
+    found = Outside(mode)([CAPTIONED, BARE, everything], [Image.fromarray(inside), *MADE])
+    assert found[0]["background_psnr"] == 60
+    assert found[0]["background_mse"] == 0
+    assert found[1] == found[2] == {}
+    assert Outside(mode)([CAPTIONED], MADE[:1])[0]["background_psnr"] < 30
+
+
+@pytest.mark.skipif(not FOLDER.exists(), reason="the judges are not part of this checkout")
+@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_judges_tell_truth_from_doing_nothing():
+    examples = [example_at(index) for index in range(28)]
+    judged = Judged(Judges())
+    truth = judged(examples, Truth().edit(examples, [0] * 28).images)
+    same = judged(examples, Identity().edit(examples, [0] * 28).images)
+    success, kept = (np.mean([row[name] for row in truth]) for name in ("success", "kept"))
+    assert success > 0.85
+    assert kept > 0.8
+    assert np.mean([row["success"] for row in same]) < 0.15
+    assert np.mean([row["kept"] for row in same]) > 0.8
+
+
+def test_methods_are_made_by_name():
+    assert len(METHODS) == 7
+    assert [method.name for method in make_methods(["truth", "identity"])] == ["truth", "identity"]
+    with pytest.raises(InvalidInput, match="did you mean 'identity'"):
+        make_methods(["identiy"])
+    with pytest.raises(InvalidInput, match="instruct needs an editor"):
+        make_methods(["instruct"])
+    with pytest.raises(InvalidInput, match="sdedit needs a text-to-image model"):
+        make_methods(["sdedit"])
+    with pytest.raises(DataError, match="'b' has no picture after the edit"):
+        Truth().edit([BARE], [0])

@@ -1,0 +1,222 @@
+"""Inversion on straight paths: held to the picture, exact where theory says so, and equal to the published loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import families
+import pipelines
+import wordbrush as wb
+from wordbrush.backbones.base import Text
+from wordbrush.guidance import Unguided
+from wordbrush.inversion.methods import FLOW_METHODS
+from wordbrush.inversion.task import Task
+from wordbrush.sampling import make_scheduler, noise_source, sample
+
+STEPS = 4
+SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
+KINDS = ("sd3", "sd3.5", "flux", "schnell", "auraflow", "lumina2", "qwen", "zimage")
+NAMES = ("rectified-flow", "flow-edit")
+PLAIN: dict[str, Any] = {"edits": [], "self_attention": 0.0}
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+def any_latents(model: wb.Model) -> Tensor:
+    """Latents that no model has made."""
+    shape = (1, model.backbone.latent_channels, 8, 12)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(5)).double()
+
+
+def inverted(kind: str, method: Any, **settings: Any) -> wb.Start:
+    model = families.model(kind)
+    settings = {"steps": STEPS, **settings}
+    return wb.invert_latents(model, any_latents(model), SOURCE, method=method, **settings)
+
+
+def test_every_method_is_tried():
+    assert tuple(method.name for method in FLOW_METHODS) == NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("method", NAMES)
+def test_an_inverted_picture_is_edited(method: str, kind: str):
+    model, start = families.model(kind), inverted(kind, method)
+    result = wb.edit(model, start, to=[TARGET, "a red cat on the beach"])
+    assert result.settings["inversion"] == {"method": method, "forward_samples": start.forward_samples}
+    assert distance(result.latents[:1], any_latents(model)) < 1e-12
+    assert distance(result.latents[1], result.latents[0]) > 1e-4
+    assert distance(result.latents[2], result.latents[1]) > 1e-4
+
+
+def test_costs_are_counted():
+    """A forward-sample per step to invert; to edit, the target under both prompts and the source where it is asked."""
+    start, model = inverted("sd3", "rectified-flow"), families.model("sd3")
+    assert start.forward_samples == STEPS
+    assert wb.edit(model, start, to=TARGET).settings["forward_samples"] == 3 * STEPS
+    start = inverted("sd3", wb.FlowEdit(skipped=0.5))
+    assert start.forward_samples == 0
+    assert wb.edit(model, start, to=TARGET).settings["forward_samples"] == 4 * STEPS // 2
+    start = inverted("flux", wb.FlowEdit(skipped=0.5))
+    assert wb.edit(families.model("flux"), start, to=TARGET).settings["forward_samples"] == 2 * STEPS // 2
+
+
+class KnownVelocity:
+    """A network whose prediction depends on nothing but time, so that running backwards has no error."""
+
+    def __init__(self, backbone: Any) -> None:
+        self._backbone = backbone
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backbone, name)
+
+    def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        return torch.ones_like(latents) * torch.cos(timestep.double() / 100)
+
+
+def test_inversion_of_a_known_velocity_is_exact(monkeypatch: pytest.MonkeyPatch):
+    model = families.model("sd3")
+    known: Any = KnownVelocity(model.backbone)
+    monkeypatch.setattr(Task, "predict", lambda task, *given: known.predict(*given))
+    start = inverted("sd3", "rectified-flow")
+    assert distance(start.latents, any_latents(model)) > 0.1
+    scheduler = make_scheduler("flow", model.scheduler)
+    model.backbone.schedule(scheduler, STEPS, (8, 12))
+    again = sample(known, scheduler, start.latents, text=lambda step: {}, guidance=Unguided())
+    torch.testing.assert_close(again, any_latents(model), rtol=1e-6, atol=1e-6)  # the levels are float32
+
+
+def network(kind: str) -> Callable[[str, Tensor, Tensor, float], Tensor]:
+    """The guided velocity under a prompt, each branch asked by itself."""
+    model = families.model(kind)
+    backbone = model.backbone
+
+    def velocity(prompt: str, latents: Tensor, timestep: Tensor, scale: float) -> Tensor:
+        text = dict(backbone.encode([backbone.read(prompt)]))
+        if kind == "flux":
+            text["guidance"] = torch.tensor([scale])
+            return backbone.predict(latents, timestep, text)
+        cond = backbone.predict(latents, timestep, text)
+        if scale == 1:
+            return cond
+        empty = backbone.predict(latents, timestep, backbone.encode([backbone.read_negative("")]))
+        return empty + scale * (cond - empty)
+
+    return velocity
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux"])
+@torch.no_grad()
+def test_rectified_flow_is_euler_backwards(kind: str):
+    """Written out, without guidance: the velocity at the noisier level, of the cleaner latents."""
+    model, velocity = families.model(kind), network(kind)
+    scheduler = make_scheduler("flow", model.scheduler)
+    model.backbone.schedule(scheduler, STEPS, (8, 12))
+    latents = any_latents(model)
+    for step in reversed(range(STEPS)):
+        here, there = scheduler.sigmas[step], scheduler.sigmas[step + 1]
+        latents = latents + (here - there) * velocity(SOURCE, latents, scheduler.timesteps[step], 1.0)
+    start = inverted(kind, "rectified-flow")
+    assert distance(start.latents, any_latents(model)) > 1e-2
+    assert distance(start.latents, latents) < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("kind", "skipped", "scales"), [("sd3", 0.25, (3.5, 13.5)), ("flux", 0.5, (1.5, 5.5))]
+)
+@torch.no_grad()
+def test_flow_edit_is_the_published_loop(kind: str, skipped: float, scales: tuple[float, float]):
+    """Kulikov et al. written out: fresh noise per step, the difference of the velocities added to the picture."""
+    model, velocity = families.model(kind), network(kind)
+    scheduler = make_scheduler("flow", model.scheduler)
+    model.backbone.schedule(scheduler, STEPS, (8, 12))
+    picture, (low, high) = any_latents(model), scales
+    draw = noise_source([3], tuple(picture.shape[1:]))
+    moved = picture
+    for step in range(int(skipped * STEPS), STEPS):
+        here, there = scheduler.sigmas[step].double(), scheduler.sigmas[step + 1].double()
+        timestep = scheduler.timesteps[step]
+        source = (1 - here) * picture + here * draw().double()
+        target = moved + source - picture
+        difference = velocity(TARGET, target, timestep, high) - velocity(SOURCE, source, timestep, low)
+        moved = moved + (there - here) * difference
+    method = wb.FlowEdit(skipped, source_guidance=low, seed=3)
+    start = inverted(kind, method, guidance=high)
+    result = wb.edit(model, start, to=TARGET, **PLAIN).latents
+    assert distance(result[:1], picture) < 1e-12
+    assert distance(moved, picture) > 1e-2
+    assert distance(result[1:], moved) < 1e-6  # the levels are float32
+
+
+@pytest.mark.parametrize("kind", ["sd3", "flux", "qwen"])
+def test_flow_edit_to_the_same_words_returns_the_picture(kind: str):
+    model = families.model(kind)
+    result = wb.edit(model, inverted(kind, "flow-edit"), to=SOURCE, **PLAIN).latents
+    assert distance(result[1:], any_latents(model)) < 1e-12
+    other = wb.edit(model, inverted(kind, "flow-edit"), to=TARGET, **PLAIN).latents
+    assert distance(other[1:], any_latents(model)) > 1e-4
+
+
+def test_attention_control_acts_on_flow_edit():
+    model, start = families.model("sd3"), inverted("sd3", "flow-edit")
+    plain = wb.edit(model, start, to=TARGET, **PLAIN).latents
+    controlled = wb.edit(model, start, to=TARGET, edits=wb.Replace(until=1.0)).latents
+    assert distance(controlled[:1], plain[:1]) < 1e-12
+    assert distance(controlled[1:], plain[1:]) > 1e-4
+
+
+@pytest.mark.parametrize("method", NAMES)
+def test_what_is_saved_is_what_is_loaded(method: str, tmp_path: Path):
+    model, start = families.model("sd3"), inverted("sd3", method)
+    start.save(tmp_path / "start.safetensors")
+    loaded = wb.Start.load(tmp_path / "start.safetensors")
+    assert (
+        (loaded.skipped, loaded.beside)
+        == (start.skipped, start.beside)
+        == ((2, True) if start.beside else (0, False))
+    )
+    first, second = (wb.edit(model, one, to=TARGET).latents for one in (start, loaded))
+    assert torch.equal(first, second)
+
+
+def test_the_method_follows_the_model():
+    assert inverted("sd3", None).method == "rectified-flow"
+    model = pipelines.model()
+    clean = torch.zeros(1, 4, 8, 8).double()
+    assert wb.invert_latents(model, clean, SOURCE, steps=1).method == "direct"
+    with pytest.raises(
+        wb.InvalidInput, match="'flow-edit' is not for sd1, which was not trained on straight"
+    ):
+        wb.invert_latents(model, clean, SOURCE, method="flow-edit", steps=1)
+    with pytest.raises(
+        wb.InvalidInput, match=r"'direct' is not for sd3, .*: use rectified-flow or flow-edit"
+    ):
+        inverted("sd3", "direct")
+    with pytest.raises(
+        wb.InvalidInput, match="needs a FlowMatchEulerDiscreteScheduler, not DPMSolverMultistep"
+    ):
+        inverted("sana", None)
+
+
+def test_what_flow_edit_cannot_do():
+    model, start = families.model("sd3"), inverted("sd3", "flow-edit")
+    with pytest.raises(
+        wb.InvalidInput, match=r"flow-edit asks the network for the source too, .* leave cache out"
+    ):
+        wb.edit(model, start, to=TARGET, cache=wb.SourceCache())
+    with pytest.raises(wb.InvalidInput, match="Unguided guidance has one scale for all"):
+        wb.edit(families.model("schnell"), inverted("schnell", wb.FlowEdit(source_guidance=2.0)), to=TARGET)
+    with pytest.raises(
+        wb.InvalidInput, match=r"the part of the steps to skip is at least 0 and below 1, not 1.0"
+    ):
+        wb.FlowEdit(skipped=1.0)
+    with pytest.raises(wb.InvalidInput, match="the source guidance scale must be a finite number"):
+        wb.FlowEdit(source_guidance=float("nan"))
