@@ -4,18 +4,20 @@
 # VENV=.venv             where it is made
 # PIP_ARGS="..."         passed to pip, for example an index of CPU builds of torch
 # OUT=out                where demo and figures write
+# MINUTES=10             how long fuzz tries
 
 PYTHON   ?= python3
 VENV     ?= .venv
 PIP_ARGS ?=
 OUT      ?= out
+MINUTES  ?= 10
 
 BIN     := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -q -c constraints/cpu.txt $(PIP_ARGS)
 BASE    := $(VENV)/.installed
 DEV     := $(VENV)/.installed-dev
 
-.PHONY: help demo test check font chromium figures docs bench clean
+.PHONY: help demo test check font chromium figures docs bench fuzz clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -50,6 +52,9 @@ BENCHMARKS := startup overhead families inversion training pair_cost
 bench: $(DEV)  ## every benchmark (hours), or BENCHMARKS="startup overhead"; then the page docs/benchmarks.md
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done
 	@$(BIN)/python benchmarks/summary.py
+
+fuzz: $(DEV)  ## random input at the public entry points for MINUTES
+	@OMP_NUM_THREADS=1 $(BIN)/python scripts/fuzz.py --minutes $(MINUTES)
 
 clean:  ## remove the environment and what was written
 	rm -rf $(VENV) $(OUT) site runs .pytest_cache .ruff_cache .hypothesis

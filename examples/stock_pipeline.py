@@ -7,7 +7,7 @@ import wordbrush as wb
 from wordbrush.models import EMBEDDED
 
 # Any Stable Diffusion, SDXL, SD3, FLUX.1, PixArt or AuraFlow pipeline; this one comes with wordbrush.
-pipe = StableDiffusionPipeline.from_pretrained(EMBEDDED["storybook"], torch_dtype=torch.float32)
+pipe = StableDiffusionPipeline.from_pretrained(EMBEDDED["storybook"], dtype=torch.float32)
 pipe.set_progress_bar_config(disable=True)
 
 plan = wb.plan(wb.from_pipe(pipe), "a cat on a beach", to=["a dog on a beach", "a cat on a beach at night"])

@@ -27,14 +27,17 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
+from typer.testing import CliRunner
 
 import wordbrush as wb
+from wordbrush.cli.app import app
 from wordbrush.dataset import config as data_config
 from wordbrush.dataset import formats
 from wordbrush.dataset.config import Captions
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.run import make_captions
 from wordbrush.dataset.source import ShardSource
+from wordbrush.models import EMBEDDED
 from wordbrush.pictures import read_picture
 from wordbrush.training import config as training_config
 
@@ -329,8 +332,68 @@ def shards(rng: random.Random, folder: Path) -> None:
         make_captions(section, out, engine=LocalEngine())
 
 
+def models(rng: random.Random, folder: Path) -> None:
+    """The storybook's model with one of its files damaged, taken away, or put in place of another."""
+    copy = folder / "model"
+    shutil.copytree(EMBEDDED["storybook"], copy)
+    chosen, other = rng.sample([path for path in sorted(copy.rglob("*")) if path.is_file()], 2)
+    content = chosen.read_bytes()
+    kind = rng.random()
+    if kind < 0.6:
+        chosen.write_bytes(damaged(rng, content))
+    elif kind < 0.8:
+        chosen.write_bytes(other.read_bytes())
+    else:
+        chosen.unlink()
+    loaded = wb.load(copy, device="cpu", dtype=rng.choice(["float32", "bfloat16", "int8", "x", None]))
+    wb.generate(loaded, "a cat", seed=1, steps=1, size=16)
+
+
+def commands(rng: random.Random, folder: Path) -> None:
+    """Command lines that compute little: plans, renders, settings, and folders that are to be sent."""
+
+    def text() -> str:
+        return str(prompt(rng)).replace("\x00", "").replace("\ud800", "") or "x"
+
+    def some(*choices: Any) -> str:
+        return str(rng.choice(choices))
+
+    place = str(folder / some("a.png", "b", "c.jpg"))
+    change = f"{some('seed', 'pairs.steps', 'seed.x', '', 'captions')}={value(rng)}"
+    mini = str(ROOT / "configs" / "storybook-mini.toml")
+    until = some("0.3", "cat=2", "x", "0.2:0.8", "cat=0.1:", "")
+    weight = some("snow=2", "snow", "=", "snow=1,x", "cat#1=2", "cat#x=1")
+    line = rng.choice(
+        [
+            ["edit", text(), "--to", text(), "--plan", "--until", until],
+            ["edit", text(), "--weight", weight, "--plan"],
+            [
+                "edit",
+                text(),
+                "--to",
+                text(),
+                "--plan",
+                "--blend",
+                some("cat:dog", "cat", ":", "auto", "none"),
+            ],
+            ["storybook", "render", text(), "-o", place, "--seed", some(0, -1, "x", 2**70)],
+            ["data", "run", mini, "--out", str(folder / "run"), "--dry-run", "--set", change],
+            ["push", str(EMBEDDED["storybook"]), some("a/b", "a", text()), "--dry-run"],
+            ["invert", text(), "--caption", text()],
+            [
+                some("edit", "data", "nonsense", "figures", "models"),
+                some("--help", "--nonsense", "p2p-99", ""),
+            ],
+        ]
+    )
+    done = CliRunner().invoke(app, line, prog_name="wordbrush")
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code in (0, 1, 2), done.output
+
+
 TARGETS: dict[str, Callable[[random.Random, Path], None]] = {
-    one.__name__: one for one in (prompts, settings, images, configs, data_sets, shards)
+    one.__name__: one for one in (prompts, settings, images, configs, data_sets, shards, models, commands)
 }
 
 
@@ -341,7 +404,7 @@ def attempt(target: Callable[[random.Random, Path], None], seed: int) -> tuple[s
         target(random.Random(seed), folder)
     except wb.WordbrushError as error:
         if "\n" in (text := str(error)) or not text:
-            return f"{type(error).__name__} of several lines", traceback.format_exc()
+            return f"{type(error).__name__} that is not one line", traceback.format_exc()
     except Exception as error:  # every other exception is what is looked for
         frames = [
             frame for frame in traceback.extract_tb(error.__traceback__) if "/wordbrush/" in frame.filename

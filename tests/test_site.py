@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,20 +11,11 @@ import pytest
 import typer.main
 
 import editors
+import outside
 from wordbrush.cli.app import app
 from wordbrush.models import EMBEDDED, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
-
-
-def script(path: str) -> Any:
-    """A file beside the package as a module."""
-    found = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert found
-    assert found.loader
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
 
 
 def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -35,7 +25,7 @@ def commands(command: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def built(page: str) -> str:
-    return script("scripts/site_hooks.py").on_page_markdown(
+    return outside.module("scripts/site_hooks.py").on_page_markdown(
         (ROOT / "docs" / page).read_text(encoding="utf-8")
     )
 
@@ -85,7 +75,7 @@ def test_python_of_the_page_on_diffusers_runs(
 @pytest.fixture
 def summary(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    return script("benchmarks/summary.py")
+    return outside.module("benchmarks/summary.py")
 
 
 def test_the_page_of_benchmarks_tells_what_has_changed(summary: Any):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from numbers import Integral, Real
 from typing import TypeGuard
 
@@ -16,7 +16,8 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number, numpy's too."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    numeric = isinstance(value, Real) and not isinstance(value, bool)
+    return numeric and abs(value) <= sys.float_info.max  # integers have no limit of their own
 
 
 def check_count(name: str, value: object, most: int | None = None, limit: str = "") -> int:

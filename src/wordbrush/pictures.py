@@ -32,6 +32,8 @@ UNREADABLE = (
     SyntaxError,
     ValueError,
     EOFError,
+    TypeError,
+    LookupError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

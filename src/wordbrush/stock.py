@@ -17,13 +17,16 @@ from torch import Tensor, nn
 
 from wordbrush.backbones.base import Backbone, Layout, map_sites
 from wordbrush.backbones.control import AttentionControl
-from wordbrush.backbones.families import family_of
+from wordbrush.backbones.families import LUMINA2, QWEN_IMAGE, Z_IMAGE, family_of
 from wordbrush.backbones.flux import pack, unpack
 from wordbrush.backbones.maps import LocalBlend
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.window import Clock
 from wordbrush.errors import ControlError, EditNotApplied, InvalidInput, ModelError
 from wordbrush.models import PARTS, TEXT_TO_IMAGE, Defaults, Model
+
+# Their pipelines do not run a plan's prompts as one batch: branch by branch, or as lists.
+APART = (LUMINA2, QWEN_IMAGE, Z_IMAGE)
 
 
 def from_pipe(pipe: Any) -> Model:
@@ -79,10 +82,15 @@ def control(pipe: Any, plan: EditPlan) -> Iterator[list[str]]:
     Raises:
         ModelError: the pipeline is not one whose words can be edited, or lacks a part.
         InvalidInput: within, if the pipeline runs other rows than those of the plan, or from other noise.
-        ControlError: within, if it is under control already, or runs in a way that cannot be controlled.
+        ControlError: the pipeline does not run its prompts as one batch; within, if it is under control already, or runs in a way that cannot be controlled.
         EditNotApplied: the edit did not reach every attention layer it was meant for, or the pipeline was not run.
     """
     model = from_pipe(pipe)
+    if model.family in APART:
+        raise ControlError(
+            f"a {type(pipe).__name__} does not run its prompts as one batch, so a plan cannot be carried out in it: use "
+            "edit(from_pipe(pipe), …)"
+        )
     controlled = _Controlled(pipe, model.backbone, plan)
     with ExitStack() as undo:
         undo.callback(controlled.end)

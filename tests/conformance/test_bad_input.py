@@ -62,6 +62,7 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"steps": 2.5}, wb.InvalidInput, "at least 1, not 2.5"),
     ({"steps": 1001}, wb.InvalidInput, "trained with 1000 timesteps"),
     ({"guidance": float("nan")}, wb.InvalidInput, "finite number"),
+    ({"guidance": 10**400}, wb.InvalidInput, "finite number"),
     ({"guidance": "7.5"}, wb.InvalidInput, "guidance is a number"),
     (
         {"scheduler": "dimm"},
@@ -103,7 +104,7 @@ def _never(step: int, steps: int) -> None:
 
 
 def test_every_bad_edit_is_tried():
-    assert len(EDITS) == 55
+    assert len(EDITS) == 56
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.Reweight({}), "needs words and factors"),
         (lambda: wb.Reweight({"cat": float("inf")}), "finite number"),
         (lambda: wb.Reweight({"cat": True}), "finite number"),
+        (lambda: wb.Reweight({"cat": 10**400}), "finite number"),
         (lambda: wb.Blend("cat", "dog", threshold=1.0), r"\[0, 1\)"),
         (lambda: wb.Blend("cat", "dog", threshold="0.3"), r"\[0, 1\)"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.AutoBlend(max_spread=0.0), r"in \(0, 1\]"),
@@ -136,6 +138,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),
         (lambda: wb.SelfAttention(0.4, branches="both"), "'cond' or 'all'"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.ClassifierFree(True), "finite number"),
+        (lambda: wb.ClassifierFree(10**400), "finite number"),
     ],
 )
 def test_settings(make: Any, message: str):

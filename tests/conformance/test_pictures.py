@@ -130,6 +130,19 @@ def truncated(place: Path) -> None:
     place.write_bytes(buffer.getvalue()[:-400])
 
 
+def without_a_width(place: Path) -> None:
+    """A second frame whose tag for the width, 256, is another one."""
+    buffer = io.BytesIO()
+    editors.picture(0).save(buffer, format="TIFF", save_all=True, append_images=[editors.picture(1)])
+    data = bytearray(buffer.getvalue())
+    tag = (256).to_bytes(2, "little")
+    first = int.from_bytes(data[4:8], "little") + 2
+    assert data[first : first + 2] == tag
+    second = data.index(tag + bytes(data[first + 2 : first + 8]), first + 2)
+    data[second : second + 2] = (9999).to_bytes(2, "little")
+    place.write_bytes(data)
+
+
 def text(place: Path) -> None:
     place.write_text("no picture")
 
@@ -140,6 +153,7 @@ def text(place: Path) -> None:
         (animation, "an animation of 3 frames"),
         (floats, "32 bits .mode F"),
         (truncated, "does not decode: image file is truncated"),
+        (without_a_width, "does not decode: Missing dimensions"),
         (text, "it is no picture"),
         (lambda place: place.mkdir(), "cannot read .*directory"),
         (lambda place: None, "cannot read .*no such file"),

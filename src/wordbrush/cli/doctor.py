@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from wordbrush.cli import options
@@ -20,6 +21,7 @@ from wordbrush.cli.models import hub_cache, installed
 from wordbrush.storybook.font import FONT_REMEDY, font_path
 from wordbrush.version import __version__
 
+EVERYTHING = "every command"
 # What every command may need; the same names as in pyproject.toml.
 REQUIRED = (
     "accelerate", "diffusers", "duckdb", "filelock", "httpx", "huggingface-hub", "matplotlib", "numpy", "pillow",
@@ -124,7 +126,7 @@ def examine() -> Iterator[Check]:
         version = version_of(package)
         yield Check(
             package,
-            "every command",
+            EVERYTHING,
             version is not None,
             version or "",
             "pip install wordbrush",
@@ -156,7 +158,7 @@ def has_token() -> bool:
     return Path(os.environ.get("HF_TOKEN_PATH") or hub_cache().parent / "token").expanduser().is_file()
 
 
-def show(machine: Mapping[str, Any], checks: Iterable[Check]) -> None:
+def show(machine: Mapping[str, Any], checks: Sequence[Check]) -> None:
     """Print the machine, and then every check: what is missing comes with its remedy."""
     about = Table(box=None, pad_edge=False, show_header=False)
     for name, value in machine.items():
@@ -164,10 +166,13 @@ def show(machine: Mapping[str, Any], checks: Iterable[Check]) -> None:
         about.add_row(name.replace("_", " "), text)
     out.print(about, "")
     table = Table("", "", "for", "found, or what to do", box=None, pad_edge=False)
-    for check in checks:
+    present = [check for check in checks if check.purpose == EVERYTHING and check.works]
+    table.add_row("[green]yes[/]", f"{len(present)} packages", EVERYTHING,
+                  ", ".join(f"{check.name} {check.found}" for check in present))  # fmt: skip
+    for check in (check for check in checks if check not in present):
         mark = "[green]yes[/]" if check.works else "[red]NO[/]" if check.needed else "[yellow]no[/]"
-        table.add_row(mark, check.name.replace("[", r"\["), check.purpose,
-                      (check.found if check.works else check.remedy).replace("[", r"\["))  # fmt: skip
+        told = check.found if check.works else check.remedy
+        table.add_row(mark, escape(check.name), check.purpose, escape(told))
     out.print(table)
 
 
@@ -180,7 +185,7 @@ def _models() -> Iterator[Check]:
         )  # classifiers without a configuration
         found = f"{here[name].megabytes:.0f} MB" if name in here else str(folder) if judge else ""
         needed = name == "storybook"
-        remedy = "reinstall wordbrush" if needed else "this version comes without it"
+        remedy = "reinstall wordbrush" if needed else "this version comes without: train one, or name another"
         yield Check(name, purpose, bool(found), found, remedy, needed=needed)
     others = [one.name for one in here.values() if one.name not in EMBEDDED]
     yield Check(
