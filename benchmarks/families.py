@@ -8,8 +8,8 @@ A picture of 32 × 32 latent pixels has 256 positions in most families, fewer th
 part of the work there than it is at 1024 pixels. Text encoders are shallow stand-ins.
 
 Time, on processors that of the process, is measured in rounds that run every way once, in changing order; a ratio is
-one of medians. Text encoding is
-included, decoding is not. Peak memory is that of the process, or of the GPU, during one run, the weights included.
+one of medians. Text encoding is included, decoding is not. Peak memory is that of the process, or of the GPU, during
+one run, the weights included.
 """
 
 from __future__ import annotations
