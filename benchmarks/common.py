@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from statistics import median
@@ -41,6 +42,21 @@ def processor() -> str:
 def ratio(times: list[float], reference: list[float]) -> float:
     """Return the ratio of the medians of two lists of interleaved measurements."""
     return median(times) / median(reference)
+
+
+def peak_memory(work: Callable[[], object], device: str) -> float:
+    """Return the greatest memory of the process, or of the GPU, during some work, in megabytes."""
+    if device == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+        work()
+        return torch.cuda.max_memory_allocated() / 1e6
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
+    work()
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    (peak,) = [line for line in lines if line.startswith("VmHWM")]
+    return int(peak.split()[1]) * 1024 / 1e6
 
 
 def show(title: str, heads: list[str], rows: list[list[str]]) -> None:

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -23,7 +22,7 @@ import typer
 
 import subjects
 import wordbrush as wb
-from common import keep, ratio, show
+from common import keep, peak_memory, ratio, show
 from published_control import published_control
 from subjects import SOURCE, TARGET, Subject
 from wordbrush.edits.align import transfer
@@ -87,7 +86,7 @@ def main(
     """Measure and write benchmarks/results/overhead.json."""
     names = only or (["tiny"] if tiny else ["storybook", "sd15"])
     if memory_of:
-        print(json.dumps(peak_memory(subjects.SUBJECTS[names[0]], memory_of, device)))
+        print(json.dumps(memory_of_a_run(subjects.SUBJECTS[names[0]], memory_of, device)))
         return
     results = {name: measure(name, subjects.SUBJECTS[name], repeats, device) for name in names}
     if names != ["tiny"]:
@@ -159,19 +158,10 @@ def memory_in_a_process(name: str, way: str, device: str) -> float:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def peak_memory(subject: Subject, way: str, device: str) -> float:
-    """Run one way once and return the greatest memory of the process, or of the GPU, in megabytes."""
+def memory_of_a_run(subject: Subject, way: str, device: str) -> float:
+    """Run one way once and return its peak in megabytes, the model included."""
     model = subject.load(device)
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        WAYS[way](model, subject.steps)
-        return torch.cuda.max_memory_allocated() / 1e6
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak of loading
-    WAYS[way](model, subject.steps)
-    (peak,) = [
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    ]
-    return int(peak.split()[1]) * 1024 / 1e6
+    return peak_memory(lambda: WAYS[way](model, subject.steps), device)
 
 
 if __name__ == "__main__":

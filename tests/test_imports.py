@@ -29,6 +29,7 @@ HEAVY = (
 RINGS = {
     "wordbrush.version": 0,
     "wordbrush.errors": 0,
+    "wordbrush.checks": 0,
     "wordbrush.edits": 0,
     "wordbrush.guidance": 0,
     "wordbrush.sizes": 0,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from wordbrush.errors import BadPicture, InvalidInput, nearest
+from wordbrush.fitting import resized
 from wordbrush.pictures import read_picture
 from wordbrush.sizes import Size, check_multiples, edited_size, read_size
 
 SIZES = ("whole", "native", "published")
-LANCZOS = Image.Resampling.LANCZOS
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,8 @@ class Canvas:
 
     def finish(self, edited: Image.Image) -> Image.Image:
         """Return what the network made at the size of the result, with the pixels of ``before`` where masked."""
-        after = edited if edited.size == self.before.size else edited.resize(self.before.size, LANCZOS)
-        if self.mask is None:
-            return after
-        share = np.asarray(self.mask, dtype=np.float64)[..., None] / 255
-        mixed = np.asarray(self.before) * (1 - share) + np.asarray(after) * share
-        return Image.fromarray(mixed.round().astype(np.uint8))
+        after = resized(edited, (self.before.height, self.before.width))
+        return after if self.mask is None else Image.composite(after, self.before, self.mask)
 
 
 def place(
@@ -86,15 +80,14 @@ def place(
                 "the mask is black everywhere, so nothing may change: make it white where it may"
             )
     try:
-        height, width = _target(image, size, fitting)
+        target = _target(image, size, fitting)
     except BadPicture as error:
         raise BadPicture(f"{_name(picture)}: {error}") from error
+    crop = size == "published"
+    worked = resized(image, target, crop=crop)
     if size == "whole":
-        worked = image if image.size == (width, height) else image.resize((width, height), LANCZOS)
         return Canvas(image, worked, region, notes)
-    resized = _resizer((width, height), crop=size == "published")
-    worked = resized(image)
-    return Canvas(worked, worked, region and resized(region), notes)
+    return Canvas(worked, worked, region and resized(region, target, crop=crop), notes)
 
 
 def _target(image: Image.Image, size: str | Size, fitting: Fitting) -> tuple[int, int]:
@@ -112,13 +105,6 @@ def _target(image: Image.Image, size: str | Size, fitting: Fitting) -> tuple[int
     height, width = read_size(size)
     check_multiples(height, width, fitting.factor)
     return height, width
-
-
-def _resizer(size: tuple[int, int], *, crop: bool) -> Callable[[Image.Image], Image.Image]:
-    """Return what brings a picture to (width, height) pixels, cutting off at its longer sides or stretching it."""
-    if crop:
-        return lambda image: ImageOps.fit(image, size, method=LANCZOS)
-    return lambda image: image if image.size == size else image.resize(size, LANCZOS)
 
 
 def _name(picture: str | Path | Image.Image) -> str:

@@ -19,10 +19,8 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
         BadPicture: the picture would be resized or stretched without having been asked for.
     """
     height, width = size
-    if image.size == (width, height):
-        return image
-    if crop:
-        return ImageOps.fit(image, (width, height), _filter(image))
+    if image.size == (width, height) or crop:
+        return resized(image, size, crop=crop)
     near = (max(1, round(image.height * width / image.width / grain)) * grain, width)
     if not resize:
         raise BadPicture(
@@ -34,6 +32,16 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
             f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give "
             f"size={near}, which has its shape, or crop=True to cut it"
         )
+    return resized(image, size)
+
+
+def resized(image: Image.Image, size: tuple[int, int], *, crop: bool = False) -> Image.Image:
+    """Return a picture of (height, width) pixels: as it is, stretched (Lanczos), or cut around its middle first."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    if crop:
+        return ImageOps.fit(image, (width, height), _filter(image))
     return image.resize((width, height), _filter(image))
 
 

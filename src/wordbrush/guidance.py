@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from wordbrush.checks import check_count, is_number
 from wordbrush.edits.window import Clock, Fraction, Window
 from wordbrush.errors import InvalidInput
 
@@ -188,8 +187,7 @@ class GuidedSteps:
             raise InvalidInput(
                 f"guidance during {self.during!r} is none at all: give a part of the run, as (0, 0.8)"
             )
-        if isinstance(self.every, bool) or not isinstance(self.every, Integral) or self.every < 1:
-            raise InvalidInput(f"every must be a whole number of at least 1, not {self.every!r}")
+        check_count("every", self.every)
 
     def steps(self, clock: Clock) -> range:
         """Return the steps that ask all branches."""
@@ -252,5 +250,5 @@ class _First:
 
 def check_scale(name: str, scale: Any, *, such_as: float) -> None:
     """Raise ``InvalidInput`` unless a scale is a finite number."""
-    if isinstance(scale, bool) or not isinstance(scale, Real) or not math.isfinite(scale):
+    if not is_number(scale):
         raise InvalidInput(f"the {name} scale must be a finite number such as {such_as}, not {scale!r}")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
+from wordbrush.checks import check_count, check_seed
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, nearest
@@ -24,8 +25,8 @@ from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
 from wordbrush.models import EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
-from wordbrush.run import check_finite, check_seed, check_steps
-from wordbrush.sampling import Progress, make_scheduler, noise_source
+from wordbrush.run import check_finite
+from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
 from wordbrush.sizes import Size
 
 if TYPE_CHECKING:
@@ -198,8 +199,7 @@ class Editor:
             self.defaults.text_guidance if text_guidance is None else text_guidance,
             self.defaults.image_guidance if image_guidance is None else image_guidance,
         )
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
+        check_count("batch", batch)
         trial = make_scheduler(sampling.scheduler, self.model.scheduler, noise=noise_source([0], (1, 1, 1)))
         check_steps(trial, sampling.steps)
         trial.set_timesteps(int(sampling.steps))

@@ -178,10 +178,11 @@ class Model:
         """
         # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
         pixels = [torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1) for image in images]
+        precision = next(self.vae.parameters()).dtype
         inputs = [
-            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=self.dtype) for one in pixels
+            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=precision) for one in pixels
         ]
-        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs])
+        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs]).to(self.dtype)
 
 
 def load(
@@ -369,7 +370,13 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.txt", "*.model", "*.jinja", *(f"{part}/*.safetensors" for part in _weighted_parts())]
+    wanted = [
+        "*.json",
+        "*.txt",
+        "*.model",
+        "*.jinja",
+        *(f"{part}/*.safetensors" for part in _weighted_parts()),
+    ]
     unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))

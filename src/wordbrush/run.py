@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
 from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer
+from wordbrush.checks import check_seed
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
@@ -27,6 +27,7 @@ from wordbrush.models import Model
 from wordbrush.sampling import (
     Progress,
     Watch,
+    check_steps,
     initial_latents,
     make_scheduler,
     model_input,
@@ -360,17 +361,6 @@ def _apart(guidance: Guidance, source: float) -> Guidance:
     return SourceApart(replace(guidance, scale=source), guidance)  # pyright: ignore[reportArgumentType]
 
 
-def check_steps(sampler: Any, steps: object) -> None:
-    """Raise ``InvalidInput`` unless ``steps`` is a number of steps that the scheduler can make."""
-    if isinstance(steps, bool) or not isinstance(steps, Integral) or steps < 1:
-        raise InvalidInput(f"steps must be a whole number of at least 1, not {steps!r}")
-    trained = sampler.config.num_train_timesteps
-    if steps > trained:
-        raise InvalidInput(
-            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
-        )
-
-
 def check_finite(latents: Tensor) -> None:
     """Raise ``ModelError`` if what a model made has NaN or infinite values, naming the dtype to use instead."""
     if not torch.isfinite(latents).all():
@@ -378,13 +368,6 @@ def check_finite(latents: Tensor) -> None:
             f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}: load it with "
             "dtype='float32'" + (", or 'bfloat16'" if latents.dtype == torch.float16 else "")
         )
-
-
-def check_seed(seed: object) -> int:
-    """Return a seed. Raises ``InvalidInput`` unless it is a whole number that a generator takes."""
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or not 0 <= int(seed) < 2**63:
-        raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {seed!r}")
-    return int(seed)
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:

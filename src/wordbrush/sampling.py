@@ -16,6 +16,7 @@ from wordbrush import ancestral
 from wordbrush.ancestral import Ancestral
 from wordbrush.backbones.base import Backbone, Layout, Text
 from wordbrush.backbones.control import AttentionControl
+from wordbrush.checks import check_count
 from wordbrush.errors import InvalidInput, nearest
 from wordbrush.guidance import Guidance
 
@@ -78,6 +79,15 @@ def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] 
     if noise is not None and type(scheduler).__name__ == ancestral.CLASS:
         return ancestral.EulerAncestral(scheduler, lambda latents: noise())
     return scheduler
+
+
+def check_steps(scheduler: Any, steps: object) -> None:
+    """Raise ``InvalidInput`` unless ``steps`` is a number of steps that the scheduler can make."""
+    trained = scheduler.config.num_train_timesteps
+    if check_count("steps", steps) > trained:
+        raise InvalidInput(
+            f"the model was trained with {trained} timesteps, so there cannot be {steps} steps"
+        )
 
 
 def is_flow(scheduler: Any) -> bool:

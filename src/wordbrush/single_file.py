@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from wordbrush.backbones.families import Family, family_of
 from wordbrush.errors import ModelError
+from wordbrush.models import pipeline_class
 from wordbrush.quiet import quiet
 
 NETWORK = "model.diffusion_model."
@@ -46,7 +46,7 @@ def load_single_file(
             f"{path} has no averaged (EMA) weights, only those last trained: leave averaged out to use these"
         )
     layout = str(config) if config is not None and Path(config).is_dir() else _fetch(path, config)
-    kind = _pipeline(Path(layout))
+    kind = pipeline_class(Path(layout))
     family = family_of(kind, families)
     if family is None or family.network != "unet":
         taken = " or ".join(one.name for one in families if one.network == "unet")
@@ -73,14 +73,6 @@ def load_single_file(
     names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family.more)
     parts = {part: getattr(pipeline, part) for part in names}
     return {**parts, **{name: pipeline.config[name] for name in family.settings}}, family
-
-
-def _pipeline(layout: Path) -> str:
-    """Return the class of pipeline that a configuration is of."""
-    try:
-        return json.loads((layout / "model_index.json").read_text(encoding="utf-8")).get("_class_name", "")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"the configuration {layout} has no readable model_index.json: {error}") from error
 
 
 def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:

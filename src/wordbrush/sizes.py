@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
+from wordbrush.checks import is_whole
 from wordbrush.errors import BadPicture, InvalidInput
 
 Size = int | tuple[int, int]
@@ -16,7 +15,7 @@ def read_size(size: object) -> tuple[int, int]:
         InvalidInput: anything else than one or two whole numbers of at least 1.
     """
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
-    if len(sides) != 2 or any(isinstance(s, bool) or not isinstance(s, Integral) or s < 1 for s in sides):
+    if len(sides) != 2 or not all(is_whole(side) and side >= 1 for side in sides):
         raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
     height, width = sides
     return int(height), int(width)  # pyright: ignore[reportArgumentType]

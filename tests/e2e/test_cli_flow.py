@@ -46,10 +46,9 @@ def test_inverted_and_edited(
     )
     settings = json.loads(made.stdout)["settings"]
     assert (settings["method"], settings["forward_samples"]) == (method or "rectified-flow", cost)
-    edited = json.loads(
-        run(folder, "edit", "a.safetensors", "--to", TARGET, "-o", "edited", "--json").stdout
-    )
-    source, target = (np.asarray(Image.open(file)) for file in edited["files"] if file.endswith(".png"))
+    run(folder, "edit", "a.safetensors", "--to", TARGET, "-o", "edited")
+    names = ("source.png", "01-a-dog-on-the-beach.png")
+    source, target = (np.asarray(Image.open(Path("edited", name))) for name in names)
     assert source.shape == target.shape == (64, 64, 3)
     assert (source != target).any()
     refused = run(folder, "edit", "photo.png", "-c", CAPTION, "--to", TARGET, "--method", "direct", status=2)

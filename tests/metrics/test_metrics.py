@@ -36,8 +36,10 @@ def test_only_the_region_counts():
     assert psnr(picture(NOISE), picture(changed), left) == EQUAL_PSNR
     assert psnr(picture(NOISE), picture(changed), ~left) < 10
     assert ssim(picture(NOISE), picture(changed), left) == pytest.approx(1)
-    with pytest.raises(wb.InvalidInput, match="region"):
-        psnr(picture(NOISE), picture(changed), np.zeros((64, 80), dtype=bool))
+    for measure in (psnr, ssim):
+        for nowhere in (np.zeros((64, 80), dtype=bool), np.ones((80, 64), dtype=bool)):
+            with pytest.raises(wb.InvalidInput, match="the region is"):
+                measure(picture(NOISE), picture(changed), nowhere)
 
 
 def test_pictures_of_two_sizes_are_refused():

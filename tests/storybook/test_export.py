@@ -16,9 +16,9 @@ import wordbrush
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import autoencoder, decoder, text_to_image, vocabulary
 from wordbrush.storybook.recipe.adopt import adopt
-from wordbrush.storybook.recipe.export import FROZEN, export
+from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.files import write_json
-from wordbrush.storybook.recipe.loop import Run
+from wordbrush.storybook.recipe.loop import FROZEN, Run
 
 
 def save_state(model: nn.Module, folder: Path, seen: int) -> None:

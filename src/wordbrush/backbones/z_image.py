@@ -83,7 +83,9 @@ class ZImageBackbone(TransformerBackbone):
             ModelError: the tokenizer has no chat template.
         """
         if not self._tokenizer.chat_template:
-            raise ModelError("the tokenizer of this model has no chat template, but Z-Image reads prompts in one")
+            raise ModelError(
+                "the tokenizer of this model has no chat template, but Z-Image reads prompts in one"
+            )
         framed = self._tokenizer.apply_chat_template(
             [{"role": "user", "content": PLACE}],
             tokenize=False,

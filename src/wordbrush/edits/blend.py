@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.window import Clock, Window, from_fraction_on
@@ -170,9 +170,8 @@ class AutoBlend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         _check_threshold(self.threshold)
-        spread = self.max_spread
-        if isinstance(spread, bool) or not isinstance(spread, Real) or not 0 < spread <= 1:
-            raise InvalidInput(f"max_spread is a number in (0, 1], not {spread!r}")
+        if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:
+            raise InvalidInput(f"max_spread is a number in (0, 1], not {self.max_spread!r}")
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
@@ -214,7 +213,7 @@ def _telling(prompt: Prompt, tokens: Sequence[int]) -> list[int]:
 
 
 def _check_threshold(threshold: object) -> None:
-    if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= float(threshold) < 1:
+    if not is_number(threshold) or not 0 <= threshold < 1:
         raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from wordbrush.checks import is_whole
 from wordbrush.edits.align import Match, Relation, align
 from wordbrush.edits.blend import AutoBlend, BlendChoice, BlendRule
 from wordbrush.edits.mix import TokenMix
@@ -193,7 +194,7 @@ def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
 
 def _numbered(blocks: object) -> frozenset[int]:
     numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
-    if isinstance(blocks, str) or not all(isinstance(n, int) and not isinstance(n, bool) for n in numbers):
+    if isinstance(blocks, str) or not all(map(is_whole, numbers)):
         raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")
     return frozenset(numbers)  # pyright: ignore[reportArgumentType, reportReturnType]
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from wordbrush.checks import is_whole
 from wordbrush.errors import AmbiguousWord, InvalidInput, PromptTooLong, UnknownWord, nearest
 
 
@@ -113,7 +114,7 @@ class Prompt:
             UnknownWord: it does not occur; the message names the tokens and the nearest word.
             AmbiguousWord: it occurs more than once and no occurrence was chosen.
         """
-        if isinstance(word, int) and not isinstance(word, bool):
+        if is_whole(word):
             return self._word_at(word)
         wanted = as_word(word)
         matches = _pattern(wanted.text).finditer(self.text)

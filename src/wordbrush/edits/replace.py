@@ -8,12 +8,12 @@ import numpy as np
 
 from wordbrush.edits.align import transfer
 from wordbrush.edits.mix import TokenMix
-from wordbrush.edits.prompt import Prompt, WordLike
-from wordbrush.edits.window import Schedule, Until, checked
+from wordbrush.edits.prompt import Prompt
+from wordbrush.edits.window import Scheduled, Until
 
 
 @dataclass(frozen=True)
-class Replace:
+class Replace(Scheduled):
     """Kept and swapped words attend where the source's words do; added words keep their own maps.
 
     Args:
@@ -22,19 +22,6 @@ class Replace:
     """
 
     until: Until = 0.8
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "until", checked(self.until))
-
-    @property
-    def schedule(self) -> Schedule:
-        """When the edit acts on each token."""
-        return Schedule.of(self.until)
-
-    @property
-    def words(self) -> tuple[WordLike, ...]:
-        """The words this edit names; each must occur in at least one of its targets."""
-        return self.schedule.named
 
     def fold(self, mix: TokenMix, gate: np.ndarray, *, source: Prompt, target: Prompt) -> TokenMix:
         """Apply the edit on top of ``mix``."""

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike
-from wordbrush.edits.window import Schedule, Until, checked
+from wordbrush.edits.window import Scheduled, Until
 from wordbrush.errors import InvalidInput
 
 
 @dataclass(frozen=True)
-class Reweight:
+class Reweight(Scheduled):
     """Multiply the attention maps of some target words; the maps are not renormalised.
 
     Args:
@@ -29,25 +28,20 @@ class Reweight:
     until: Until = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "until", checked(self.until))
+        super().__post_init__()
         if not isinstance(self.strengths, Mapping) or not self.strengths:
             raise InvalidInput(
                 f'Reweight needs words and factors, as in {{"snow": 2.0}}, not {self.strengths!r}'
             )
         for word, strength in self.strengths.items():
-            if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
+            if not is_number(strength):
                 raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 
     @property
-    def schedule(self) -> Schedule:
-        """When the edit acts on each token."""
-        return Schedule.of(self.until)
-
-    @property
     def words(self) -> tuple[WordLike, ...]:
         """The words this edit names; each must occur in at least one of its targets."""
-        return (*self.strengths, *self.schedule.named)
+        return (*self.strengths, *super().words)
 
     def fold(self, mix: TokenMix, gate: np.ndarray, *, source: Prompt, target: Prompt) -> TokenMix:
         """Apply the edit on top of ``mix``."""

@@ -7,9 +7,9 @@ swapped word keeps the pose and outline of what it replaces.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal
 
+from wordbrush.checks import check_count
 from wordbrush.edits.window import Fraction, Rounding, Window
 from wordbrush.errors import InvalidInput
 
@@ -33,9 +33,8 @@ class SelfAttention:
     branches: Literal["cond", "all"] = "cond"
 
     def __post_init__(self) -> None:
-        limit = self.max_pixels
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, Integral) or limit < 1):
-            raise InvalidInput(f"max_pixels must be a whole number of at least 1, not {limit!r}")
+        if self.max_pixels is not None:
+            check_count("max_pixels", self.max_pixels)
         if self.branches not in ("cond", "all"):
             raise InvalidInput(f"branches is 'cond' or 'all', not {self.branches!r}")
         _ = self.window

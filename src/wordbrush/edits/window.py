@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from numbers import Real
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.errors import InvalidInput
 
@@ -48,8 +48,7 @@ class Window:
 
     def __post_init__(self) -> None:
         pair = (self.start, self.stop)
-        numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in pair)
-        if not numbers or not 0.0 <= self.start <= self.stop <= 1.0:
+        if not all(map(is_number, pair)) or not 0.0 <= self.start <= self.stop <= 1.0:
             raise InvalidInput(
                 f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {pair!r}"
             )
@@ -141,7 +140,22 @@ class Schedule:
         return f"{self.default}{words}"
 
 
-def checked(until: Until) -> Until:
-    """Return ``until`` if it can be read, a mapping as a copy of its own: the caller's may change later."""
-    Schedule.of(until)
-    return dict(until) if isinstance(until, Mapping) else until
+class Scheduled:
+    """What edits have that act in some steps, which ``until`` says for all words, or for some and the rest."""
+
+    until: Until
+
+    def __post_init__(self) -> None:
+        Schedule.of(self.until)
+        if isinstance(self.until, Mapping):  # the caller's may change later
+            object.__setattr__(self, "until", dict(self.until))
+
+    @property
+    def schedule(self) -> Schedule:
+        """When the edit acts on each token."""
+        return Schedule.of(self.until)
+
+    @property
+    def words(self) -> tuple[WordLike, ...]:
+        """The words this edit names; each must occur in at least one of its targets."""
+        return self.schedule.named

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from wordbrush.errors import InvalidInput
+from wordbrush.checks import check_seed
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.steps import at, levels, mean_step
 from wordbrush.inversion.task import Task
@@ -26,15 +26,14 @@ class EditFriendly:
         seed: of the noise that the levels are noised with.
 
     Raises:
-        InvalidInput: the seed is not a whole number of at least 0.
+        InvalidInput: the seed is not a whole number of at least 0 and below 2⁶³.
     """
 
     seed: int = 0
     name = "edit-friendly"
 
     def __post_init__(self) -> None:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InvalidInput(f"a seed is a whole number of at least 0 and below 2⁶³, not {self.seed!r}")
+        check_seed(self.seed)
 
     @torch.no_grad()
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 
+from wordbrush.checks import is_number
 from wordbrush.errors import InvalidInput
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.steps import at, levels, parts
@@ -31,10 +30,8 @@ class Exact:
     name = "exact"
 
     def __post_init__(self) -> None:
-        momentum = self.momentum
-        number = isinstance(momentum, Real) and not isinstance(momentum, bool) and math.isfinite(momentum)
-        if not number or not 0 < momentum <= 1:
-            raise InvalidInput(f"the momentum is a number above 0 and at most 1, not {momentum!r}")
+        if not is_number(self.momentum) or not 0 < self.momentum <= 1:
+            raise InvalidInput(f"the momentum is a number above 0 and at most 1, not {self.momentum!r}")
 
     @torch.no_grad()
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:

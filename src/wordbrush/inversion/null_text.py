@@ -7,16 +7,16 @@ embedding of the unconditional branch is optimised, step after step, so that it 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wordbrush.checks import check_count, is_number
 from wordbrush.errors import InvalidInput
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.start import Start
-from wordbrush.inversion.task import Task, check_count
+from wordbrush.inversion.task import Task
 from wordbrush.sampling import Progress
 
 # Published constants: Adam's first learning rate, over how many steps it would reach zero, and by how much the
@@ -44,11 +44,11 @@ class NullText:
 
     def __post_init__(self) -> None:
         check_count("inner_steps", self.inner_steps)
-        if isinstance(self.epsilon, bool) or not isinstance(self.epsilon, Real) or not self.epsilon >= 0:
+        if not is_number(self.epsilon) or self.epsilon < 0:
             raise InvalidInput(f"epsilon must be a number of at least 0, not {self.epsilon!r}")
 
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:
-        """Invert the picture of ``task``: 3 to 2 + ``inner_steps`` forward-samples per step, some with gradients.
+        """Invert the picture of ``task``: 4 to 3 + ``inner_steps`` forward-samples per step, some with gradients.
 
         Raises:
             InvalidInput: more steps than the learning rate lasts, or a model in float16, in which gradients vanish.

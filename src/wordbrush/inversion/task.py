@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from numbers import Integral
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Text
+from wordbrush.checks import check_count
 from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree, Distilled
@@ -177,14 +177,6 @@ def check_euler(scheduler: Any) -> None:
         raise InvalidInput(f"inversion on straight paths needs a {EULER}, not {type(scheduler).__name__}")
     if scheduler.config.stochastic_sampling:
         raise InvalidInput("noise between the steps cannot be undone: set stochastic_sampling=False")
-
-
-def check_count(name: str, number: object, most: int | None = None, limit: str = "") -> None:
-    """Raise ``InvalidInput`` unless ``number`` is a whole number from 1 to ``most``, which is ``limit``."""
-    whole = isinstance(number, Integral) and not isinstance(number, bool)
-    if not whole or not 1 <= number <= (number if most is None else most):  # pyright: ignore[reportOperatorIssue]
-        allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
-        raise InvalidInput(f"{name} must be a whole number {allowed}, not {number!r}")
 
 
 def descending(path: Sequence[Tensor]) -> Tensor:

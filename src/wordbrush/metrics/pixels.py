@@ -32,27 +32,23 @@ def psnr(before: Image, after: Image, where: np.ndarray | None = None) -> float:
         InvalidInput: the pictures differ in size, or ``where`` is empty or of another size.
     """
     a, b = unit_pixels(before, after)
-    squared = np.square(a - b)
-    if where is not None:
-        if where.shape != squared.shape[:2] or not where.any():
-            raise InvalidInput(
-                f"the region is {where.shape} with {int(where.sum())} pixels, the pictures {squared.shape[:2]}"
-            )
-        squared = squared[where]
-    return float(10 * np.log10(1 / max(squared.mean(), 10 ** (-EQUAL_PSNR / 10))))
+    squared = _inside(np.square(a - b), where).mean()
+    return float(10 * np.log10(1 / max(squared, 10 ** (-EQUAL_PSNR / 10))))
 
 
 def ssim(before: Image, after: Image, where: np.ndarray | None = None) -> float:
-    """Structural similarity (Wang et al. 2004) of two RGB pictures, averaged over ``where`` if given, in [-1, 1].
+    """Structural similarity (Wang et al. 2004) of two RGB pictures in [-1, 1].
+
+    It is averaged over the pixels of ``where``, bool (h, w), if given.
 
     Raises:
-        InvalidInput: the pictures differ in size.
+        InvalidInput: the pictures differ in size, or ``where`` is empty or of another size.
     """
     from skimage.metrics import structural_similarity
 
     a, b = unit_pixels(before, after)
     similarity = structural_similarity(a, b, channel_axis=-1, data_range=1.0, full=True)[1]
-    return float(similarity.mean() if where is None else similarity[where].mean())
+    return float(_inside(similarity, where).mean())
 
 
 def unit_pixels(before: Image, after: Image) -> tuple[np.ndarray, np.ndarray]:
@@ -68,3 +64,14 @@ def unit_pixels(before: Image, after: Image) -> tuple[np.ndarray, np.ndarray]:
         )
     a, b = (np.asarray(image.convert("RGB"), dtype=np.float64) / 255 for image in (before, after))
     return a, b
+
+
+def _inside(values: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    """Return the (h, w, 3) values of a region, or all of them."""
+    if where is None:
+        return values
+    if where.shape != values.shape[:2] or not where.any():
+        raise InvalidInput(
+            f"the region is {where.shape} with {int(where.sum())} pixels, the pictures {values.shape[:2]}"
+        )
+    return values[where]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import wordbrush
+from wordbrush.checks import check_count
 from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.models import Model
 from wordbrush.results import EditResult
@@ -64,10 +65,9 @@ def evaluate_edits(
     """Edit ``sources`` scenes in every kind and way and fade as many; return the measures by kind and way.
 
     Raises:
-        ValueError: ``sources`` is not positive.
+        InvalidInput: ``sources`` is not positive.
     """
-    if sources < 1:
-        raise ValueError(f"there must be at least one source to edit, not {sources}")
+    check_count("sources", sources)
     setting: Setting = {"steps": steps, "guidance": guidance}
     rows: dict[str, dict[str, list[dict[str, float]]]] = {kind: {way: [] for way in WAYS} for kind in KINDS}
     rising: dict[str, list[np.ndarray | None]] = {word: [] for word in ("snow", "rain", "fog", "colour")}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from wordbrush.errors import ModelError
+from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.storybook.recipe.autoencoder import to_unit
 from wordbrush.storybook.recipe.judge import KINDS, STRENGTHS, Judge, Outliner, build
 
@@ -73,11 +73,11 @@ class Judges:
         """Read pictures of 128 × 128 pixels.
 
         Raises:
-            ValueError: a picture has another size; the judges know no other.
+            InvalidInput: a picture has another size; the judges know no other.
         """
         for image in images:
             if image.size != (SIDE, SIDE):
-                raise ValueError(
+                raise InvalidInput(
                     f"the judges read pictures of {SIDE} × {SIDE} pixels, not {image.width} × {image.height}"
                 )
         pixels = to_unit(

@@ -1,6 +1,6 @@
 """What a storybook picture shows, in data and in words.
 
-A `Scene` has one value per attribute; `caption` puts it into one of many English phrasings and `parse`
+A ``Scene`` has one value per attribute; ``caption`` puts it into one of many English phrasings and ``parse``
 takes every one of them back. The module needs neither numpy nor a font: it is the storybook's language, not
 its look.
 """
@@ -54,8 +54,8 @@ class UnknownCaption(WordbrushError, ValueError):
 class Scene:
     """One picture of the storybook, attribute by attribute.
 
-    Raises `UnknownScene` for a value outside the vocabulary and for a colour on a subject not in
-    `COLOURABLE`.
+    Raises ``UnknownScene`` for a value outside the vocabulary and for a colour on a subject not in
+    ``COLOURABLE``.
     """
 
     subject: str
@@ -257,10 +257,10 @@ VOCABULARY: tuple[str, ...] = tuple(
 
 
 def parse(text: str) -> Scene:
-    """Read a caption back into its scene: the inverse of `caption` in all its phrasings.
+    """Read a caption back into its scene: the inverse of ``caption`` in all its phrasings.
 
     Case, repeated spaces, commas and a final full stop do not matter; what is left unsaid is noon and
-    plain. Raises `UnknownCaption` for a word outside `VOCABULARY`, an arrangement that says nothing, an
+    plain. Raises ``UnknownCaption`` for a word outside ``VOCABULARY``, an arrangement that says nothing, an
     attribute said twice, a missing subject or place, or a colour on a subject that takes none; the message
     names the words.
     """
@@ -288,7 +288,7 @@ def parse(text: str) -> Scene:
 
 
 def _read_phrase(words: tuple[str, ...], start: int) -> tuple[int, dict[str, str]]:
-    """Read one phrase at `start`; return the position after it and the attributes that it names."""
+    """Read one phrase at ``start``; return the position after it and the attributes that it names."""
     for length in range(_LONGEST, 0, -1):
         known = _PHRASES.get(words[start : start + length])
         if known:

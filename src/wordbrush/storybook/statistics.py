@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wordbrush.errors import InvalidInput
+
 
 def share(right: Sequence[bool]) -> dict[str, float | int]:
     """Return the share of True with its 95 % Wilson interval: ``share``, ``low``, ``high``, ``of``."""
@@ -24,7 +26,7 @@ def mean(values: Sequence[float], *, resamples: int = 1000) -> dict[str, float |
     if array.size == 0:
         return {"mean": float("nan"), "low": float("nan"), "high": float("nan"), "of": 0}
     if not np.isfinite(array).all():
-        raise ValueError("a mean of values that are not all finite says nothing")
+        raise InvalidInput("a mean of values that are not all finite says nothing")
     rng = np.random.default_rng(0)
     means = array[rng.integers(0, len(array), (resamples, len(array)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])

@@ -15,9 +15,9 @@ from torch import nn
 
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import autoencoder, text_to_image, vocabulary
-from wordbrush.storybook.recipe.export import FROZEN, WEIGHTS
+from wordbrush.storybook.recipe.export import WEIGHTS
 from wordbrush.storybook.recipe.files import write_json
-from wordbrush.storybook.recipe.loop import Run
+from wordbrush.storybook.recipe.loop import FROZEN, Run
 
 
 def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:

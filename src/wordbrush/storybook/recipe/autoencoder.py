@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wordbrush.storybook.recipe.files import write_sheet
-from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
 from wordbrush.storybook.recipe.renders import Renders
 
 CROP = 64
@@ -81,8 +81,7 @@ def train(
     model = build().to(device)
     schedule = Schedule(batch=batch, peak=1.5e-3, total=total, decay=total * 6 // 10, ema=2000)
     run = Run(model, schedule, out)
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([7, step])
@@ -113,13 +112,9 @@ def train(
 
 def averaged_model(run: Run, device: torch.device) -> Any:
     """Return a copy of the autoencoder with the averaged weights, in evaluation mode."""
-    model = build().to(device)
-    model.load_state_dict(run.average)
-    return model.eval()
+    return put_average(run, build().to(device))
 
 
 def load_averaged(out: Path, device: torch.device) -> Any:
     """Return the trained autoencoder of a finished or running stage."""
-    run = Run(build().to(device), Schedule(batch=1, peak=0.0, total=0, decay=0), out)
-    run.load()
-    return averaged_model(run, device)
+    return load_average(build().to(device), out)

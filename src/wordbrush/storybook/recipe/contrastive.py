@@ -86,8 +86,7 @@ def train(
     run = Run(
         model, Schedule(batch=batch, peak=6e-4, total=total, decay=total // 2, warmup=12_800, ema=6000), out
     )
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         variants = np.random.default_rng([13, step]).integers(0, 2**31, len(indices))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from wordbrush.storybook.recipe import autoencoder
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.latents import Latents
-from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
 from wordbrush.storybook.recipe.renders import Renders
 
 NOISE = 0.05
@@ -42,8 +42,7 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
     data, latents = Renders(out / "renders", "train"), Latents(out / "latents")
     model = Decoder(autoencoder.load_averaged(out / "autoencoder", device).train())
     run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=total * 6 // 10, ema=2000), folder)
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = autoencoder.to_unit(data.images(indices), device)
@@ -63,16 +62,11 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
 
 def averaged_decoder(run: Run, weights: Path, device: torch.device) -> Decoder:
     """Return the decoder with the averaged weights, in evaluation mode."""
-    model = Decoder(autoencoder.load_averaged(weights, device))
-    model.load_state_dict(run.average)
-    return model.eval()
+    return put_average(run, Decoder(autoencoder.load_averaged(weights, device)))
 
 
 def finish(whole: Any, folder: Path) -> Any:
     """Return the autoencoder with the decoder of this stage put in, if the stage has been run."""
-    model = Decoder(whole)
-    run = Run(model, Schedule(batch=1, peak=0.0, total=0, decay=0), folder)
-    if run.checkpoint.exists():
-        run.load()
-        model.load_state_dict(run.average)
+    if (folder / "state.safetensors").exists():
+        load_average(Decoder(whole), folder)
     return whole

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from wordbrush.errors import WordbrushError
-from wordbrush.saving import prefix_text_keys
+from wordbrush.saving import save_pipeline
 from wordbrush.storybook.recipe import (
     autoencoder,
     contrastive,
@@ -32,7 +32,7 @@ from wordbrush.storybook.recipe import (
 )
 from wordbrush.storybook.recipe.cards import card
 from wordbrush.storybook.recipe.files import write_json
-from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.loop import load_average
 from wordbrush.storybook.recipe.renders import Renders
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
@@ -46,8 +46,6 @@ DEFAULTS = {
     "blend": "auto",
 }
 """What the shipped model is edited with unless told otherwise; the last three by the measures of `evaluate --p2p`."""
-
-FROZEN = Schedule(batch=1, peak=0.0, total=0, decay=0)
 
 
 def export(out: Path, destination: Path | None = None) -> list[str]:
@@ -84,9 +82,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
 
     size = json.loads((out / "text_to_image" / "settings.json").read_text(encoding="utf-8"))["size"]
     tokenizer = vocabulary.load(out / "tokenizer")
-    run = Run(text_to_image.TextToImage(size, len(tokenizer)), FROZEN, out / "text_to_image")
-    run.load()
-    model = text_to_image.averaged_model(run, size, CPU)
+    model = load_average(text_to_image.TextToImage(size, len(tokenizer)), out / "text_to_image")
     vae = decoder.finish(autoencoder.load_averaged(out / "autoencoder", CPU), out / "decoder")
     vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
     parts: dict[str, Any] = {
@@ -100,10 +96,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     }
     pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.to(dtype=torch.float16)
-    pipeline.save_pretrained(fresh, safe_serialization=True)
-    prefix_text_keys(fresh / "text_encoder" / "model.safetensors")
-    shutil.copy(out / "tokenizer" / "vocab.json", fresh / "tokenizer")
-    shutil.copy(out / "tokenizer" / "merges.txt", fresh / "tokenizer")
+    save_pipeline(pipeline, fresh)
     write_json(fresh / "wordbrush.json", DEFAULTS)
     stages = ["text_to_image", "autoencoder"]
     if (out / "decoder" / "state.safetensors").exists():
@@ -115,10 +108,7 @@ def _contrastive(out: Path, fresh: Path) -> None:
     from transformers import CLIPImageProcessor
 
     tokenizer = vocabulary.load(out / "tokenizer")
-    model = contrastive.build(len(tokenizer))
-    run = Run(model, FROZEN, out / "contrastive")
-    run.load()
-    model.load_state_dict(run.average)
+    model = load_average(contrastive.build(len(tokenizer)), out / "contrastive")
     model.half().save_pretrained(fresh, safe_serialization=True)
     tokenizer.save_pretrained(fresh)
     mean, std = [contrastive.MEAN] * 3, [contrastive.STD] * 3
@@ -137,14 +127,11 @@ def _judge(out: Path, fresh: Path) -> None:
     fresh.mkdir(parents=True)
     record = _seen(out, *(f"judge_{kind}" for kind in judge.KINDS))
     for kind in judge.KINDS:
-        model = judge.build(kind)
-        run = Run(model, FROZEN, out / f"judge_{kind}")
-        run.load()
-        model.load_state_dict(run.average)
+        model = load_average(judge.build(kind), out / f"judge_{kind}")
         save_file(
             {k: v.half().contiguous() for k, v in model.state_dict().items()}, fresh / f"{kind}.safetensors"
         )
-        record[f"accuracy_{kind}"] = judge.accuracy(model.eval(), out / "renders", CPU)
+        record[f"accuracy_{kind}"] = judge.accuracy(model, out / "renders", CPU)
     _describe(fresh, out, record)
 
 

@@ -174,8 +174,7 @@ def train(
     data = Renders(renders, "judge")
     model = build(kind).to(device)
     run = Run(model, Schedule(batch=batch, peak=2e-3, total=total, decay=total // 2, ema=6000), out)
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         pixels = augment(to_unit(data.images(indices), device), kind, generator)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +21,8 @@ from wordbrush.errors import WordbrushError
 from wordbrush.files import write_files
 from wordbrush.storybook.recipe.files import append_json_line
 from wordbrush.training.order import hash_seed, indices_at
+
+M = TypeVar("M", bound=nn.Module)
 
 Loss = Callable[[int, np.ndarray, torch.Generator], tuple[Tensor, dict[str, float]]]
 """``loss(step, indices, generator) -> (scalar, numbers to log)``."""
@@ -55,6 +58,10 @@ class Schedule:
         """Share of the old average kept at this step; the half-life grows with training up to ``ema``."""
         half_life = min(self.ema, max(1.0, 0.1 * seen))
         return 0.5 ** (self.batch / half_life)
+
+
+FROZEN = Schedule(batch=1, peak=0.0, total=0, decay=0)
+"""That of a run which is only read."""
 
 
 class Run:
@@ -100,6 +107,11 @@ class Run:
             "before": str(self.before),
         }
         write_files({self.checkpoint: save(tensors, position)})
+
+    def resume(self) -> None:
+        """Continue from the saved state if there is one; raises as ``load``."""
+        if self.checkpoint.exists():
+            self.load()
 
     def load(self) -> None:
         """Continue from the saved state.
@@ -195,3 +207,23 @@ class Run:
             **{k: round(v, 5) for k, v in means.items()},
         }
         append_json_line(self.out / "log.jsonl", {**line, "rate": self.schedule.rate(self.seen)})
+
+
+def load_average(module: M, folder: Path) -> M:
+    """Put the averaged weights of the state saved in a stage's folder into a module, and return it for evaluation.
+
+    Raises:
+        WordbrushError: the state belongs to a model of other shapes.
+    """
+    run = Run(module, FROZEN, folder)
+    run.load()
+    return put_average(run, module)
+
+
+def put_average(run: Run, module: M) -> M:
+    """Put the averaged weights of a run into a module of the same shapes, and return it for evaluation."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(run.average[name])
+    module.eval()
+    return module

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from wordbrush.storybook.recipe import vocabulary
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.latents import Latents
-from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.loop import Run, Schedule, put_average
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import Scene, caption
 
@@ -125,8 +125,7 @@ def train(
     scale = latent_scale(parts.latents)
     model = TextToImage(size, len(tokenizer)).to(device)
     run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=decay), out)
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
     signal = alphas_cumprod().to(device)
     cumulative = loss_weights(signal).cumsum(0)
 
@@ -216,9 +215,7 @@ def sample_latents(
 def averaged_model(run: Run, size: str, device: torch.device) -> TextToImage:
     """Return a copy of the model with the averaged weights, in evaluation mode."""
     assert isinstance(run.module, TextToImage)
-    model = TextToImage(size, run.module.text.config.vocab_size).to(device)
-    model.load_state_dict(run.average)
-    return model.eval()
+    return put_average(run, TextToImage(size, run.module.text.config.vocab_size).to(device))
 
 
 PREVIEWS = (

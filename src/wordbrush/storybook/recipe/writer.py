@@ -20,7 +20,7 @@ from torch import Tensor
 
 from wordbrush.dataset.writers.form import ASK, CHANGE, END, Example, read_examples
 from wordbrush.storybook.instructions import HAND_WRITTEN
-from wordbrush.storybook.recipe.loop import Run, Schedule
+from wordbrush.storybook.recipe.loop import Run, Schedule, load_average
 from wordbrush.storybook.recipe.renders import is_held_out, scene_at
 from wordbrush.storybook.recipe.wordings import Wording, vary
 from wordbrush.storybook.scene import caption, random_scene
@@ -170,8 +170,7 @@ def train(
     run = Run(
         model, Schedule(batch=batch, peak=2e-3, total=total, decay=total // 2, warmup=6400, ema=2000), out
     )
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
     end = [tokenizer.eos_token_id]
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -195,10 +194,4 @@ def train(
 
 def averaged_model(out: Path, device: torch.device) -> Any:
     """Return the model of a finished or running stage with the averaged weights, in evaluation mode."""
-    model = build(len(load_tokenizer(out / "tokenizer"))).to(device)
-    run = Run(model, Schedule(batch=1, peak=0.0, total=0, decay=0), out)
-    run.load()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(run.average[name])
-    return model.eval()
+    return load_average(build(len(load_tokenizer(out / "tokenizer"))).to(device), out)

@@ -1,4 +1,4 @@
-"""The storybook's pictures: `render` draws a scene, `mask` tells where its subject and companion are."""
+"""The storybook's pictures: ``render`` draws a scene, ``mask`` tells where its subject and companion are."""
 
 from wordbrush.storybook.world.compose import mask, render
 from wordbrush.storybook.world.glyphs import MissingFont

@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """The colour `share` of the way from `first` to `second`."""
+    """The colour ``share`` of the way from ``first`` to ``second``."""
     r, g, b = (round(a + (z - a) * share) for a, z in zip(first, second, strict=True))
     return r, g, b
 
@@ -46,7 +46,7 @@ class Canvas:
         self._draw.line(corners, fill, round(width * SCALE), joint="curve")
 
     def gradient(self, y0: float, y1: float, colours: Sequence[Colour]) -> None:
-        """Fill the rows from `y0` to `y1` with colours that follow one another evenly."""
+        """Fill the rows from ``y0`` to ``y1`` with colours that follow one another evenly."""
         top, bottom = max(round(y0 * SCALE), 0), min(round(y1 * SCALE), SIZE * SCALE)
         if bottom <= top:
             return
@@ -63,7 +63,7 @@ class Canvas:
 
 
 def skyline(rng: np.random.Generator, base: float, swing: float, *, waves: int = 3) -> np.ndarray:
-    """A smooth skyline around the height `base`: sine waves of about `swing` pixels together."""
+    """A smooth skyline around the height ``base``: sine waves of about ``swing`` pixels together."""
     x = np.linspace(0, 2 * np.pi, 65)
     turns, phases = rng.uniform(0.4, 0.9), rng.uniform(0, 2 * np.pi, waves)
     heights = sum(swing * 0.5**k * np.sin(x * turns * 1.9**k + phases[k]) for k in range(waves))

@@ -24,7 +24,7 @@ def render(scene: Scene, seed: int) -> np.ndarray:
 
     A pure function of the scene and a 64-bit seed. The seed decides everything that the scene leaves open
     (position, size, props, clouds, how much snow); for one seed, changing one attribute of the scene
-    changes only what that attribute stands for. Raises `MissingFont` where Noto Color Emoji is not
+    changes only what that attribute stands for. Raises ``MissingFont`` where Noto Color Emoji is not
     installed.
     """
     plan = layout(seed)
@@ -69,7 +69,7 @@ def mask(scene: Scene, seed: int, part: str = "subject") -> np.ndarray:
     """The silhouette of the "subject" or "companion" before the style bends it: bool of shape (128, 128).
 
     The whole outline, also where the companion hides a part of the subject; all False for an absent
-    companion. Raises `UnknownScene` for another part and `MissingFont` where Noto Color Emoji is not
+    companion. Raises ``UnknownScene`` for another part and ``MissingFont`` where Noto Color Emoji is not
     installed.
     """
     if part not in ("subject", "companion"):
@@ -106,7 +106,7 @@ def _companion(name: str, plan: Layout) -> tuple[Sprite, tuple[int, int]]:
 def _place_sprite(
     name: str, colour: str | None, width: float, *, x: float, base: float, flip: bool
 ) -> tuple[Sprite, tuple[int, int]]:
-    """Scale a glyph and set it on the line `base`, its middle at `x`, moved as needed to lie in the frame."""
+    """Scale a glyph and set it on the line ``base``, its middle at ``x``, moved as needed to lie in the frame."""
     columns = 2 * round(width / 2)
     rows = round(columns / aspect(name))
     left = min(max(round(x - columns / 2), _MARGIN), SIZE - _MARGIN - columns)

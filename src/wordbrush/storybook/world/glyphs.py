@@ -52,8 +52,8 @@ PAINTS: dict[str, tuple[int, int, int]] = {
 class Coat:
     """Which pixels of a glyph are its coat, the part that takes a colour.
 
-    Hues lie within `width` degrees of `hue` (None: any), saturation in [0, 1] between `dull` and `vivid`, and
-    brightness in [0, 1] above `dark`.
+    Hues lie within ``width`` degrees of ``hue`` (None: any), saturation in [0, 1] between ``dull`` and ``vivid``, and
+    brightness in [0, 1] above ``dark``.
     """
 
     hue: float | None = None
@@ -91,7 +91,7 @@ class MissingFont(WordbrushError, OSError):
 
 @dataclass(frozen=True)
 class Sprite:
-    """A glyph at its final size with `RIM` pixels of air around: colours, opacity, soft rim behind it."""
+    """A glyph at its final size with ``RIM`` pixels of air around: colours, opacity, soft rim behind it."""
 
     picture: Image.Image
     alpha: Image.Image
@@ -100,7 +100,7 @@ class Sprite:
 
 @functools.lru_cache(maxsize=1024)
 def sprite(name: str, colour: str | None, width: int, height: int, flip: bool) -> Sprite:
-    """The glyph of `name` scaled to `width` x `height` pixels."""
+    """The glyph of ``name`` scaled to ``width`` x ``height`` pixels."""
     picture = glyph(name, colour).resize((width, height), Image.Resampling.LANCZOS)
     if flip:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -120,7 +120,7 @@ def aspect(name: str) -> float:
 
 @functools.cache
 def glyph(name: str, colour: str | None) -> Image.Image:
-    """A glyph's RGBA bitmap in the font's own size: cropped, cleaned, and repainted if `colour` is given."""
+    """A glyph's RGBA bitmap in the font's own size: cropped, cleaned, and repainted if ``colour`` is given."""
     picture = Image.new("RGBA", (BITMAP_SIZE * 3 // 2, BITMAP_SIZE * 3 // 2))
     ImageDraw.Draw(picture).text((10, 10), chr(CODEPOINTS[name]), font=_font(), embedded_color=True)
     pixels = np.asarray(picture).copy()

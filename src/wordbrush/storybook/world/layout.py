@@ -21,9 +21,9 @@ def stream(seed: int, *names: str) -> np.random.Generator:
 class Layout:
     """The composition of a picture, in pixels of the 128 x 128 frame.
 
-    `subject_size` is the square root of the area of the box that the subject fills, `subject_base` the line
-    on which it stands; `companion_x` is the middle of the companion, `companion_low` the line on which one
-    stands and `companion_high` the middle of one that hangs in the air. `amount` in [0, 1] tells how strong
+    ``subject_size`` is the square root of the area of the box that the subject fills, ``subject_base`` the line
+    on which it stands; ``companion_x`` is the middle of the companion, ``companion_low`` the line on which one
+    stands and ``companion_high`` the middle of one that hangs in the air. ``amount`` in [0, 1] tells how strong
     the time or weather is: flakes, drops, veil, depth of a sunset, darkness of a night.
     """
 

@@ -57,13 +57,13 @@ _SKIES: dict[str, tuple[tuple[Colour, ...], tuple[Colour, ...]]] = {
 
 @dataclass(frozen=True)
 class Light:
-    """The light of one picture: a time and how strong it is, `amount` in [0, 1]."""
+    """The light of one picture: a time and how strong it is, ``amount`` in [0, 1]."""
 
     time: str
     amount: float
 
     def on(self, colour: Colour, snow: float = 0.0) -> Colour:
-        """The colour of scenery in this light; `snow` in [0, 1] is how much of it snow would cover."""
+        """The colour of scenery in this light; ``snow`` in [0, 1] is how much of it snow would cover."""
         if self.time == "snow" and snow:
             colour = mix(colour, SNOW, snow * (0.55 + 0.40 * self.amount))
         factor, offset = _between(_SCENERY[self.time], self.amount)

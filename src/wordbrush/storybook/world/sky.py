@@ -13,9 +13,9 @@ from wordbrush.storybook.world.light import Light
 
 @dataclass(frozen=True)
 class Sky:
-    """A sky from the top of the picture to `bottom`, seen between the columns `left` and `right`.
+    """A sky from the top of the picture to ``bottom``, seen between the columns ``left`` and ``right``.
 
-    `body_x`, `body_height` in [0, 1] and `radius` belong to the sun or the moon; `stars` and `clouds` hold
+    ``body_x``, ``body_height`` in [0, 1] and ``radius`` belong to the sun or the moon; ``stars`` and ``clouds`` hold
     one row (across, down, size) each, all in [0, 1]. One seed has the same of them at every time.
     """
 
@@ -29,12 +29,12 @@ class Sky:
     clouds: np.ndarray
 
     def x(self, across: float) -> float:
-        """The column at a share of the way from `left` to `right`."""
+        """The column at a share of the way from ``left`` to ``right``."""
         return self.left + (self.right - self.left) * across
 
 
 def draw_sky(canvas: Canvas, light: Light, *, seed: int, left: float, right: float, bottom: float) -> None:
-    """Draw a sky down to `bottom`, its last colour below; sun and clouds keep between `left` and `right`."""
+    """Draw a sky down to ``bottom``, its last colour below; sun and clouds keep between ``left`` and ``right``."""
     colours = light.sky()
     canvas.gradient(0, bottom, colours)
     canvas.rectangle(0, bottom, SIZE, SIZE, colours[-1])

@@ -71,7 +71,7 @@ def _pencil_sketch(picture: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
 
 
 def _bend(picture: np.ndarray, shift: tuple[int, int], pixels: float) -> np.ndarray:
-    """Move every pixel by a smooth random displacement of about `pixels`."""
+    """Move every pixel by a smooth random displacement of about ``pixels``."""
     down, right = (np.roll(field, shift, (0, 1)) * pixels for field in _WOBBLE)
     where = np.stack([_ROWS + down, _COLUMNS + right])
     channels = [ndimage.map_coordinates(picture[..., c], where, order=1, mode="nearest") for c in range(3)]
@@ -79,7 +79,7 @@ def _bend(picture: np.ndarray, shift: tuple[int, int], pixels: float) -> np.ndar
 
 
 def _dabs(picture: np.ndarray, side: int) -> np.ndarray:
-    """Flatten a picture into dabs about `side` pixels wide.
+    """Flatten a picture into dabs about ``side`` pixels wide.
 
     Kuwahara's filter with soft weights (Papari, Petkov and Campisi, 2007): the means of the four squares
     around a pixel, the calm ones counting most, so that areas become flat and edges stay.
