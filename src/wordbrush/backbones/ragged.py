@@ -77,8 +77,8 @@ def widened(
         return torch.cat([out[:, :, :place], out[:, :, place + text - now :]], dim=2)
 
     mask = real(call).transpose(-1, -2)
-    parts = (padded(part) for part in (call.query, call.key, call.value))
-    return AttentionCall(*parts, padded(mask).transpose(-1, -2), call.options), restored
+    query, key, value = (padded(part) for part in (call.query, call.key, call.value))
+    return AttentionCall(query, key, value, padded(mask).transpose(-1, -2), call.options), restored
 
 
 def real(call: AttentionCall) -> Tensor:

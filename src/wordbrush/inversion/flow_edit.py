@@ -57,7 +57,8 @@ class FlowEdit:
         """Mix the picture of ``task`` with noise: no forward-sample."""
         steps = int(task.steps)
         skipped = Window(self.skipped, 1.0).steps(Clock(steps, steps)).start
-        draw = noise_source([self.seed], tuple(task.latents.shape[1:]))
+        channels, height, width = task.latents.shape[1:]
+        draw = noise_source([self.seed], (channels, height, width))
         path = []
         for level in task.sampler.sigmas[skipped:]:
             level = level.to(task.latents)
