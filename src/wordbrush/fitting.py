@@ -25,12 +25,13 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
     if not resize:
         raise BadPicture(
             f"the picture has {image.height} × {image.width} pixels and the model was trained for {height} × {width}: "
-            f"give size={near} to resize it, or crop=True to cut it to the model's shape"
+            f"give size={near} to resize it, or crop=True to cut it to the model's shape (--size "
+            f"{near[0]}x{near[1]} or --crop)"
         )
     if abs(height - image.height * width / image.width) >= grain:
         raise BadPicture(
             f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give "
-            f"size={near}, which has its shape, or crop=True to cut it"
+            f"size={near}, which has its shape, or crop=True to cut it (--size {near[0]}x{near[1]} or --crop)"
         )
     return resized(image, size)
 

@@ -284,9 +284,9 @@ def as_device(device: torch.device | str | None) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # what torch raises for an unknown or absent device
-        raise InvalidInput(
-            f"there is no device {str(device)!r} on this machine: use 'cpu' or 'cuda'"
-        ) from error
+        there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        usable = " or ".join(repr(name) for name, present in there.items() if present)
+        raise InvalidInput(f"there is no device {str(device)!r} on this machine: use {usable}") from error
 
 
 def pipeline_class(folder: Path) -> str:

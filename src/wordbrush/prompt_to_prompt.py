@@ -20,7 +20,7 @@ from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask, MaskLike
 from wordbrush.models import Model
 from wordbrush.results import EditResult, Generation
-from wordbrush.run import Size, make_noise, make_run
+from wordbrush.run import Size, latent_size, make_noise, make_run
 from wordbrush.sampling import Progress, Watch
 
 if TYPE_CHECKING:
@@ -159,8 +159,15 @@ def edit(
         raise InvalidInput(
             "an inverted picture brings the scheduler it was inverted with: leave scheduler out, or invert it again"
         )
+    if start and size is not None and latent_size(model, size) != start.latents.shape[-2:]:
+        inverted = " × ".join(str(side * model.factor) for side in start.latents.shape[-2:])
+        raise InvalidInput(
+            f"the picture was inverted at {inverted} pixels, not at the size {size}: leave size out, or invert it again"
+        )
     if keep_pixels and mask is None:
-        raise InvalidInput("keep_pixels keeps what is black in a mask: give mask as well")
+        raise InvalidInput(
+            "keep_pixels (--keep-pixels) keeps what is black in a mask: give mask as well (--mask)"
+        )
     made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend, blocks=blocks)
     noise = make_noise(model, [seed], size, start.latents if start else latents)
     height, width = (side * model.factor for side in noise.shape[-2:])

@@ -15,7 +15,7 @@ from wordbrush.contact import contact_sheet, overlay
 from wordbrush.edits.plan import Edit, EditPlan
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.reweight import Reweight
-from wordbrush.errors import InvalidInput, UnknownWord
+from wordbrush.errors import InvalidInput, UnknownWord, nearest
 from wordbrush.files import png, versions, write_files
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class WordMaps:
             if self._prompts[sample].has(word):
                 return sample
         texts = " nor in ".join(repr(prompt.text) for prompt in self._prompts)
-        raise UnknownWord(f"the word {word!r} is not in {texts}")
+        words = [one.text for prompt in self._prompts for one in prompt.words]
+        raise UnknownWord(f"the word {word!r} is not in {texts}{nearest(str(word), words)}")
 
 
 class Generation:

@@ -49,7 +49,17 @@ def test_weights():
 
 
 @pytest.mark.parametrize(
-    "texts", [["snow"], ["snow="], ["=2"], ["snow=much"], ["snow=1,"], ["a=1", "a=2"], ["a=1,2", "b=1,2,3"]]
+    "texts",
+    [
+        ["snow"],
+        ["snow="],
+        ["=2"],
+        ["snow=much"],
+        ["snow=1,"],
+        ["a=1", "a=2"],
+        ["a=1", "A=2"],
+        ["a=1,2", "b=1,2,3"],
+    ],
 )
 def test_bad_weights(texts: list[str]):
     with pytest.raises(BadOption, match="--weight"):

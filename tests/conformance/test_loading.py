@@ -170,7 +170,7 @@ def test_unknown_dtype(folder: Path, dtype: Any):
 
 
 def test_unknown_device(folder: Path):
-    with pytest.raises(wb.InvalidInput, match="no device 'abacus'"):
+    with pytest.raises(wb.InvalidInput, match="no device 'abacus' on this machine: use 'cpu'"):
         wb.load(folder, device="abacus")
 
 

@@ -229,7 +229,8 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
         (["edit", SOURCE, "--to", TARGET, "-o", "picture.jpg"], "PNG"),
         (["generate", "a cat", "--size", "100x100"], "100"),
         (["generate", " "], "empty"),
-        (["maps", SOURCE, "--words", "lion"], "'lion'"),
+        (["maps", SOURCE, "--words", "lion"], "'lion' is not in the prompt"),
+        (["maps", SOURCE, "--words", "beech"], "did you mean 'beach'"),
         (["figures", "p2p-10"], "p2p-1"),
     ],
 )

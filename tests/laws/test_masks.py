@@ -73,6 +73,16 @@ def test_a_mask_drawn_on_the_picture_as_given_is_cut_as_it_was():
     assert torch.equal(*by_size)
 
 
+def test_an_inverted_picture_keeps_its_size(start: wb.Start):
+    model = pipelines.model()
+    same = wb.edit(model, start, to=TARGET, size=32).latents
+    assert torch.equal(same, wb.edit(model, start, to=TARGET).latents)
+    with pytest.raises(
+        wb.InvalidInput, match="inverted at 32 × 32 pixels, not at the size 48: leave size out"
+    ):
+        wb.edit(model, start, to=TARGET, size=48)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [

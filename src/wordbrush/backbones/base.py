@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import torch
@@ -92,7 +93,6 @@ class Backbone(Protocol):
         native_latent_size: (height, width) of the latents it was trained for.
         patch: both sides of a latent must be multiples of it.
         map_blocks: the blocks whose word maps are read, or None for all of one resolution.
-        sites: all attention layers in the order of the forward pass.
     """
 
     network: nn.Module
@@ -100,7 +100,11 @@ class Backbone(Protocol):
     native_latent_size: tuple[int, int]
     patch: int = 1
     map_blocks: tuple[int, ...] | None = None
-    sites: tuple[Site, ...]
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass."""
+        ...
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt; its token positions are those of the text among the keys of a cross site."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,9 +31,6 @@ class TransformerBackbone(Backbone):
         ragged: of its joint sites, whether every row's image follows its own text directly.
         grain: of its joint sites, a multiple that the image's positions are padded to.
         even_levels: whether it is sampled at noise levels at even distances (``set_flow_timesteps``).
-
-    Raises:
-        ModelError: none of these layers attends to text.
     """
 
     text_first: bool = True
@@ -56,11 +54,21 @@ class TransformerBackbone(Backbone):
         native = side or config.sample_size
         self.native_latent_size = (native, native)
         self.patch = patch or config.patch_size
-        self.sites = self._sites(stacks)
-        if not any(site.reads_text for site in self.sites):
+        self._stacks = stacks
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass.
+
+        Raises:
+            ModelError: none of them attends to text.
+        """
+        sites = self._sites(self._stacks)
+        if not any(site.reads_text for site in sites):
             raise ModelError(
                 f"this {type(self.transformer).__name__} has no attention to text that could be edited"
             )
+        return sites
 
     def schedule(
         self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None

@@ -39,7 +39,26 @@ class UNetBackbone(Backbone):
                 "config.json, for instance to 64 for pictures of 512 pixels"
             )
         self.native_latent_size: tuple[int, int] = (size, size) if isinstance(size, int) else tuple(size)
-        self.sites = self._sites()
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All attention layers in the order of the forward pass.
+
+        Raises:
+            ModelError: none of them attends to text.
+        """
+        sites: list[Site] = []
+        blocks: dict[str, int] = {}
+        for place, factor, prefix, part in self._blocks():
+            for name, module in part.named_modules():
+                path, _, layer = f"{prefix}.{name}".rpartition(".")
+                if layer in ("attn1", "attn2"):
+                    kind = "cross" if getattr(module, "is_cross_attention", False) else "self"
+                    block = blocks.setdefault(path, len(blocks))
+                    sites.append(Site(len(sites), f"{path}.{layer}", kind, place, factor, module, block))
+        if not any(site.kind == "cross" for site in sites):
+            raise ModelError("this U-Net has no cross-attention layers that could be edited")
+        return tuple(sites)
 
     @cached_property
     def text_length(self) -> int:
@@ -77,20 +96,6 @@ class UNetBackbone(Backbone):
             channels = self._unet.config.time_cond_proj_dim
             added["timestep_cond"] = _scale_embedding(scale, channels).to(latents.dtype)
         return self.network(latents, timestep, **given, **added, return_dict=False)[0]
-
-    def _sites(self) -> tuple[Site, ...]:
-        sites: list[Site] = []
-        blocks: dict[str, int] = {}
-        for place, factor, prefix, part in self._blocks():
-            for name, module in part.named_modules():
-                path, _, layer = f"{prefix}.{name}".rpartition(".")
-                if layer in ("attn1", "attn2"):
-                    kind = "cross" if getattr(module, "is_cross_attention", False) else "self"
-                    block = blocks.setdefault(path, len(blocks))
-                    sites.append(Site(len(sites), f"{path}.{layer}", kind, place, factor, module, block))
-        if not any(site.kind == "cross" for site in sites):
-            raise ModelError("this U-Net has no cross-attention layers that could be edited")
-        return tuple(sites)
 
     def _blocks(self) -> Iterator[tuple[Place, int, str, nn.Module]]:
         """Walk the blocks with the factor by which each has reduced the latents."""

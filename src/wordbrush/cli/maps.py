@@ -58,6 +58,9 @@ def maps(
     from wordbrush.figures.maps_sheet import labels, maps_sheet
 
     loaded = load_model(model, dtype=dtype, device=device, config=config)
+    read = loaded.backbone.read(prompt)
+    for word in chosen:
+        read.find(word)  # raises now rather than when the picture is made
     with progress("Generating") as report:
         result = wb.generate(
             loaded,

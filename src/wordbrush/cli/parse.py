@@ -110,7 +110,7 @@ def parse_weights(texts: Sequence[str]) -> dict[WordLike, tuple[float, ...]]:
             raise BadOption(
                 f"--weight {text!r} is not a weight; expected WORD=STRENGTH, such as snow=2 or snow=0,1,2"
             )
-        if parse_word(word) in weights:
+        if any(str(parse_word(word)).casefold() == str(other).casefold() for other in weights):
             raise BadOption(f"--weight is given twice for {word!r}; for several pictures write {word}=0,1,2")
         weights[parse_word(word)] = strengths
     counts = {len(strengths) for strengths in weights.values() if len(strengths) > 1}
