@@ -8,8 +8,8 @@ A picture of 32 × 32 latent pixels has 256 positions in most families, fewer th
 part of the work there than it is at 1024 pixels. Text encoders are shallow stand-ins.
 
 Time, on processors that of the process, is measured in rounds that run every way once, in changing order; a ratio is
-one of medians. Text encoding is
-included, decoding is not. Peak memory is that of the process, or of the GPU, during one run, the weights included.
+one of medians. Text encoding is included, decoding is not. Peak memory is that of the process, or of the GPU, during
+one run, the weights included.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Annotated, Any
 
@@ -41,7 +40,7 @@ from transformers import (
 )
 
 import wordbrush as wb
-from common import keep, ratio, show
+from common import keep, peak_memory, ratio, show
 from subjects import SOURCE, TARGET, letters
 from wordbrush.backbones import families
 from wordbrush.models import Defaults
@@ -393,7 +392,7 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
     for way, settings in WAYS.items():
         if name in LINEAR and settings["self_attention"]:
             continue
-        memory[way], latents[way] = peak(lambda s=settings: run(model, size, s, device), device)
+        latents[way], memory[way] = measured(lambda s=settings: run(model, size, s, device), device)
     clock = (
         time.perf_counter if device == "cuda" else time.process_time
     )  # other work disturbs the latter less
@@ -432,18 +431,11 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
     return {"parameters": parameters, "ways": rows}
 
 
-def peak(work: Callable[[], torch.Tensor], device: str) -> tuple[float, torch.Tensor]:
-    """Return the greatest memory of the process, or of the GPU, during some work, in megabytes, and its result."""
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        made = work()
-        return torch.cuda.max_memory_allocated() / 1e6, made
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak so far
-    made = work()
-    (line,) = [
-        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
-    ]
-    return int(line.split()[1]) * 1024 / 1e6, made
+def measured(work: Callable[[], torch.Tensor], device: str) -> tuple[torch.Tensor, float]:
+    """Return what some work makes, and the greatest memory meanwhile in megabytes."""
+    made: list[torch.Tensor] = []
+    memory = peak_memory(lambda: made.append(work()), device)
+    return made[0], memory
 
 
 def main(

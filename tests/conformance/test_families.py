@@ -463,6 +463,20 @@ def test_word_spans_are_those_of_the_tokenizers(kind: str):
     assert len(prompt.find("hippopotamus")) >= 2 * len(chosen)
 
 
+@pytest.mark.parametrize("kind", TEMPLATED)
+def test_words_of_a_template_are_not_the_prompts(kind: str):
+    read = families.model(kind).backbone.read
+    for word in ("user", "prompt", "assistant", "image"):
+        assert not read(SOURCE).has(word)
+    own = read("a user prompt")
+    for word in ("user", "prompt"):
+        found = own.find(word)
+        assert min(found) > templated(kind)[1]
+        assert "".join(own.tokens[token].text for token in found).strip() == word
+    with pytest.raises(wb.PromptTooLong, match=rf"tokens but the text encoder reads {templated(kind)[0]}"):
+        read("cat " * 600)
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import wordbrush as wb
 from wordbrush.edits.window import Clock
-from wordbrush.guidance import Intermittent
+from wordbrush.guidance import ClassifierFree, Intermittent, Renormalised
 
 scales = st.floats(-3, 12)
 
@@ -93,3 +93,18 @@ def test_steps_between_reuse_what_was_added_or_nothing():
         assert torch.equal(combined, whole.combine((both, alone, none)))
         expected = later + combined - both if reuse else later
         torch.testing.assert_close(between.combine((later,)), expected)
+
+
+@pytest.mark.parametrize("per", ["patch", "row"])
+def test_renormalised_guidance_keeps_every_length(per: Any):
+    uncond, cond = torch.randn(2, 3, 4, 6, 8, generator=torch.Generator().manual_seed(0)).double()
+    made, plain = (kind.combine((uncond, cond)) for kind in (Renormalised(4.0, per), ClassifierFree(4.0)))
+    parts = [made, cond, plain]
+    if per == "patch":  # 4 channels of 2 × 2 latent pixels
+        parts = [torch.nn.functional.pixel_unshuffle(part, 2).movedim(1, -1) for part in parts]
+    lengths = [part.norm(dim=-1) for part in parts]
+    torch.testing.assert_close(lengths[0], lengths[1])
+    assert (lengths[2] - lengths[1]).abs().mean() > 0.1
+    torch.testing.assert_close(parts[0] / lengths[0][..., None], parts[2] / lengths[2][..., None])
+    with pytest.raises(wb.InvalidInput, match="must be a finite number such as 4"):
+        Renormalised(float("inf"), per)

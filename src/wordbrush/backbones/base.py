@@ -145,7 +145,8 @@ class Layout:
     Args:
         branches: of the guidance.
         samples: the source and its targets.
-        text: positions of the text, padding included, among the keys of a joint site.
+        text: positions of the text among the keys of a joint site, padding included, of the longest text that the
+            network takes; a batch of shorter ones may have fewer.
         source_in: the branches in which the source is a row; None for all. A source whose latents are known at every
             step needs no prediction of its own, only rows where the targets attend as it does.
     """

@@ -5,7 +5,7 @@ What happens inside an attention layer is in ``values`` and ``maps``; how it get
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site, map_factor
 from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
-from wordbrush.backbones.ragged import levelled
+from wordbrush.backbones.ragged import Restore, levelled, unchanged
 from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.source_cache import Tape
 from wordbrush.backbones.values import ValueMix
@@ -119,7 +119,7 @@ class AttentionControl:
                     f"{site.name} computes attention more than once per call; it cannot be edited"
                 )
             self._reached.add(site.index)
-            restored: Callable[[Tensor], Tensor] = _as_it_is
+            restored: Restore = unchanged
             if site.ragged:
                 call, restored = levelled(call, site.pixels(self._latent_size))
             if self._tape:
@@ -173,10 +173,6 @@ class AttentionControl:
         """Return the targets that attend to themselves as the source at ``site``, and which do in all branches."""
         here = [target for target in injecting if site.index in self._injections[target].sites]
         return here, [target for target in here if self._injections[target].everywhere]
-
-
-def _as_it_is(out: Tensor) -> Tensor:
-    return out
 
 
 def _blocks(backbone: Backbone, plan: EditPlan | None) -> frozenset[int]:

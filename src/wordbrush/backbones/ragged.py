@@ -19,15 +19,23 @@ from torch import Tensor
 
 from wordbrush.backbones.base import AttentionCall
 
+# Puts the result of a call that was laid out anew into the order of the call before.
+Restore = Callable[[Tensor], Tensor]
 
-def levelled(call: AttentionCall, pixels: int) -> tuple[AttentionCall, Callable[[Tensor], Tensor]]:
+
+def unchanged(out: Tensor) -> Tensor:
+    """Return the result of a call that was left as it is."""
+    return out
+
+
+def levelled(call: AttentionCall, pixels: int) -> tuple[AttentionCall, Restore]:
     """Return a call with the padding between text and picture, and what puts its result back into the old order.
 
     Args:
         pixels: positions of the picture.
     """
     if call.mask is None:  # all texts are equally long
-        return call, lambda out: out
+        return call, unchanged
     positions = call.key.shape[2]
     longest = positions - pixels
     text = call.mask.flatten(1).sum(dim=1, keepdim=True) - pixels  # (rows, 1)
@@ -35,20 +43,20 @@ def levelled(call: AttentionCall, pixels: int) -> tuple[AttentionCall, Callable[
     taken = torch.where(place >= longest, place - longest + text, place + pixels * (place >= text))
     old = torch.where(place < text + pixels, place + longest - text, place - pixels)
     old = torch.where(place < text, place, old)
-    real = (place < text) | (place >= longest)
+    valid = (place < text) | (place >= longest)
     ordered = replace(
         call,
         query=_at(call.query, taken),
         key=_at(call.key, taken),
         value=_at(call.value, taken),
-        mask=real[:, None, None],
+        mask=valid[:, None, None],
     )
     return ordered, lambda out: _at(out, old)
 
 
 def widened(
     call: AttentionCall, text: int, pixels: int, *, text_first: bool
-) -> tuple[AttentionCall, Callable[[Tensor], Tensor]]:
+) -> tuple[AttentionCall, Restore]:
     """Return a call with masked padding behind the text up to so many positions of it, and what takes it out again.
 
     Args:
@@ -58,7 +66,7 @@ def widened(
     """
     now = call.key.shape[2] - pixels
     if now == text:
-        return call, lambda out: out
+        return call, unchanged
     place = now if text_first else now + pixels
 
     def padded(tensor: Tensor) -> Tensor:
@@ -69,8 +77,8 @@ def widened(
         return torch.cat([out[:, :, :place], out[:, :, place + text - now :]], dim=2)
 
     mask = real(call).transpose(-1, -2)
-    parts = (padded(part) for part in (call.query, call.key, call.value))
-    return AttentionCall(*parts, padded(mask).transpose(-1, -2), call.options), restored
+    query, key, value = (padded(part) for part in (call.query, call.key, call.value))
+    return AttentionCall(query, key, value, padded(mask).transpose(-1, -2), call.options), restored
 
 
 def real(call: AttentionCall) -> Tensor:

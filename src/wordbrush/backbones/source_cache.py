@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import AttentionCall, Layout, Site
-from wordbrush.backbones.ragged import real, widened
+from wordbrush.backbones.ragged import Restore, real, unchanged, widened
 from wordbrush.errors import InvalidInput
 from wordbrush.files import write_files
 
@@ -222,7 +222,7 @@ class Replay:
         self._present = present
         self._whole = whole
         self._now: Kept = {}
-        self._restored: Callable[[Tensor], Tensor] = _as_it_is
+        self._restored: Restore = unchanged
         self._targets = [
             row
             for branch in whole.branches
@@ -295,10 +295,6 @@ class Replay:
             parts.append(tensor[self._present.rows_of(branch)])
         # Joined as they mostly lie in memory: (rows, positions, heads, channels).
         return torch.cat([part.transpose(1, 2) for part in parts]).transpose(1, 2)
-
-
-def _as_it_is(out: Tensor) -> Tensor:
-    return out
 
 
 def _mask(call: AttentionCall) -> Tensor:

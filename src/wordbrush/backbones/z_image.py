@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wordbrush.backbones.base import Text
+from wordbrush.backbones.base import Kind, Text
 from wordbrush.backbones.text import framed_ids
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_framed
@@ -49,7 +49,10 @@ class ZImageBackbone(TransformerBackbone):
     grain = 32
 
     def __init__(self, network: nn.Module, parts: Mapping[str, Any], factor: int) -> None:
-        stacks = {"noise_refiner": {"attention": "self"}, "layers": {"attention": "joint"}}
+        stacks: Mapping[str, Mapping[str, Kind]] = {
+            "noise_refiner": {"attention": "self"},
+            "layers": {"attention": "joint"},
+        }
         super().__init__(network, stacks, side=NATIVE_SIDE, patch=PATCH)
         self._encoder, self._tokenizer = parts["text_encoder"], parts["tokenizer"]
 

@@ -11,16 +11,15 @@ Nothing is inverted, so finding this start costs nothing; the edit runs the netw
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 
+from wordbrush.checks import check_seed, is_number
 from wordbrush.edits.window import Clock, Window
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import check_scale
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Task
-from wordbrush.run import check_seed
 from wordbrush.sampling import Progress, noise_source
 
 
@@ -45,8 +44,7 @@ class FlowEdit:
     name = "flow-edit"
 
     def __post_init__(self) -> None:
-        number = isinstance(self.skipped, Real) and not isinstance(self.skipped, bool)
-        if not number or not 0 <= self.skipped < 1:
+        if not is_number(self.skipped) or not 0 <= self.skipped < 1:
             raise InvalidInput(
                 f"the part of the steps to skip is at least 0 and below 1, not {self.skipped!r}"
             )
@@ -59,7 +57,8 @@ class FlowEdit:
         """Mix the picture of ``task`` with noise: no forward-sample."""
         steps = int(task.steps)
         skipped = Window(self.skipped, 1.0).steps(Clock(steps, steps)).start
-        draw = noise_source([self.seed], tuple(task.latents.shape[1:]))
+        channels, height, width = task.latents.shape[1:]
+        draw = noise_source([self.seed], (channels, height, width))
         path = []
         for level in task.sampler.sigmas[skipped:]:
             level = level.to(task.latents)

@@ -73,7 +73,9 @@ class Start:
     @property
     def settings(self) -> dict[str, Any]:
         """How it was found, for the settings of an edit."""
-        found = {"method": self.method, "forward_samples": self.forward_samples}
+        found: dict[str, Any] = {"method": self.method, "forward_samples": self.forward_samples}
+        if self.beside:
+            found |= {"skipped": self.skipped, "source_guidance": self.source_guidance}
         return {**found, **({"picture": list(self.notes)} if self.notes else {})}
 
     @property
