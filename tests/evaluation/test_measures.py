@@ -82,13 +82,13 @@ def test_only_the_background_counts(mode):
 @pytest.mark.skipif(not FOLDER.exists(), reason="the judges are not part of this checkout")
 @pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_judges_tell_truth_from_doing_nothing():
-    examples = [example_at(index) for index in range(28)]
+    examples = [example_at(index) for index in range(21)]
     judged = Judged(Judges())
-    truth = judged(examples, Truth().edit(examples, [0] * 28).images)
-    same = judged(examples, Identity().edit(examples, [0] * 28).images)
+    truth = judged(examples, Truth().edit(examples, [0] * 21).images)
+    same = judged(examples, Identity().edit(examples, [0] * 21).images)
     success, kept = (np.mean([row[name] for row in truth]) for name in ("success", "kept"))
-    assert success > 0.85
-    assert kept > 0.8
+    assert success > 0.9
+    assert kept > 0.85
     assert np.mean([row["success"] for row in same]) < 0.15
     assert np.mean([row["kept"] for row in same]) > 0.8
 

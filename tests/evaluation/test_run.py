@@ -100,6 +100,8 @@ def test_what_cannot_be_evaluated_is_refused(tmp_path: Path):
         evaluate(examples(1) * 2, [Brighter(1.0)], [])
     with pytest.raises(wb.InvalidInput, match="name a method"):
         evaluate(examples(1), [], [])
+    with pytest.raises(wb.InvalidInput, match="brighter is given twice"):
+        evaluate(examples(1), [Brighter(1.0), Brighter(2.0), Brighter(1.0)], [])
     with pytest.raises(wb.InvalidInput, match="batch must be"):
         evaluate(examples(1), [Brighter(1.0)], [], batch=0)
     with pytest.raises(wb.DataError, match=r"has no rows\.jsonl"):

@@ -30,6 +30,9 @@ DEFAULT = "instruct,sdedit,identity,generation"
 BACKGROUNDS = ("area", "pie")
 NONE = "none"
 FAILED = 2
+WIDTH = 140
+"""Columns of a terminal that the tables need."""
+
 USUAL = {"image_guidance": 1.5, "strength": 0.6}
 """The point of a curve for which the kinds of edits are told apart: the one that is nearest to this."""
 
@@ -303,11 +306,12 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
     if json:
         print_json({**summary, "files": [str(path) for path in files]})
     else:
-        out.print(_table({"": found}, SHOWN))
+        width = max(out.width, WIDTH)  # rather lines that a narrow terminal wraps than numbers cut off
+        out.print(_table({"": found}, SHOWN), width=width, crop=False)
         if len(kinds) > 1:
             usual = {kind: [_usual(curve) for curve in own] for kind, own in kinds.items()}
             out.print()
-            out.print(_table(usual, SHOWN_BY_KIND))
+            out.print(_table(usual, SHOWN_BY_KIND), width=width, crop=False)
         out.print(f"\nResults in {place}", soft_wrap=True, highlight=False)
     if failed:
         err.print(f"{len(failed)} edits could not be made", style="red")

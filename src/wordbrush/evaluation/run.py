@@ -51,6 +51,7 @@ def evaluate(
         The rows of these methods and examples, in their order; those of edits that could not be made say why.
 
     Raises:
+        InvalidInput: no method, one that stands twice, or a batch that is none.
         DataError: two examples have one key, the data set lacks what a method needs, or ``out`` was made otherwise.
         ModelError: a model cannot be used, or memory ran out; what was measured so far is kept.
     """
@@ -58,6 +59,10 @@ def evaluate(
         raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
     if not methods:
         raise InvalidInput("there is nothing to evaluate: name a method")
+    settings = [name_of(method.name, method.settings, "") for method in methods]
+    for number, one in enumerate(settings):
+        if one in settings[:number]:
+            raise InvalidInput(f"the method {methods[number].name} is given twice with the same settings")
     wanted: list[str] = []
     seen: set[str] = set()
     known = {"seed": seed, **(made_with or {})}

@@ -34,7 +34,7 @@ def open_data(name: str, *, format: str | None = None, split: str | None = None)
         DataError: there is nothing of that name, or its format cannot be told. Reading raises it too, for whatever is
             missing or damaged.
     """
-    if name.partition(":")[0] == storybook.NAME and not Path(name).exists():
+    if name.partition(":")[0] == storybook.NAME:
         return storybook.open_storybook(name)
     if format is not None and format not in NAMES:
         raise InvalidInput(
