@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -318,3 +320,36 @@ def test_a_small_picture_is_told_the_side_it_needs(clip: Clip):
         picture(size=(8, 48)), TARGET, source=SOURCE, clip=clip, settings=replace(SMALL, steps=3)
     )
     assert made.image.size == (48, 8)
+
+
+def test_the_evaluation_measures_it(clip: Clip):
+    from wordbrush.evaluation.example import Example
+    from wordbrush.evaluation.methods import Text2Live, make_methods
+
+    example = Example(key="one", image=picture(), instruction="make it red", before=SOURCE, after=TARGET)
+    method = Text2Live(clip, replace(SMALL, steps=2))
+    made = method.edit([example], [7])
+    expected = fit(clip, settings=replace(SMALL, steps=2), seed=7)
+    assert made.forward_samples == 0
+    assert made.images[0].tobytes() == expected.image.tobytes()
+    (by_name,) = make_methods(["text2live"], clip=clip)
+    assert by_name.settings == {"model": "small", "fit": "published"}
+    with pytest.raises(wb.InvalidInput, match="text2live needs a CLIP model"):
+        make_methods(["text2live"])
+
+
+def test_the_python_of_its_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    picture(size=(64, 64)).save("house.png")
+    page = Path(__file__).parents[2] / "docs" / "text2live.md"
+    (block,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "steps=150" in block
+    exec(block.replace("steps=150", "steps=1"), {})
+    with (
+        Image.open("red-house.png") as after,
+        Image.open("layer.png") as layer,
+        Image.open("house.png") as before,
+    ):
+        before.paste(layer, mask=layer.getchannel("A"))
+        assert (after.size, layer.mode) == ((64, 64), "RGBA")
+        assert np.array_equal(np.asarray(before), np.asarray(after))

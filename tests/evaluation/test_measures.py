@@ -94,7 +94,7 @@ def test_judges_tell_truth_from_doing_nothing():
 
 
 def test_methods_are_made_by_name():
-    assert len(METHODS) == 7
+    assert len(METHODS) == 8
     assert [method.name for method in make_methods(["truth", "identity"])] == ["truth", "identity"]
     with pytest.raises(InvalidInput, match="did you mean 'identity'"):
         make_methods(["identiy"])

@@ -15,7 +15,7 @@ from wordbrush.figures import FIGURES, GROUPS, chosen, layout, load
 from wordbrush.figures.brush import Brush
 from wordbrush.storybook.scene import parse
 
-assert len(FIGURES) == 17
+assert len(FIGURES) == 20
 
 EDITING = [name for name, entry in FIGURES.items() if "editor" in entry.needs]
 DRAWN = [name for name in FIGURES if name not in EDITING]
@@ -61,10 +61,10 @@ def test_figure(name: str, model: wb.Model, tmp_path: Path, monkeypatch: pytest.
 def test_all_and_none():
     assert chosen(["p2p-all", "ip2p-all"]) == list(FIGURES)
     assert chosen(["p2p-all"]) == list(GROUPS["p2p-all"]) == [f"p2p-{number}" for number in range(1, 10)]
-    of_instruct = [f"ip2p-{number}" for number in range(1, 8)]
+    of_instruct = [f"ip2p-{number}" for number in range(1, 11)]
     assert list(GROUPS["ip2p-all"]) == [*of_instruct, "table-1"]
     assert chosen(["p2p-9", "p2p-1", "p2p-9"]) == ["p2p-9", "p2p-1"]
-    with pytest.raises(InvalidInput, match=r"'p2p-10'.*did you mean 'p2p-1'"):
+    with pytest.raises(InvalidInput, match=r"'p2p-10'.*did you mean 'ip2p-10'"):
         chosen(["p2p-10"])
 
 

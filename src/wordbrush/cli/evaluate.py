@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wordbrush.evaluation.method import Method
     from wordbrush.evaluation.rows import Row
     from wordbrush.evaluation.summary import Curve, Point
+    from wordbrush.metrics.clip import Clip
 
 DEFAULT = "instruct,sdedit,identity,generation"
 BACKGROUNDS = ("area", "pie")
@@ -91,7 +92,7 @@ def evaluate(
             metavar="NAME[,NAME...]",
             rich_help_panel=METHODS,
             help="instruct, sdedit (with the caption after the edit), sdedit-instruction, p2p (on the inverted "
-            "picture), and the controls generation, identity and truth.",
+            "picture), text2live (minutes for an edit), and the controls generation, identity and truth.",
         ),
     ] = DEFAULT,
     editors: Annotated[
@@ -150,7 +151,10 @@ def evaluate(
     clip: Annotated[
         str,
         typer.Option(
-            "--clip", metavar="NAME|PATH", rich_help_panel=MEASURES, help="CLIP model of the two axes."
+            "--clip",
+            metavar="NAME|PATH",
+            rich_help_panel=MEASURES,
+            help="CLIP model of the two axes, and of text2live.",
         ),
     ] = "storybook",
     structure: Annotated[
@@ -207,16 +211,19 @@ def evaluate(
     from wordbrush.evaluation.data import open_data
     from wordbrush.evaluation.methods import EDITOR_METHODS, MODEL_METHODS, check_methods, make_methods
     from wordbrush.evaluation.run import evaluate as measure
+    from wordbrush.metrics.clip import load_clip
 
     check_methods(named)
     examples = open_data(data, format=format, split=split)
     editing = (editors or ["storybook"]) if set(named) & set(EDITOR_METHODS) else []
     drawing = model if set(named) & set(MODEL_METHODS) else None
     loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": None}
+    contrastive = load_clip(clip, device=device)
     made = make_methods(
         named,
         editors=[load_editor(name, **loading) for name in editing],
         model=load_model(drawing, **loading) if drawing else None,
+        clip=contrastive,
         text_guidance=text_guidance,
         sampling={"preset": preset} if preset else {},
         **({"scales": chosen_scales} if chosen_scales else {}),
@@ -226,7 +233,7 @@ def evaluate(
         rows = measure(
             examples,
             made,
-            _measures(examples, clip=clip, structure=structure, background=background, device=device),
+            _measures(examples, clip=contrastive, structure=structure, background=background, device=device),
             out=place,
             made_with=_made_with(examples, editing, drawing, clip, structure, background),
             seed=seed,
@@ -239,15 +246,14 @@ def evaluate(
 
 
 def _measures(
-    examples: Data, *, clip: str, structure: str, background: str, device: str | None
+    examples: Data, *, clip: Clip, structure: str, background: str, device: str | None
 ) -> list[Measure]:
     """Load what measures, in the order of the tables."""
     from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside, Structure
-    from wordbrush.metrics.clip import load_clip
     from wordbrush.metrics.structure import load_keys
 
     pie = background == "pie"
-    measures: list[Measure] = [ClipScores(load_clip(clip, device=device))]
+    measures: list[Measure] = [ClipScores(clip)]
     if structure != NONE:
         measures.append(Structure(load_keys(structure, levels=pie, device=device)))
     measures += [Change(), Outside("pie" if pie else "area"), AgainstTruth()]

@@ -17,6 +17,7 @@ from wordbrush.files import check_writable, write_files
 
 NAMES = "  ".join([*FIGURES, *GROUPS])
 OWN = tuple(name for name, entry in FIGURES.items() if entry.own)
+MEASURED = tuple(name for name, entry in FIGURES.items() if entry.measured)
 EDITING = "Editing by instruction"
 
 
@@ -62,6 +63,25 @@ def figures(
             help="Instruction editor. Default: storybook.",
         ),
     ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            "--results",
+            metavar="DIR",
+            rich_help_panel=EDITING,
+            help=f"What wordbrush evaluate measured, for {' and '.join(MEASURED)}.",
+        ),
+    ] = None,
+    examples: Annotated[
+        int,
+        typer.Option(
+            "--examples",
+            min=1,
+            metavar="N",
+            rich_help_panel=EDITING,
+            help="Without --results, on how many storybook edits they are measured now.",
+        ),
+    ] = 70,
     model: options.Model = "storybook",
     config: options.Config = None,
     dtype: options.Dtype = None,
@@ -78,8 +98,11 @@ def figures(
         raise BadOption(
             f"--image and --instruction are shown in {', '.join(OWN)}, none of which is among {' '.join(names)}"
         )
-    needs = {need for name in wanted for need in FIGURES[name].needs}
     labels = named_editors(editors or ["storybook"])
+    if "ip2p-10" not in names and len(labels) < 2 and not results:
+        wanted = [name for name in wanted if name != "ip2p-10"]  # a group draws what can be drawn
+    reading = set(MEASURED) if results else set()
+    needs = {need for name in wanted if name not in reading for need in FIGURES[name].needs}
     from wordbrush.figures import load
     from wordbrush.figures.brush import Brush
     from wordbrush.pictures import read_picture
@@ -96,12 +119,14 @@ def figures(
         with progress(name) as report:
             brush = Brush(loaded, seed=seed, steps=steps, progress=report, editors=editing,
                           own=own if entry.own else None,
-                          instructions=(instructions or ()) if entry.own else ())  # fmt: skip
+                          instructions=(instructions or ()) if entry.own else (),
+                          results=results, examples=examples)  # fmt: skip
             page = load(name)(brush)
         settings: dict[str, Any] = {"figure": name, "seed": seed, "steps": steps}
         settings |= {"model": model} if "model" in entry.needs else {}
         settings |= {"editors": labels} if "editor" in entry.needs else {}
         settings |= {"image": image, "instructions": instructions} if entry.own else {}
+        settings |= {"results": results, "examples": None if results else examples} if entry.measured else {}
         files = {
             folder / f"{name}.{kind}": content
             for kind, content in page.render(with_versions(settings)).items()

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.baselines.sdedit import fitting_of, sdedit
+from wordbrush.baselines.text2live import Settings, text2live
 from wordbrush.canvas import place
 from wordbrush.errors import DataError, InvalidInput, nearest
 from wordbrush.evaluation.example import Example
 from wordbrush.evaluation.method import Edited, Method
 from wordbrush.instruct import Editor
 from wordbrush.inversion.picture import invert
+from wordbrush.metrics.clip import Clip
 from wordbrush.models import Model
 from wordbrush.prompt_to_prompt import edit, generate
 
@@ -160,6 +162,49 @@ class PromptToPrompt:
 
 
 @dataclass(frozen=True, eq=False)
+class Text2Live:
+    """Text2LIVE, from the caption before the edit to the one after it.
+
+    Args:
+        clip: what it is fitted to; scores of the same model flatter it.
+        fit: a name of ``baselines.text2live.PRESETS``, or settings of one's own; None for the preset of the
+            storybook's model, or else the published one.
+    """
+
+    clip: Clip
+    fit: str | Settings | None = None
+    name = "text2live"
+    along = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The contrastive model, and how the layer is fitted to it."""
+        return {
+            "model": self.clip.name,
+            "fit": asdict(self._fit) if isinstance(self._fit, Settings) else self._fit,
+        }
+
+    def edit(self, examples: Sequence[Example], seeds: Sequence[int]) -> Edited:
+        """Fit a layer to one picture after the other; no denoising network is called."""
+        made = [
+            text2live(
+                example.image,
+                example.caption("after", for_=self.name),
+                source=example.caption("before", for_=self.name),
+                clip=self.clip,
+                settings=self._fit,
+                seed=seed,
+            )
+            for example, seed in zip(examples, seeds, strict=True)
+        ]
+        return Edited([one.image for one in made], 0)
+
+    @property
+    def _fit(self) -> str | Settings:
+        return self.fit or ("storybook" if self.clip.name == "storybook" else "published")
+
+
+@dataclass(frozen=True, eq=False)
 class Generation:
     """A new picture of the caption after the edit: the control that does everything and keeps nothing."""
 
@@ -228,8 +273,9 @@ def _truth(example: Example) -> Image:
 
 EDITOR_METHODS = ("instruct",)
 MODEL_METHODS = ("sdedit", "sdedit-instruction", "p2p", "generation")
+CLIP_METHODS = ("text2live",)
 CONTROLS = ("identity", "truth")
-METHODS = (*EDITOR_METHODS, *MODEL_METHODS, *CONTROLS)
+METHODS = (*EDITOR_METHODS, *MODEL_METHODS, *CLIP_METHODS, *CONTROLS)
 """The names of all methods."""
 
 
@@ -249,6 +295,7 @@ def make_methods(
     *,
     editors: Sequence[Editor] = (),
     model: Model | None = None,
+    clip: Clip | None = None,
     scales: Sequence[float] = IMAGE_SCALES,
     strengths: Sequence[float] = STRENGTHS,
     text_guidance: float = TEXT_GUIDANCE,
@@ -260,6 +307,7 @@ def make_methods(
         names: of ``METHODS``.
         editors: each makes a curve of ``instruct``.
         model: the text-to-image model of the other methods.
+        clip: the contrastive model of ``text2live``.
         scales: image guidance of ``instruct``.
         strengths: of SDEdit.
         text_guidance: of ``instruct``, and the guidance of SDEdit.
@@ -275,6 +323,8 @@ def make_methods(
             raise InvalidInput(f"the method {name} needs a text-to-image model")
         if name in EDITOR_METHODS and not editors:
             raise InvalidInput(f"the method {name} needs an editor")
+        if name in CLIP_METHODS and clip is None:
+            raise InvalidInput(f"the method {name} needs a CLIP model")
         match name:
             case "instruct":
                 made += [
@@ -292,6 +342,9 @@ def make_methods(
             case "generation":
                 assert model is not None
                 made.append(Generation(model))
+            case "text2live":
+                assert clip is not None
+                made.append(Text2Live(clip))
             case "identity":
                 made.append(Identity())
             case _:

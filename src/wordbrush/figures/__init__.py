@@ -24,12 +24,17 @@ class Entry:
     Args:
         needs: of ``"model"``, a text-to-image model, and ``"editor"``, an instruction editor.
         own: whether it shows a picture of the user's instead, if there is one.
+        measured: whether it shows an evaluation.
     """
 
     module: str
     shows: str
     needs: tuple[str, ...] = ("model",)
     own: bool = False
+    measured: bool = False
+
+
+BOTH = ("model", "editor")
 
 
 FIGURES: dict[str, Entry] = {
@@ -53,6 +58,11 @@ FIGURES: dict[str, Entry] = {
     "ip2p-5": Entry("ip2p_5_mediums", "pictures in various artistic mediums", ("editor",), own=True),
     "ip2p-6": Entry("ip2p_6_subjects", "a picture with new context and subjects", ("editor",), own=True),
     "ip2p-7": Entry("ip2p_7_ways", "a picture transformed in a variety of ways", ("editor",), own=True),
+    "ip2p-8": Entry("ip2p_8_curves", "the editor against SDEdit, measured", BOTH, measured=True),
+    "ip2p-9": Entry("ip2p_9_methods", "SDEdit, Text2LIVE and the editor side by side", BOTH),
+    "ip2p-10": Entry(
+        "ip2p_10_ablations", "editors trained otherwise, each an --editor", ("editor",), measured=True
+    ),
     "table-1": Entry("ip2p_table_1", "triplets written by hand and by the storybook writer", ()),
 }
 GROUPS = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from PIL.Image import Image
@@ -24,6 +25,8 @@ class Brush:
         editors: by the names that they are shown with; the first is the one that figures of a single editor have.
         own: the user's picture, shown in place of a figure's.
         instructions: the user's, in place of a figure's.
+        results: the folder of an evaluation, for figures that show measures.
+        examples: how many storybook edits are measured where there is none.
     """
 
     model: wb.Model | None = None
@@ -33,12 +36,21 @@ class Brush:
     editors: Mapping[str, wb.Editor] = field(default_factory=dict)
     own: Image | None = None
     instructions: Sequence[str] = ()
+    results: Path | None = None
+    examples: int = 70
 
     @property
     def drawer(self) -> wb.Model:
         """The text-to-image model."""
         assert self.model is not None, "the figure says that it needs no model"
         return self.model
+
+    @property
+    def short_drawer(self) -> wb.Model:
+        """The text-to-image model with the figure's number of steps as its own."""
+        if self.steps is None:
+            return self.drawer
+        return replace(self.drawer, defaults=replace(self.drawer.defaults, steps=self.steps))
 
     @property
     def editor(self) -> wb.Editor:
@@ -53,13 +65,13 @@ class Brush:
         self, image: Image, instructions: Sequence[str], *, seed: int, **settings: Any
     ) -> list[Image]:
         """Edit one picture as each instruction says, from the same noise."""
-        edited = self.editor([image] * len(instructions), list(instructions), seed=self._seed(seed), steps=self.steps,
+        edited = self.editor([image] * len(instructions), list(instructions), seed=self.seed_of(seed), steps=self.steps,
                              progress=self.progress, **settings)  # fmt: skip
         return edited.images
 
     def edit(self, source: str, to: Sequence[str], *, seed: int, **settings: Any) -> wb.EditResult:
         """Edit as ``wordbrush.edit`` does, with the figure's settings; as in the paper, without a blend."""
-        return wb.edit(self.drawer, source, to=list(to), seed=self._seed(seed), steps=self.steps,
+        return wb.edit(self.drawer, source, to=list(to), seed=self.seed_of(seed), steps=self.steps,
                        progress=self.progress, **{"blend": "none", **settings})  # fmt: skip
 
     def same_noise(self, prompts: Sequence[str], *, seed: int) -> list[Image]:
@@ -68,8 +80,9 @@ class Brush:
 
     def generate(self, prompts: Sequence[str], *, seed: int, maps: bool = False) -> wb.Generation:
         """Generate as ``wordbrush.generate`` does, with the figure's settings."""
-        return wb.generate(self.drawer, list(prompts), seed=self._seed(seed), steps=self.steps, maps=maps,
+        return wb.generate(self.drawer, list(prompts), seed=self.seed_of(seed), steps=self.steps, maps=maps,
                            progress=self.progress)  # fmt: skip
 
-    def _seed(self, seed: int) -> int:
+    def seed_of(self, seed: int) -> int:
+        """Return the user's seed, or else the one that a row was composed with."""
         return seed if self.seed is None else self.seed
