@@ -40,7 +40,7 @@ class ClassifierFree:
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
         uncond, cond = predictions
-        return uncond + self.scale * (cond - uncond)
+        return uncond + float(self.scale) * (cond - uncond)  # torch takes no integer beyond 64 bits
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class TextImage:
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the predictions under both conditions, the picture alone and neither, (samples, C, h, w) each."""
         both, image, none = predictions
-        return none + self.image * (image - none) + self.text * (both - image)
+        return none + float(self.image) * (image - none) + float(self.text) * (both - image)
 
 
 @dataclass(frozen=True)
