@@ -82,14 +82,15 @@ def control(pipe: Any, plan: EditPlan) -> Iterator[list[str]]:
     Raises:
         ModelError: the pipeline is not one whose words can be edited, or lacks a part.
         InvalidInput: within, if the pipeline runs other rows than those of the plan, or from other noise.
-        ControlError: the pipeline does not run its prompts as one batch; within, if it is under control already, or runs in a way that cannot be controlled.
+        ControlError: the pipeline does not run its prompts as one batch; within, if it is under control already, or
+            runs in a way that cannot be controlled.
         EditNotApplied: the edit did not reach every attention layer it was meant for, or the pipeline was not run.
     """
     model = from_pipe(pipe)
     if model.family in APART:
         raise ControlError(
-            f"a {type(pipe).__name__} does not run its prompts as one batch, so a plan cannot be carried out in it: use "
-            "edit(from_pipe(pipe), …)"
+            f"a {type(pipe).__name__} does not run its prompts as one batch, so a plan cannot be carried out in it: "
+            "use edit(from_pipe(pipe), …)"
         )
     controlled = _Controlled(pipe, model.backbone, plan)
     with ExitStack() as undo:
