@@ -17,6 +17,7 @@ from typing import Any
 from diffusers import ImagePipelineOutput, StableDiffusionInstructPix2PixPipeline
 
 import wordbrush as wb
+from wordbrush.backbones.families import EDITORS
 
 
 class InstructPix2PixTwoScalesPipeline(StableDiffusionInstructPix2PixPipeline):
@@ -54,6 +55,7 @@ class InstructPix2PixTwoScalesPipeline(StableDiffusionInstructPix2PixPipeline):
             text_encoder=self.text_encoder,
             tokenizer=self.tokenizer,
             scheduler=self.scheduler,
+            family=EDITORS,
         )
         made = wb.Editor(model)(
             image,

@@ -19,7 +19,7 @@ from wordbrush.cli.app import app
 from wordbrush.instruct import PRESETS
 from wordbrush.metrics.clip import EMBEDDED as CLIPS
 from wordbrush.models import EMBEDDED
-from wordbrush.storybook.world import glyphs
+from wordbrush.storybook import font
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -70,7 +70,7 @@ def test_python_of_editing_by_instruction_runs(tmp_path: Path, monkeypatch: pyte
     assert len(list(tmp_path.glob("out/*.png"))) == 2
 
 
-@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 @pytest.mark.skipif(not CLIPS["storybook"].exists(), reason="the contrastive model is not in this checkout")
 def test_python_of_evaluation_runs(capsys: pytest.CaptureFixture[str]):
     """The page on fewer scenes: the truth says what was asked for, and a copy says nothing."""

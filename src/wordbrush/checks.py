@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import math
 from numbers import Integral, Real
 from typing import TypeGuard
 
@@ -16,8 +16,12 @@ def is_whole(value: object) -> TypeGuard[int]:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Tell whether a value is a finite number, numpy's too."""
-    numeric = isinstance(value, Real) and not isinstance(value, bool)
-    return numeric and abs(value) <= sys.float_info.max  # integers have no limit of their own
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def check_count(name: str, value: object, most: int | None = None, limit: str = "") -> int:

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 import storybook_like
 from wordbrush.cli.app import app
 from wordbrush.metrics.clip import EMBEDDED
+from wordbrush.storybook import font
 from wordbrush.storybook.judges import FOLDER
 from wordbrush.storybook.unseen import KINDS
-from wordbrush.storybook.world import glyphs
 
 pytestmark = [
-    pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji"),
+    pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji"),
     pytest.mark.skipif(
         not FOLDER.exists() or not EMBEDDED["storybook"].exists(),
         reason="the judges are not in this checkout",

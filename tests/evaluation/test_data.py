@@ -19,8 +19,8 @@ import wordbrush as wb
 from wordbrush.dataset import formats
 from wordbrush.evaluation.data import FOLDERS, NAMES, open_data
 from wordbrush.evaluation.data.pie_bench import decode_mask
+from wordbrush.storybook import font
 from wordbrush.storybook.instructions import objection
-from wordbrush.storybook.world import glyphs
 
 
 def pie(folder: Path, **changed: Any) -> Path:
@@ -165,7 +165,7 @@ def test_pairs_of_wordbrush_data(tmp_path: Path):
         assert one.truth.tobytes() == pair.after_image.tobytes()
 
 
-@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_storybook():
     data = open_data("storybook:9")
     made = list(data)

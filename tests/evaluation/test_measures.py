@@ -16,8 +16,8 @@ from wordbrush.evaluation.example import Example
 from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside
 from wordbrush.evaluation.methods import METHODS, Identity, Truth, make_methods
 from wordbrush.metrics.pixels import l1, psnr, ssim
+from wordbrush.storybook import font
 from wordbrush.storybook.judges import FOLDER, Judges
-from wordbrush.storybook.world import glyphs
 
 CAPTIONED = Example(
     key="a",
@@ -80,7 +80,7 @@ def test_only_the_background_counts(mode):
 
 
 @pytest.mark.skipif(not FOLDER.exists(), reason="the judges are not part of this checkout")
-@pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_judges_tell_truth_from_doing_nothing():
     examples = [example_at(index) for index in range(21)]
     judged = Judged(Judges())
