@@ -194,7 +194,8 @@ def _redraw(
     """Return the clean latents of pictures of one size, (n, C, h, w), and the rows the network was asked for."""
     model, backbone, count = run.model, run.model.backbone, len(canvases)
     scheduler = make_scheduler(run.scheduler, model.scheduler)
-    backbone.schedule(scheduler, run.steps, tuple(run.noise.shape[-2:]), model.device)
+    height, width = run.noise.shape[-2:]
+    backbone.schedule(scheduler, run.steps, (height, width), model.device)
     _check_scheduler(scheduler)
     shortened = Shortened(scheduler, run.steps, strength)
     if not len(shortened.timesteps):

@@ -232,7 +232,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             limit=limit,
-            total=min(filter(None, (examples.total, limit)), default=None),
+            total=min([count for count in (examples.total, limit) if count], default=None),
             progress=shown,
         )
     _finish(rows, examples, made, place, json)
