@@ -145,7 +145,8 @@ def sdedit(
             scheduler=scheduler,
             steps=steps,
         )
-        with telling_of_memory(len(own), own[0].worked.size[::-1]):
+        width, height = own[0].worked.size
+        with telling_of_memory(len(own), (height, width)):
             latents, rows = _redraw(run, own, strength, part_of(progress, number, len(groups)))
         forward_samples += rows
         made = zip(own, model.decode(latents), strict=True)

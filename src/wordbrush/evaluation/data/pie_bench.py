@@ -67,7 +67,7 @@ def decode_mask(runs: Any, size: tuple[int, int], where: str) -> np.ndarray:
         DataError: not pairs of whole numbers, or a run that starts outside.
     """
     height, width = size
-    given = runs if isinstance(runs, list) else [None]
+    given: list[Any] = runs if isinstance(runs, list) else [None]
     whole = all(isinstance(number, int) for number in given) and len(given) % 2 == 0
     if not whole or any(not 0 <= start < height * width for start in given[::2]):
         raise DataError(
