@@ -50,7 +50,8 @@ def working(what: str) -> Iterator[None]:
 def progress(what: str) -> Iterator[Report]:
     """Show a bar on stderr that the yielded ``report(step, total)`` moves; silent where stderr is not a terminal.
 
-    A total that is not known is None. ``report`` may be used for several runs one after the other: the bar starts again with each.
+    A total that is not known is None. ``report`` may be used for several runs one after the other: the bar starts
+    again with each.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
