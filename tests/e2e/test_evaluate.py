@@ -93,6 +93,7 @@ def test_controls_need_no_model_and_are_told_as_a_table():
     )
     assert "identity" in shown.stdout
     assert "companion removed" in shown.stdout
+    assert "…" not in shown.stdout
     assert "Results in out" in shown.stdout
     assert len(lines()) == 14
     result = run("storybook", "--methods", "identity", "--limit", "7", "-o", "out", status=2)

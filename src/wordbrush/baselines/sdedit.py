@@ -145,7 +145,8 @@ def sdedit(
             scheduler=scheduler,
             steps=steps,
         )
-        with telling_of_memory(len(own), own[0].worked.size[::-1]):
+        width, height = own[0].worked.size
+        with telling_of_memory(len(own), (height, width)):
             latents, rows = _redraw(run, own, strength, part_of(progress, number, len(groups)))
         forward_samples += rows
         made = zip(own, model.decode(latents), strict=True)
@@ -194,7 +195,8 @@ def _redraw(
     """Return the clean latents of pictures of one size, (n, C, h, w), and the rows the network was asked for."""
     model, backbone, count = run.model, run.model.backbone, len(canvases)
     scheduler = make_scheduler(run.scheduler, model.scheduler)
-    backbone.schedule(scheduler, run.steps, tuple(run.noise.shape[-2:]), model.device)
+    height, width = run.noise.shape[-2:]
+    backbone.schedule(scheduler, run.steps, (height, width), model.device)
     _check_scheduler(scheduler)
     shortened = Shortened(scheduler, run.steps, strength)
     if not len(shortened.timesteps):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -239,7 +240,7 @@ def evaluate(
             seed=seed,
             batch=batch,
             limit=limit,
-            total=min(filter(None, (examples.total, limit)), default=None),
+            total=min([count for count in (examples.total, limit) if count], default=None),
             progress=shown,
         )
     _finish(rows, examples, made, place, json)
@@ -306,12 +307,12 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
     if json:
         print_json({**summary, "files": [str(path) for path in files]})
     else:
-        width = max(out.width, WIDTH)  # rather lines that a narrow terminal wraps than numbers cut off
-        out.print(_table({"": found}, SHOWN), width=width, crop=False)
+        wide = Console(width=max(out.width, WIDTH))  # rather lines that a terminal wraps than numbers cut off
+        wide.print(_table({"": found}, SHOWN))
         if len(kinds) > 1:
             usual = {kind: [_usual(curve) for curve in own] for kind, own in kinds.items()}
             out.print()
-            out.print(_table(usual, SHOWN_BY_KIND), width=width, crop=False)
+            wide.print(_table(usual, SHOWN_BY_KIND))
         out.print(f"\nResults in {place}", soft_wrap=True, highlight=False)
     if failed:
         err.print(f"{len(failed)} edits could not be made", style="red")

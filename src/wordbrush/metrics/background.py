@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -57,14 +57,6 @@ def _gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:
     """SSIM with a Gaussian window of 11 pixels and deviation 1.5, averaged where the window lies in the picture."""
     from skimage.metrics import structural_similarity
 
-    return float(
-        structural_similarity(
-            a,
-            b,
-            channel_axis=-1,
-            data_range=1.0,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-    )
+    window: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    similarity: Any = structural_similarity(a, b, channel_axis=-1, data_range=1.0, **window)
+    return float(similarity)

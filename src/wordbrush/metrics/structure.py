@@ -67,7 +67,7 @@ class Keys:
         pixels = pixels.to(self._mean.device).float() / self._range
         if pixels.shape[-2:] != (self.size, self.size):
             pixels = F.interpolate(pixels, size=(self.size, self.size), mode="bilinear", antialias=True)
-        read: list[Tensor] = []
+        read: list[Any] = []
         hook = self._layer.register_forward_hook(lambda layer, given, keys: read.append(keys))
         try:
             self.model(pixel_values=(pixels - self._mean) / self._std)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ def read(folder: Path, split: str | None = None) -> Iterator[Example]:
         )
 
 
-def decode_mask(runs: Sequence[int] | None, size: tuple[int, int], where: str) -> np.ndarray:
+def decode_mask(runs: Any, size: tuple[int, int], where: str) -> np.ndarray:
     """Return (h, w) bool from start, length, start, length, … in rows; its outermost pixels are always True.
 
     The published code sets these against errors of annotation, and cuts off a run that is too long.
@@ -67,15 +67,14 @@ def decode_mask(runs: Sequence[int] | None, size: tuple[int, int], where: str) -
         DataError: not pairs of whole numbers, or a run that starts outside.
     """
     height, width = size
-    whole = (
-        isinstance(runs, Sequence) and all(isinstance(number, int) for number in runs) and len(runs) % 2 == 0
-    )
-    if not whole or any(not 0 <= start < height * width for start in runs[::2]):
+    given: list[Any] = runs if isinstance(runs, list) else [None]
+    whole = all(isinstance(number, int) for number in given) and len(given) % 2 == 0
+    if not whole or any(not 0 <= start < height * width for start in given[::2]):
         raise DataError(
             f"{where}: the mask is no list of starts and lengths in a picture of {height} × {width}"
         )
     mask = np.zeros(height * width, dtype=bool)
-    for start, length in zip(runs[::2], runs[1::2], strict=True):
+    for start, length in zip(given[::2], given[1::2], strict=True):
         mask[start : start + length] = True
     mask = mask.reshape(height, width)
     mask[[0, -1]] = True
