@@ -17,7 +17,7 @@ import wordbrush as wb
 from drawn_pages import assert_written
 from wordbrush.cli.app import app
 from wordbrush.evaluation.rows import ROWS, Row
-from wordbrush.figures import FIGURES, layout, load, plot
+from wordbrush.figures import FIGURES, GROUPS, layout, load, plot
 from wordbrush.figures.brush import Brush
 from wordbrush.figures.layout import Page
 from wordbrush.figures.plot import Dot, Line
@@ -211,3 +211,25 @@ def test_a_single_editor_makes_no_comparison(editor_folder: Path, tmp_path: Path
     code, told = figures("ip2p-10", "-e", editor_folder, "-o", tmp_path)
     assert code == 2
     assert "give each as --editor LABEL=DIR/editor" in told
+
+
+@pytest.mark.parametrize(("editors", "compared"), [([], False), (["a"], False), (["all=a", "tenth=b"], True)])
+def test_a_group_draws_what_can_be_drawn(
+    editors: list[str], compared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    drawn: list[str] = []
+
+    def blank(name: str):
+        drawn.append(name)
+        page = Page()
+        page.box(0, 0, 1, 1)
+        return lambda brush: page
+
+    monkeypatch.setattr("wordbrush.figures.load", blank)
+    monkeypatch.setattr("wordbrush.cli.figures.load_model", lambda *a, **k: None)
+    monkeypatch.setattr("wordbrush.cli.figures.load_editor", lambda *a, **k: None)
+    code, told = figures("ip2p-all", "-o", tmp_path, *(word for one in editors for word in ("-e", one)))
+    assert code == 0, told
+    expected = [name for name in GROUPS["ip2p-all"] if compared or name != "ip2p-10"]
+    assert drawn == expected
+    assert len(list(tmp_path.glob("*.png"))) == len(expected) == 10 + compared

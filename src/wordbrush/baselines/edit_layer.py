@@ -21,7 +21,8 @@ class EditLayer(nn.Module):
 
     As published, each scale halves the sides by a strided convolution and hands a few channels over to the way back
     up; colours are drawn on decorrelated axes. The published normalisation takes its statistics from a batch of one
-    picture; here every picture of a batch is normalised by itself, which is the same.
+    picture; here every picture of a batch is normalised by itself, which is the same. The published outermost 1 × 1
+    convolution has no normalisation after it; here all scales are alike.
 
     Args:
         channels: of the convolutions of 3 × 3 pixels; published 128.

@@ -36,7 +36,6 @@ class Entry:
 
 BOTH = ("model", "editor")
 
-
 FIGURES: dict[str, Entry] = {
     "p2p-1": Entry("p2p_1_teaser", "six edits: weaken, swap, add, strengthen, describe, restyle"),
     "p2p-2": Entry(
