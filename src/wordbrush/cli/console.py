@@ -19,7 +19,7 @@ err = Console(stderr=True)
 INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
 STOPPED = "Stopped; no file was left half-written."
 
-Report = Callable[[int, int | None], None]
+Report = Callable[[int, int], None]
 
 
 class Commands(TyperGroup):
@@ -50,8 +50,7 @@ def working(what: str) -> Iterator[None]:
 def progress(what: str) -> Iterator[Report]:
     """Show a bar on stderr that the yielded ``report(step, total)`` moves; silent where stderr is not a terminal.
 
-    A total that is not known is None. ``report`` may be used for several runs one after the other: the bar starts
-    again with each.
+    ``report`` may be used for several runs one after the other: the bar starts again with each.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -59,7 +58,7 @@ def progress(what: str) -> Iterator[Report]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task(what, total=None)
 
-        def report(step: int, total: int | None) -> None:
+        def report(step: int, total: int) -> None:
             bar.update(task, completed=step, total=total)
 
         yield report
