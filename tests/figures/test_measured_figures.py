@@ -22,13 +22,13 @@ from wordbrush.figures.brush import Brush
 from wordbrush.figures.layout import Page
 from wordbrush.figures.plot import Dot, Line
 from wordbrush.files import read_settings
+from wordbrush.storybook import font
 from wordbrush.storybook.scene import parse
-from wordbrush.storybook.world import glyphs
 
 MEASURED = [name for name, entry in FIGURES.items() if entry.measured]
 assert MEASURED == ["ip2p-8", "ip2p-10"]
 
-needs_font = pytest.mark.skipif(not glyphs.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+needs_font = pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ app.command()(generate.generate)
 app.command()(invert.invert)
 app.command()(maps.maps)
 app.command()(figures.figures)
-app.command(hidden=True)(evaluate.evaluate)  # until the storybook has its editor
+app.command()(evaluate.evaluate)
 app.command()(models.models)
 app.command()(studio.studio)
 app.command()(train.train)

@@ -25,7 +25,7 @@ STOPPED = "Stopped; no file was left half-written."
 EVERY = 30.0
 """Seconds between two lines about long work where there is no terminal."""
 
-Report = Callable[[int, int | None], None]
+Report = Callable[[int, int], None]
 
 
 class Commands(TyperGroup):
@@ -66,8 +66,7 @@ def bars() -> Iterator[Progress]:
 def progress(what: str) -> Iterator[Report]:
     """Show a bar on stderr that the yielded ``report(step, total)`` moves; silent where stderr is not a terminal.
 
-    A total that is not known is None. ``report`` may be used for several runs one after the other: the bar starts
-    again with each.
+    ``report`` may be used for several runs one after the other: the bar starts again with each.
     """
     with bars() as shown:
         task = shown.add_task(what, total=None)

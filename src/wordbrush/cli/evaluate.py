@@ -241,7 +241,7 @@ def evaluate(
             batch=batch,
             limit=limit,
             total=min([count for count in (examples.total, limit) if count], default=None),
-            progress=shown,
+            progress=lambda done, total: shown(done, total or done),  # of some folders it is not known
         )
     _finish(rows, examples, made, place, json)
 
