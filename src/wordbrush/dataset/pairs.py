@@ -338,11 +338,12 @@ class PairWorker:
         from wordbrush.storybook.evaluate import described
         from wordbrush.storybook.scene import parse
 
-        words = self._judges.read([before, after]).words
+        reading = self._judges.read([before, after])
         shares = {}
         for row, (name, text) in enumerate({"truth_before": pair.before, "truth_after": pair.after}.items()):
-            wanted = described(parse(text))
-            shares[name] = sum(words[part][row] == word for part, word in wanted.items()) / len(wanted)
+            scene = parse(text)
+            wanted, read = described(scene), reading.of(row, coloured=scene.colour is not None)
+            shares[name] = sum(read[part] == word for part, word in wanted.items()) / len(wanted)
         return shares
 
     def _drafted(self, pair: Pair) -> Pair:

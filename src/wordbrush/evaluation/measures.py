@@ -146,9 +146,6 @@ class AgainstTruth:
 class Judged:
     """``success`` and ``kept``, 0 or 1, of storybook pictures: the judges read the changed attribute as it should be,
     and all others as they should be. What that is, the two captions say.
-
-    Of a subject that should have a colour, the judges are asked which of the colours it has: a red mushroom is also one
-    that has no colour of its own.
     """
 
     judges: Judges
@@ -156,16 +153,15 @@ class Judged:
     def __call__(self, examples: Sequence[Example], images: Sequence[Image]) -> list[Scores]:
         """Read every picture. Raises ``ValueError`` for one of another size than the judges know."""
         from wordbrush.storybook.evaluate import ATTRIBUTES, described
-        from wordbrush.storybook.scene import COLOURS, parse
+        from wordbrush.storybook.recipe.judge import NONE
+        from wordbrush.storybook.scene import parse
 
         reading = self.judges.read(images)
         scores: list[Scores] = []
         for number, example in enumerate(examples):
             old = described(parse(example.caption("before", for_="the judges")))
             new = described(parse(example.caption("after", for_="the judges")))
-            read = {name: words[number] for name, words in reading.words.items()}
-            if new["colour"] in COLOURS:
-                read["colour"] = max(COLOURS, key=lambda word, row=number: reading.colours[word][row])
+            read = reading.of(number, coloured=new["colour"] != NONE)
             right = {name: read[name] == new[name] for name in ATTRIBUTES}
             changed = [name for name in ATTRIBUTES if old[name] != new[name]]
             scores.append(

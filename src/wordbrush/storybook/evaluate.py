@@ -82,14 +82,15 @@ def evaluate(
         made = wordbrush.generate(
             loaded, [caption(s) for s in batch], seed=seeds, steps=steps, guidance=guidance
         )
-        words, settings = judges.read(made.images).words, made.settings
+        reading, settings = judges.read(made.images), made.settings
         for row, scene in enumerate(batch):
+            read = reading.of(row, coloured=scene.colour is not None)
             for name in ATTRIBUTES:
                 wanted = getattr(scene, name)
                 if wanted is not None:
-                    right[name].append(words[name][row] == wanted)
+                    right[name].append(read[name] == wanted)
             if scene.companion is None:
-                invented.append(words["companion"][row] != NONE)
+                invented.append(read["companion"] != NONE)
         if progress is not None:
             progress(start + len(batch), prompts)
     return {

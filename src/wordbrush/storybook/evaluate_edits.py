@@ -226,11 +226,11 @@ def _measure(afters: Mapping[str, Scene], result: EditResult, judges: Judges) ->
     measured: dict[str, dict[str, float]] = {}
     for row, (kind, after) in enumerate(afters.items(), start=1):
         attribute = kind.split()[0]
-        words = {name: (read[0], read[row]) for name, read in reading.words.items()}
+        old, new = (reading.of(of, coloured=after.colour is not None) for of in (0, row))
         before, now = reading.outline[[0, row]]
         measures = measured[kind] = {
-            "success": bool(words[attribute][1] == described(after)[attribute]),
-            "kept": all(bool(words[name][0] == words[name][1]) for name in ATTRIBUTES if name != attribute),
+            "success": new[attribute] == described(after)[attribute],
+            "kept": all(old[name] == new[name] for name in ATTRIBUTES if name != attribute),
             "outlined": bool(before.any() and now.any()),
         }
         if not measures["outlined"]:

@@ -17,6 +17,7 @@ import torch
 from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.storybook.recipe.autoencoder import to_unit
 from wordbrush.storybook.recipe.judge import KINDS, STRENGTHS, Judge, Outliner, build
+from wordbrush.storybook.scene import COLOURS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -40,6 +41,18 @@ class Reading:
     strength: dict[str, np.ndarray]
     colours: dict[str, np.ndarray]
     outline: np.ndarray
+
+    def of(self, row: int, *, coloured: bool) -> dict[str, str]:
+        """Return the words read in one picture.
+
+        Args:
+            coloured: the subject should have a colour, so it is only asked which: a red mushroom is also one that has
+                no colour of its own, and which of the two was meant no picture can tell.
+        """
+        words = {name: read[row] for name, read in self.words.items()}
+        if coloured:
+            words["colour"] = max(COLOURS, key=lambda word: self.colours[word][row])
+        return words
 
 
 class Judges:
