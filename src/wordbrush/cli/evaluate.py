@@ -122,14 +122,14 @@ def evaluate(
         ),
     ] = None,
     text_guidance: Annotated[
-        float,
+        float | None,
         typer.Option(
             "--text-guidance",
             metavar="X",
             rich_help_panel=METHODS,
-            help="Of instruct, and guidance of SDEdit.",
+            help="Of instruct, and guidance of SDEdit. Default: the editor's and the model's own.",
         ),
-    ] = 7.5,
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(

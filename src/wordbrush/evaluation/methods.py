@@ -27,9 +27,6 @@ IMAGE_SCALES = (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)
 STRENGTHS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Strengths of SDEdit on the published curve."""
 
-TEXT_GUIDANCE = 7.5
-"""Text guidance of the published curve."""
-
 
 @dataclass(frozen=True, eq=False)
 class Instruct:
@@ -41,7 +38,7 @@ class Instruct:
 
     editor: Editor
     image_guidance: float
-    text_guidance: float = TEXT_GUIDANCE
+    text_guidance: float
     sampling: dict[str, Any] = field(default_factory=dict)
     name = "instruct"
     along = "image_guidance"
@@ -93,8 +90,8 @@ class SDEdit:
 
     model: Model
     strength: float
-    asked: Literal["caption", "instruction"] = "caption"
-    guidance: float = TEXT_GUIDANCE
+    asked: Literal["caption", "instruction"]
+    guidance: float | None
     along = "strength"
 
     @property
@@ -290,6 +287,10 @@ def check_methods(names: Sequence[str]) -> None:
             raise InvalidInput(f"the method {name} is named twice")
 
 
+def _scale(editor: Editor, text_guidance: float | None) -> float:
+    return editor.defaults.text_guidance if text_guidance is None else text_guidance
+
+
 def make_methods(
     names: Sequence[str],
     *,
@@ -298,7 +299,7 @@ def make_methods(
     clip: Clip | None = None,
     scales: Sequence[float] = IMAGE_SCALES,
     strengths: Sequence[float] = STRENGTHS,
-    text_guidance: float = TEXT_GUIDANCE,
+    text_guidance: float | None = None,
     sampling: dict[str, Any] | None = None,
 ) -> list[Method]:
     """Return the methods of these names, at every point of their curves.
@@ -310,7 +311,8 @@ def make_methods(
         clip: the contrastive model of ``text2live``.
         scales: image guidance of ``instruct``.
         strengths: of SDEdit.
-        text_guidance: of ``instruct``, and the guidance of SDEdit.
+        text_guidance: of ``instruct``, and the guidance of SDEdit; None for the editor's own and the model's. That of
+            the published curves is 7.5, for Stable Diffusion.
         sampling: further arguments of the editors, such as ``preset``.
 
     Raises:
@@ -328,14 +330,15 @@ def make_methods(
         match name:
             case "instruct":
                 made += [
-                    Instruct(editor, scale, text_guidance, sampling or {})
+                    Instruct(editor, scale, _scale(editor, text_guidance), sampling or {})
                     for editor in editors
                     for scale in scales
                 ]
             case "sdedit" | "sdedit-instruction":
                 assert model is not None
                 asked = "caption" if name == "sdedit" else "instruction"
-                made += [SDEdit(model, strength, asked, text_guidance) for strength in strengths]
+                guidance = model.defaults.guidance if text_guidance is None else text_guidance
+                made += [SDEdit(model, strength, asked, guidance) for strength in strengths]
             case "p2p":
                 assert model is not None
                 made.append(PromptToPrompt(model))

@@ -8,7 +8,7 @@ from wordbrush.figures.grid import CELL, GAP, SIZE, Cell, column, row
 from wordbrush.figures.layout import INK, Page
 
 PICTURE, SAID, SEED = "rabbit", "turn the rabbit into a robot", 1
-TEXT = (3.0, 5.0, 7.5, 10.0)
+TEXT = (0.4, 2 / 3, 1.0, 4 / 3)  # of the editor's own scale: 3, 5, 7.5 and 10 for the published one
 IMAGE = (1.0, 1.2, 1.5, 2.0)
 LABEL = 0.26  # width of the labels at the left
 
@@ -26,7 +26,7 @@ def draw(brush: Brush) -> Page:
     for number, scale in enumerate(IMAGE):
         page.text(math(f"s_I = {scale:g}"), column(number, x=left) + CELL / 2, y, size=SIZE, align="center")
     y += page.text(" ", left, y, size=SIZE) + 0.5 * GAP
-    for text in TEXT:
+    for text in (round(share * brush.editor.defaults.text_guidance, 1) for share in TEXT):
         images = [
             brush.instruct(before, [said], seed=SEED, text_guidance=text, image_guidance=image)[0]
             for image in IMAGE
