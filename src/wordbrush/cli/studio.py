@@ -20,18 +20,19 @@ from wordbrush.errors import WordbrushError
 
 SERVER = "Server"
 LOGIN = "WORDBRUSH_STUDIO_LOGIN"
+NONE = "none"
 
 
 def studio(
     model: options.Model = "storybook",
     editor: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--editor",
-            metavar="NAME|PATH",
+            metavar="NAME|PATH|none",
             help="An instruction editor, for the tab Instruct: a folder, a hub id or a .safetensors file.",
         ),
-    ] = None,
+    ] = "storybook",
     data: Annotated[
         Path,
         typer.Option(
@@ -84,7 +85,7 @@ def studio(
     with tempfile.TemporaryDirectory(prefix="wordbrush-studio-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # read when Gradio is imported
         loaded = load_model(model, dtype=dtype, device=device, config=config)
-        instructed = load_editor(editor, dtype=dtype, device=device, config=config) if editor else None
+        instructed = load_editor(editor, dtype=dtype, device=device, config=config) if editor != NONE else None
         with working("Starting"):
             from wordbrush.studio.app import serve
             from wordbrush.studio.desk import Studio
