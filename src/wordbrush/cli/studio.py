@@ -85,7 +85,9 @@ def studio(
     with tempfile.TemporaryDirectory(prefix="wordbrush-studio-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # read when Gradio is imported
         loaded = load_model(model, dtype=dtype, device=device, config=config)
-        instructed = load_editor(editor, dtype=dtype, device=device, config=config) if editor != NONE else None
+        instructed = (
+            load_editor(editor, dtype=dtype, device=device, config=config) if editor != NONE else None
+        )
         with working("Starting"):
             from wordbrush.studio.app import serve
             from wordbrush.studio.desk import Studio
