@@ -14,9 +14,9 @@ EXAMPLES = (
     ("cat", "turn the cat into a lion", 0),
     ("castle", "make it night", 1),
     ("bus", "paint the bus red", 2),
-    ("house", "what would it look like if it were snowing?", 3),
+    ("house", "put the house on a beach", 3),
     ("sailboat", "turn it into a watercolor", 4),
-    ("robot", "give the robot a balloon", 5),
+    ("robot", "make it snow", 5),
 )
 """The picture, what it is to become, and the seed."""
 

@@ -163,12 +163,13 @@ def _summaries(found: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> dict
     }
     if "fader" in kinds:
         reads = [(word, read) for one in found for word, read in one["fader"].items()]
-        summaries["fader"] = {"tolerance": TOLERANCE}
+        fader: dict[str, Any] = {"tolerance": TOLERANCE}
         for name, tolerance in {"rises": TOLERANCE, "rises strictly": 0.0}.items():
-            summaries["fader"][name] = {
+            fader[name] = {
                 word: share([_rises(read, tolerance) for which, read in reads if which == word])
                 for word in FADED
             }
+        summaries["fader"] = fader
     return summaries
 
 
