@@ -265,7 +265,7 @@ def test_progress_has_rate_time_left_and_survival():
 
 
 def test_a_damaged_file_is_named_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(stages, "EVERY", 0.0)
+    monkeypatch.setattr(console, "EVERY", 0.0)
     report = StageReport("pairs", 10, 2, 2, 40, 400, 100, {}, 200, 100.0, ("x/00001.parquet.corrupt",))
     with stages.stages() as tell:
         tell(report)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -142,7 +143,7 @@ def test_the_preview_is_the_best_affine_map():
     """An autoencoder that is affine itself is reproduced exactly."""
 
     class Vae(torch.nn.Module):
-        config = type("Config", (), {"scaling_factor": 0.5})
+        config = FrozenDict({"scaling_factor": 0.5})
 
         def encode(self, pixels: torch.Tensor) -> Any:
             pooled = torch.nn.functional.avg_pool2d(pixels, 4)

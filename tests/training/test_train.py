@@ -240,11 +240,11 @@ def test_diffusers_loads_the_editor_and_predicts_the_same(whole: Path):
     pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(whole / "editor")
     assert type(pipeline.scheduler).__name__ == "EulerAncestralDiscreteScheduler"
     average = load_file(whole / "states" / "step-00000006" / "average.safetensors")
-    theirs = pipeline.unet.state_dict()
+    theirs = {f"unet.{name}": value for name, value in pipeline.unet.state_dict().items()}
     assert set(theirs) == set(average)
     assert all(torch.equal(value, average[name]) for name, value in theirs.items())
     weights = load_file(whole / "states" / "step-00000006" / "weights.safetensors")
-    assert not torch.equal(weights["conv_in.weight"], average["conv_in.weight"])
+    assert not torch.equal(weights["unet.conv_in.weight"], average["unet.conv_in.weight"])
     ours = load_base(whole / "editor").unet
     generator = torch.Generator().manual_seed(0)
     inputs = (

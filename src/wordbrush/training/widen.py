@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
             "AutoencoderKL"
         )
     widen(model.unet)
-    return model
+    return replace(model, family=EDITORS)
 
 
 def widen(unet: Any) -> None:

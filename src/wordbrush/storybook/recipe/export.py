@@ -145,11 +145,10 @@ def _writer(out: Path, fresh: Path) -> None:
 
 def _editor(out: Path, fresh: Path) -> None:
     shutil.copytree(out / "editor" / "editor", fresh)
+    readme = fresh / "README.md"
+    text = readme.read_text(encoding="utf-8").replace("# Instruction editor", "# Storybook editor")
     measured = rows_of(out / "measured" / "editor.json")
-    if measured:
-        readme = fresh / "README.md"
-        text = readme.read_text(encoding="utf-8").replace("## Limits", "\n".join([*measured, "## Limits"]))
-        readme.write_text(text, encoding="utf-8")
+    readme.write_text(text.replace("## Limits", "\n".join([*measured, "## Limits"])), encoding="utf-8")
 
 
 def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:
