@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wordbrush.backbones.families import STABLE_DIFFUSION
+from wordbrush.backbones.families import EDITORS, STABLE_DIFFUSION
 from wordbrush.errors import ModelError
 from wordbrush.instruct import load_editor
 from wordbrush.models import Model, load
