@@ -261,6 +261,8 @@ def test_stop_ends_the_work_within_a_step(
     with Visit(browser, address) as page:
         page.get_by_text("Sampling").click()
         page.locator("#steps input[type=number]").fill("100")
+        page.locator("#steps input[type=number]").press("Enter")
+        sync_api.expect(page.locator("#steps input[type=range]")).to_have_value("100")
         brake.hold_after(3)
         paint(page, "a house by a lake")
         told(page, "Step 3 of 100")
