@@ -15,6 +15,8 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
         pipeline.save_pretrained(folder, safe_serialization=True)
     prefix_text_keys(folder / "text_encoder" / "model.safetensors")
     _write_vocabulary(folder / "tokenizer")
+    for path in folder.rglob("*.json"):
+        _forget_origin(path)
 
 
 def prefix_text_keys(path: Path) -> None:
@@ -24,6 +26,13 @@ def prefix_text_keys(path: Path) -> None:
     weights = load_file(path)
     renamed = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in weights.items()}
     save_file(renamed, path, {"format": "pt"})
+
+
+def _forget_origin(path: Path) -> None:
+    """Take out the folder that a part was loaded from, which diffusers writes into its configuration."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(values, dict) and values.pop("_name_or_path", None) is not None:
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_vocabulary(folder: Path) -> None:

@@ -278,6 +278,7 @@ def test_the_editor_is_described(whole: Path):
     assert json.loads((editor / "wordbrush.json").read_text())["image_guidance"] == 1.5
     assert json.loads((editor / "training.json").read_text())["step"] == 6
     assert not list(editor.rglob("*.bin"))
+    assert not [path for path in editor.rglob("*.json") if "_name_or_path" in path.read_text()]
     keys = load_file(editor / "text_encoder" / "model.safetensors")
     assert all(key.startswith("text_model.") for key in keys)
     vocabulary = json.loads((editor / "tokenizer" / "vocab.json").read_text())
