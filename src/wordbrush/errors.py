@@ -34,6 +34,10 @@ class ModelError(WordbrushError):
     """A model that is missing, unreadable, incomplete or of a class that cannot be edited."""
 
 
+class OtherKind(ModelError):
+    """A model that can be read, but is not of the kind that was asked for: an editor given to ``load``, or the like."""
+
+
 class DataError(WordbrushError):
     """A data set, file of rows or run folder that is missing, malformed, damaged or made with other settings."""
 

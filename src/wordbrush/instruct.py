@@ -20,7 +20,7 @@ from wordbrush.canvas import Canvas, Fitting, place
 from wordbrush.checks import check_count, check_seed
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
-from wordbrush.errors import InvalidInput, ModelError, nearest
+from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
 from wordbrush.models import DEFAULTS_FILE, EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
@@ -358,12 +358,12 @@ def _check(model: Model) -> None:
     unet: Any = model.unet
     taken, made = unet.config.in_channels, model.vae.config.latent_channels
     if taken == made:
-        raise ModelError(
+        raise OtherKind(
             f"{model.name} has a network of {taken} input channels, so it is a text-to-image model, which takes no "
             "instructions: use load, and edit its words"
         )
     if taken != 2 * made:
-        raise ModelError(
+        raise OtherKind(
             f"{model.name} has a network of {taken} input channels where an instruction editor with this autoencoder "
             f"has {2 * made}"
         )

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wordbrush import autoencoders
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
-from wordbrush.errors import InvalidInput, ModelError, nearest
+from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.quiet import quiet
 
 if TYPE_CHECKING:
@@ -298,7 +298,7 @@ def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[s
     kind = pipeline_class(folder)
     family = family_of(kind, wanted.families)
     if family is None:
-        raise ModelError(f"{folder} is a {kind}, {wanted.instead.get(kind, wanted.refusal)}")
+        raise OtherKind(f"{folder} is a {kind}, {wanted.instead.get(kind, wanted.refusal)}")
     index = _read_index(folder)
     names = {"unet": family.network, **family.pipelines[kind]}
     parts = {part: _load_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
@@ -406,7 +406,7 @@ def _check(model: Model) -> None:
             if taken == 2 * made
             else "an inpainting model or the like"
         )
-        raise ModelError(
+        raise OtherKind(
             f"{model.name} has a network of {taken} input channels where its autoencoder makes {made}, so it is not a "
             f"text-to-image model but {what}"
         )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from wordbrush.backbones.families import Family, family_of
-from wordbrush.errors import ModelError
+from wordbrush.errors import ModelError, OtherKind
 from wordbrush.models import pipeline_class
 from wordbrush.quiet import quiet
 
@@ -50,7 +50,7 @@ def load_single_file(
     family = family_of(kind, families)
     if family is None or family.network != "unet":
         taken = " or ".join(one.name for one in families if one.network == "unet")
-        raise ModelError(
+        raise OtherKind(
             f"{path} would be a {kind} by its configuration: single files are read for {taken}, so give the diffusers "
             "directory of such a model as config"
         )

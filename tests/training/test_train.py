@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ from wordbrush.dataset import formats
 from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.run import SELECTION
 from wordbrush.dataset.select import select
-from wordbrush.errors import DataError, InvalidInput, PromptTooLong, TrainingError
+from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong, TrainingError
 from wordbrush.training import state
 from wordbrush.training.batches import open_batches
 from wordbrush.training.config import Data
@@ -312,6 +313,14 @@ def test_a_trained_text_encoder_changes_resumes_and_loads(
     assert all(torch.equal(base[name], frozen[name]) for name in base)
 
 
+def test_a_damaged_editor_is_told_as_that(whole: Path, data: Path, tmp_path: Path):
+    shutil.copytree(whole / "editor", tmp_path / "editor")
+    weights = tmp_path / "editor" / "vae" / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="the vae of .* cannot be read"):
+        run(tmp_path / "editor", data, tmp_path / "out")
+
+
 def test_an_editor_is_continued(whole: Path, data: Path, tmp_path: Path):
     before = load_base(whole / "editor").unet.state_dict()
     run(whole / "editor", data, tmp_path, steps=1, optimizer={"rate": 1e-9, "weight_decay": 0.0})
@@ -503,8 +512,6 @@ def test_a_damaged_state_is_named(tiny_folder: Path, data: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("what", ["autoencoder", "data", "shapes"])
 def test_a_stale_cache_is_refused(what: str, tiny_folder: Path, data: Path, tmp_path: Path):
-    import shutil
-
     cache = {"folder": str(tmp_path / "cache")}
     config = training_data.config(tiny_folder, data, cache=cache)
     train(config, tmp_path / "one", device="cpu", only="prepare")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from wordbrush.backbones.families import EDITORS, STABLE_DIFFUSION
-from wordbrush.errors import ModelError
+from wordbrush.errors import ModelError, OtherKind
 from wordbrush.instruct import load_editor
 from wordbrush.models import Model, load
 
@@ -29,10 +29,10 @@ def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
     where: dict[str, Any] = {"dtype": torch.float32, "device": "cpu", "config": config}
     try:
         model = load(name, **where)
-    except ModelError as refused:
+    except OtherKind as refused:
         try:
             return load_editor(name, **where).model
-        except ModelError:
+        except OtherKind:
             raise refused from None
     if model.family is not STABLE_DIFFUSION:
         raise ModelError(
