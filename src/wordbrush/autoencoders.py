@@ -31,8 +31,10 @@ def channels(autoencoder: Any) -> int:
 def encode(autoencoder: Any, pixels: Tensor) -> Tensor:
     """Return clean (n, C, h, w) latents, scaled for the network, of (n, 3, H, W) pixels in [-1, 1].
 
-    Of autoencoders with a posterior it is the mean.
+    They have the autoencoder's precision, which may be more than the network's. Of autoencoders with a posterior it is
+    the mean.
     """
+    pixels = pixels.to(next(autoencoder.parameters()).dtype)
     shift, scale = _shift_and_scale(autoencoder, pixels)
     video = "z_dim" in autoencoder.config
     encoded = autoencoder.encode(pixels[:, :, None] if video else pixels)

@@ -58,6 +58,10 @@ PRESETS = {
 }
 
 
+GRID = (2 / 3, 1.0, 4 / 3)
+"""What a grid shows of an editor's own scales: 5, 7.5 and 10 against 1, 1.5 and 2 with the published ones."""
+
+
 def find_preset(name: str) -> Sampling:
     """Return a preset. Raises ``InvalidInput`` if there is none of that name."""
     if name not in PRESETS:
@@ -88,6 +92,15 @@ class EditorDefaults:
     def __post_init__(self) -> None:
         TextImage(self.text_guidance, self.image_guidance)
         find_preset(self.preset)
+
+    @property
+    def grid(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Scales of text and of image guidance around these, to be looked at side by side."""
+        text, image = (
+            tuple(round(share * scale, 2) for share in GRID)
+            for scale in (self.text_guidance, self.image_guidance)
+        )
+        return text, image
 
     @classmethod
     def read(cls, folder: Path) -> EditorDefaults:

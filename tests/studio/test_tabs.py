@@ -15,6 +15,7 @@ from edit_data import encoded, pair, write_pairs
 from wordbrush.dataset.rules import Best, Keep
 from wordbrush.dataset.select import select
 from wordbrush.errors import BadPicture, DataError, InvalidInput
+from wordbrush.instruct import EditorDefaults
 from wordbrush.metrics.pixels import psnr
 from wordbrush.studio import compare, data, instruct, view
 from wordbrush.studio.state import Limits, Order
@@ -175,12 +176,17 @@ def test_uploads_are_checked(tmp_path: Path):
         instruct.edited(editors.editor(), instruct.History(), instruct.Wish("x", 7, 1, 2, 3), None, quiet())
 
 
-def test_surprises_are_within_the_usual_scales():
+@pytest.mark.parametrize(
+    ("own", "texts", "images"), [((7.5, 1.5), (5, 10), (1, 2)), ((3, 1.5), (2, 4), (1, 2))]
+)
+def test_surprises_are_within_the_scales_of_the_grid(own, texts, images):
+    defaults = EditorDefaults(*own)
+    assert (defaults.grid[0][0], defaults.grid[0][-1]) == texts
     for number in range(20):
-        words, text, image = instruct.surprise(random.Random(number))
+        words, text, image = instruct.surprise(random.Random(number), defaults)
         assert words in instruct.SURPRISES
-        assert 5 <= text <= 10
-        assert 1 <= image <= 2
+        assert texts[0] <= text <= texts[1]
+        assert images[0] <= image <= images[1]
 
 
 def test_everything_shown_is_escaped():

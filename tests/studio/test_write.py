@@ -145,6 +145,10 @@ def test_the_preview_is_the_best_affine_map():
     class Vae(torch.nn.Module):
         config = FrozenDict({"scaling_factor": 0.5})
 
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_parameter("precision", torch.nn.Parameter(torch.zeros((), dtype=torch.float64)))
+
         def encode(self, pixels: torch.Tensor) -> Any:
             pooled = torch.nn.functional.avg_pool2d(pixels, 4)
             mixed = torch.einsum("ck,nkhw->nchw", torch.tensor(MIX).to(pixels), pooled) + 0.25

@@ -317,7 +317,7 @@ def test_a_damaged_editor_is_told_as_that(whole: Path, data: Path, tmp_path: Pat
     shutil.copytree(whole / "editor", tmp_path / "editor")
     weights = tmp_path / "editor" / "vae" / "diffusion_pytorch_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(ModelError, match="the vae of .* cannot be read"):
+    with pytest.raises(ModelError, match=r"the vae of .* cannot be read"):
         run(tmp_path / "editor", data, tmp_path / "out")
 
 

@@ -23,7 +23,6 @@ from wordbrush.files import png, write_files
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TEXT_SCALES, IMAGE_SCALES = (5.0, 7.5, 10.0), (1.0, 1.5, 2.0)  # of --grid
 FAILED = 2
 
 
@@ -113,7 +112,7 @@ def instruct(
         typer.Option(
             "--grid",
             rich_help_panel=options.OUTPUT,
-            help="One sheet for each edit, of both scales: text 5, 7.5, 10 against image 1, 1.5, 2 unless given.",
+            help="One sheet for each edit, of both scales: unless given, the editor's own, and a third less and more.",
         ),
     ] = False,
     json: options.Json = False,
@@ -121,14 +120,16 @@ def instruct(
     """Edit pictures as instructions say."""
     found, instructions = split_instruction(pictures, to or [])
     files = find_pictures(found)
-    text_scales = parse_scales(text_guidance, "--text-guidance") or (TEXT_SCALES if grid else (None,))
-    image_scales = parse_scales(image_guidance, "--image-guidance") or (IMAGE_SCALES if grid else (None,))
+    text_scales = parse_scales(text_guidance, "--text-guidance")
+    image_scales = parse_scales(image_guidance, "--image-guidance")
     pixels = parse_edited_size(size)
     asked = list(product(instructions, range(seed, seed + count)))
     place = destination(output, f"{slug(instructions[0])}-seed{seed}")
     if place.file and grid and len(files) * len(asked) > 1:
         raise BadOption(f"--grid makes {len(files) * len(asked)} sheets: give a folder with --output")
     editor = load_editor(model, dtype=dtype, device=device, config=config)
+    usual = editor.defaults.grid if grid else ((None,), (None,))
+    text_scales, image_scales = text_scales or usual[0], image_scales or usual[1]
     done = Done(place)
     with progress("Editing") as report:
         for path in files:

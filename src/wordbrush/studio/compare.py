@@ -100,6 +100,7 @@ def judged(judges: Judges, source: str, target: str) -> Measure | None:
     """Return what the storybook judges see of an edit; None for prompts that are no captions of that world."""
     from wordbrush.storybook.evaluate import described
     from wordbrush.storybook.judges import SIDE
+    from wordbrush.storybook.recipe.judge import NONE
     from wordbrush.storybook.scene import UnknownCaption, parse
 
     try:
@@ -112,9 +113,10 @@ def judged(judges: Judges, source: str, target: str) -> Measure | None:
     def measure(before: Image, after: Image) -> dict[str, str]:
         if after.size != (SIDE, SIDE):
             return {}
-        read = judges.read([before, after]).words
-        seen = sum(read[name][1] == new[name] for name in changed)
-        kept = sum(read[name][0] == read[name][1] for name in rest)
+        reading = judges.read([before, after])
+        was, now = (reading.of(row, coloured=new["colour"] != NONE) for row in (0, 1))
+        seen = sum(now[name] == new[name] for name in changed)
+        kept = sum(was[name] == now[name] for name in rest)
         return {
             "Judges: what was to change is seen": f"{seen} of {len(changed)}",
             "Judges: the rest is as before": f"{kept} of {len(rest)}",

@@ -19,10 +19,7 @@ from wordbrush.studio.state import Limits
 from wordbrush.studio.turns import Report
 
 if TYPE_CHECKING:
-    from wordbrush.instruct import Editor
-
-TEXT_SCALES, IMAGE_SCALES = (5.0, 7.5, 10.0), (1.0, 1.5, 2.0)
-"""The two scales of the grid, downwards and to the right."""
+    from wordbrush.instruct import Editor, EditorDefaults
 
 Work = Callable[["Editor", "History", "Wish", "Image.Image | None", Report], "Moment"]
 """``work(editor, history, wish, mask, report)`` → the picture that it makes of the one that is looked at."""
@@ -134,7 +131,8 @@ def edited(editor: Editor, history: History, wish: Wish, mask: Image.Image | Non
 
 def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, report: Report) -> Moment:
     """Edit the picture with nine pairs of scales: text guidance downwards, image guidance to the right."""
-    scales = list(product(TEXT_SCALES, IMAGE_SCALES))
+    down, right = editor.defaults.grid
+    scales = list(product(down, right))
     results = []
     for number, (text, image) in enumerate(scales):
 
@@ -144,20 +142,15 @@ def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None,
         one = replace(wish, text_guidance=text, image_guidance=image)
         results.append(_run(editor, history, one, mask, progress))
     captions = [f"text {text:g}, image {image:g}" for text, image in scales]
-    sheet = contact_sheet(
-        padded([result.images[0] for result in results]), captions, columns=len(IMAGE_SCALES)
-    )
+    sheet = contact_sheet(padded([result.images[0] for result in results]), captions, columns=len(right))
     settings = {**_described(history, results[0].described(0)), "scales": scales}
     return Moment(sheet, wish.instruction, settings)
 
 
-def surprise(chance: random.Random) -> tuple[str, float, float]:
-    """Return an instruction and two scales."""
-    return (
-        chance.choice(SURPRISES),
-        round(chance.uniform(5, 10) * 2) / 2,
-        round(chance.uniform(1, 2) * 10) / 10,
-    )
+def surprise(chance: random.Random, defaults: EditorDefaults) -> tuple[str, float, float]:
+    """Return an instruction, and two scales in the range of the editor's grid, in steps of the sliders."""
+    text, image = (chance.uniform(scales[0], scales[-1]) for scales in defaults.grid)
+    return chance.choice(SURPRISES), round(2 * text) / 2, round(image, 1)
 
 
 def mask_of(layers: Sequence[Image.Image]) -> Image.Image | None:

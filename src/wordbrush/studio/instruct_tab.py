@@ -133,7 +133,7 @@ def build(studio: Studio, editor: Editor) -> None:
         return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
 
     def on_surprise() -> tuple[str, float, float]:
-        return instruct.surprise(random.Random())
+        return instruct.surprise(random.Random(), defaults)
 
     def on_stop(request: gr.Request) -> None:
         studio.halt(desk(request))

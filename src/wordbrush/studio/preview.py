@@ -42,7 +42,7 @@ class LinearPreview:
         """Fit the map to a model's autoencoder; the same model always gives the same map."""
         height, width = (min(side, SIDE) for side in model.image_size)
         levels = torch.from_numpy(_fields(height, width)).permute(0, 3, 1, 2)
-        pixels = (levels.float() / 127.5 - 1).to(device=model.device, dtype=model.dtype)
+        pixels = (levels.float() / 127.5 - 1).to(model.device)
         latents = torch.cat([autoencoders.encode(model.vae, one[None]) for one in pixels])
         colours = F.avg_pool2d(pixels.double(), model.factor)
         rows = _with_one(latents.double())
