@@ -18,6 +18,7 @@ STAGES = (
     "autoencoder",
     "latents",
     "decoder",
+    "recogniser",
     "text_to_image",
     "judge_shape",
     "judge_place",
@@ -34,6 +35,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "autoencoder": {"total": 400_000, "batch": 8},
     "latents": {},
     "decoder": {"total": 100_000, "batch": 8},
+    "recogniser": {"total": 60_000},
     "text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
     "judge_shape": {"total": 200_000},
     "judge_place": {"total": 100_000},
@@ -154,10 +156,16 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
         from wordbrush.storybook.recipe import decoder
 
         return decoder.train(out, out / stage, device=target, minutes=minutes, **chosen)
+    if stage == "recogniser":
+        from wordbrush.storybook.recipe import recogniser
+
+        return recogniser.train(
+            renders, out / "latents", out / stage, device=target, minutes=minutes, **chosen
+        )
     if stage == "text_to_image":
         from wordbrush.storybook.recipe import text_to_image
 
-        parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer")
+        parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer", out / "recogniser")
         return text_to_image.train(parts, out / stage, device=target, minutes=minutes, **chosen)
     if stage == "contrastive":
         from wordbrush.storybook.recipe import contrastive

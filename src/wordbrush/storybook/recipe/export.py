@@ -33,6 +33,7 @@ from wordbrush.storybook.recipe import (
 )
 from wordbrush.storybook.recipe.cards import card, rows_of
 from wordbrush.storybook.recipe.files import write_json
+from wordbrush.storybook.recipe.latents import latent_scale
 from wordbrush.storybook.recipe.loop import load_average
 from wordbrush.storybook.recipe.renders import Renders
 
@@ -86,7 +87,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     tokenizer = vocabulary.load(out / "tokenizer")
     model = load_average(text_to_image.TextToImage(size, len(tokenizer)), out / "text_to_image")
     vae = decoder.finish(autoencoder.load_averaged(out / "autoencoder", CPU), out / "decoder")
-    vae.register_to_config(scaling_factor=text_to_image.latent_scale(out / "latents"))
+    vae.register_to_config(scaling_factor=latent_scale(out / "latents"))
     parts: dict[str, Any] = {
         "vae": vae,
         "text_encoder": model.text,

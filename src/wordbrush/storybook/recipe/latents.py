@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,11 @@ def encode(renders: Path, weights: Path, out: Path, *, device: torch.device) -> 
         "stds": first.std((0, 2, 3)).tolist(),
     }
     write_json(out / "statistics.json", statistics)
+
+
+def latent_scale(latents: Path) -> float:
+    """The autoencoder's ``scaling_factor``: one over the standard deviation of its latents."""
+    return 1.0 / json.loads((latents / "statistics.json").read_text(encoding="utf-8"))["std"]
 
 
 class Latents:

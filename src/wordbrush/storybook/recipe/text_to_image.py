@@ -2,7 +2,8 @@
 
 v-prediction on a schedule with zero terminal signal-to-noise ratio (arXiv:2305.08891). Low noise counts less (min-SNR,
 arXiv:2303.09556, in the form that keeps the terminal step): rather than weighting the loss, such timesteps are drawn
-that much more rarely, stratified over the batch.
+that much more rarely, stratified over the batch. The squared error is joined by what ``recipe.recogniser`` still finds
+missing in the prediction.
 
 The text encoder is a ``CLIPTextModel`` without transformer layers: token and position embeddings and a final norm. A
 causal encoder lets every later token carry the words before it, and then turning a word down leaves the word at work in
@@ -11,7 +12,6 @@ its neighbours; here what a word does enters the picture at that word's own atte
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wordbrush.storybook.recipe import vocabulary
+from wordbrush.storybook.recipe import recogniser, vocabulary
 from wordbrush.storybook.recipe.files import write_sheet
-from wordbrush.storybook.recipe.latents import Latents
+from wordbrush.storybook.recipe.judge import labels
+from wordbrush.storybook.recipe.latents import Latents, latent_scale
 from wordbrush.storybook.recipe.loop import Run, Schedule, put_average
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import Scene, caption
@@ -32,9 +33,9 @@ SNR_LIMIT = 5.0
 FIGURE_WEIGHT = 4.0
 """Weight of the error on subject and companion: a fifth of a picture, which rain, snow and clouds drown otherwise."""
 
-FIGURE_SIGNAL = 0.05
-"""They are weighted from this signal power on, where their place is settled: before that, weighting them would teach
-the model to expect larger ones."""
+SETTLED = 0.05
+"""Signal power from which on the place of things is settled. Before that, weighting them would teach the model to
+expect larger ones, and nothing could be recognised."""
 
 DROPPED = 0.1
 """Share of captions replaced by the empty prompt, for classifier-free guidance (arXiv:2207.12598)."""
@@ -106,6 +107,7 @@ class Parts:
     renders: Path
     latents: Path
     tokenizer: Path
+    recogniser: Path
 
 
 def train(
@@ -123,6 +125,7 @@ def train(
     data, renders = Latents(parts.latents), Renders(parts.renders, "train")
     tokenizer = vocabulary.load(parts.tokenizer)
     scale = latent_scale(parts.latents)
+    reader = recogniser.load(parts.recogniser, device)
     model = TextToImage(size, len(tokenizer)).to(device)
     run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=decay), out)
     run.resume()
@@ -131,7 +134,8 @@ def train(
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         clean = (data.batch(indices) * scale).to(device)
-        tokens = tokenize(tokenizer, captions_at(renders.scenes, indices, step)).to(device)
+        captions = captions_at(renders.scenes, indices, step)
+        tokens = tokenize(tokenizer, captions).to(device)
         n = len(indices)
         uniform = (
             torch.rand(1, generator=generator, device=device) + torch.arange(n, device=device) / n
@@ -141,12 +145,19 @@ def train(
         alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
         sigma = (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        noisy = alpha * clean + sigma * noise
         with autocast:
-            output = model(alpha * clean + sigma * noise, timesteps, tokens)
+            output = model(noisy, timesteps, tokens)
         error = (output.float() - (alpha * noise - sigma * clean)).square()
         figures = torch.from_numpy(renders.masks(indices).any(axis=1, keepdims=True)).float()
         weight = figure_weights(nn.functional.avg_pool2d(figures, 8).to(device), signal[timesteps])
-        return (weight * error).mean(), {"error": error.detach().mean().item()}
+        named = labels([renders.scenes[int(i)] for i in indices], recogniser.READ)
+        dropped = torch.tensor([not text for text in captions])
+        named = {name: named[name].masked_fill(dropped, -1).to(device) for name in recogniser.NAMED}
+        settled = signal[timesteps] >= SETTLED
+        missing = recogniser.shortfall(reader, alpha * noisy - sigma * output.float(), clean, named) * settled
+        numbers = {"error": error.detach().mean().item(), "missing": missing.detach().mean().item()}
+        return (weight * error).mean() + missing.mean(), numbers
 
     def preview(seen: int) -> None:
         write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
@@ -169,14 +180,9 @@ def loss_weights(signal: Tensor) -> Tensor:
 
 def figure_weights(figures: Tensor, signal: Tensor) -> Tensor:
     """Weights of mean one over a batch: (n, 1, h, w) shares covered and (n,) signal powers to (n, 1, h, w)."""
-    settled = (signal >= FIGURE_SIGNAL).view(-1, 1, 1, 1)
+    settled = (signal >= SETTLED).view(-1, 1, 1, 1)
     weight = 1 + (FIGURE_WEIGHT - 1) * figures * settled
     return weight / weight.mean()
-
-
-def latent_scale(latents: Path) -> float:
-    """The autoencoder's ``scaling_factor``: one over the standard deviation of its latents."""
-    return 1.0 / json.loads((latents / "statistics.json").read_text(encoding="utf-8"))["std"]
 
 
 def captions_at(scenes: Sequence[Scene], indices: np.ndarray, step: int) -> list[str]:
