@@ -20,7 +20,7 @@ from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.renders import is_held_out
 from wordbrush.storybook.scene import parse
 
-STEPS = {"batch": "4", "total": "24", "captions": "12"}
+STEPS = {"batch": "4", "total": "24", "captions": "12", "exercises": "4"}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,20 @@ def test_model_is_small_and_data_are_functions_of_their_number():
     assert all(objection(one.before, one.instruction, one.after) is None for one in triplets)
     written = {one.example for one in known}
     assert 2 < sum(one in written for one in triplets) < 30
+
+
+def test_exercises_are_triplets_of_random_tokens_with_one_change():
+    marks = [1375, 1376, 1377]
+    made = [writer.exercise(index, 1378) for index in range(200)]
+    assert made[3] == writer.exercise(3, 1378) != made[4]
+    for read, learned in made:
+        *before, ask = read
+        named, change, *after, end, stop = learned
+        assert [ask, change, end, stop] == [*marks, 0]
+        assert 6 <= len(before) == len(after) < 18
+        assert sum(a != b for a, b in zip(before, after, strict=True)) <= 1
+        assert named in after
+        assert not {0, *marks} & {*before, *after}
 
 
 def test_loss_is_on_the_completion_alone():

@@ -5,6 +5,10 @@ captions: two captions of one scene in two phrasings, or of two scenes that diff
 triplets in the published form, with the loss on the completion alone: those written by hand
 (``wordbrush.storybook.instructions.HAND_WRITTEN``), a tenth of the time as they stand and else in their wording about
 another scene (``recipe.wordings``).
+
+What the instruction does not speak of has to be copied, and a small model would rather guess what goes well together. So
+at first half of the texts, later a tenth, are exercises of random tokens in the same form: one is named and changes, and
+the others can only be copied (induction, arXiv:2209.11895).
 """
 
 from __future__ import annotations
@@ -35,6 +39,9 @@ LONGEST = 512
 
 AS_WRITTEN = 0.1
 """Share of hand-written triplets that are shown as they stand."""
+
+EXERCISES_AT_FIRST, EXERCISES_LATER = 0.5, 0.1
+"""Share of exercises in copying among the texts after the captions."""
 
 IGNORED = -100
 CHAT_TEMPLATE = "{{ messages[-1]['content'] + '\\n##\\n' }}"
@@ -83,6 +90,20 @@ def triplet(index: int, known: Sequence[Wording]) -> Example:
     rng = np.random.default_rng([31, index])
     wording = known[int(rng.integers(len(known)))]
     return wording.example if rng.random() < AS_WRITTEN else vary(wording, rng)
+
+
+def exercise(index: int, vocab_size: int) -> tuple[list[int], list[int]]:
+    """Return exercise ``index`` as tokens (read, learned): a text of random tokens, of which one becomes another.
+
+    The marks, which are the last three tokens, and the end of text, which is the first, are not among them.
+    """
+    rng = np.random.default_rng([41, index])
+    ask, change, end = ([vocab_size - 3 + number] for number in range(3))
+    before = rng.integers(1, vocab_size - 3, rng.integers(6, 18)).tolist()
+    after = list(before)
+    place = int(rng.integers(len(before)))
+    after[place] = int(rng.integers(1, vocab_size - 3))
+    return before + ask, [after[place], *change, *after, *end, 0]
 
 
 def train_tokenizer(out: Path, known: Sequence[Wording], *, captions: int = 4000) -> PreTrainedTokenizerFast:
@@ -153,13 +174,15 @@ def train(
     minutes: float,
     total: int,
     captions: int,
-    batch: int = 64,
+    exercises: int,
+    batch: int = 16,
 ) -> bool:
     """Train or continue the stage; returns whether the schedule ended.
 
     Args:
         total: texts seen in all.
-        captions: how many of them, the first ones, are captions; the others are triplets.
+        captions: how many of them, the first ones, are captions; the others are triplets and exercises.
+        exercises: how many texts after the captions are half exercises, before these become rarer.
     """
     known = wordings()
     folder = out / "tokenizer"
@@ -167,21 +190,25 @@ def train(
         load_tokenizer(folder) if (folder / "tokenizer.json").exists() else train_tokenizer(folder, known)
     )
     model = build(len(tokenizer)).to(device)
-    run = Run(
-        model, Schedule(batch=batch, peak=2e-3, total=total, decay=total // 2, warmup=6400, ema=2000), out
-    )
+    run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=total // 2, ema=4000), out)
     run.resume()
     end = [tokenizer.eos_token_id]
+
+    def lesson(index: int) -> tuple[list[int], list[int]]:
+        example = triplet(index, known)
+        return tokenizer(example.prompt).input_ids, tokenizer(example.completion).input_ids + end
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         if step * batch < captions:
             texts = [caption_document(int(index)) for index in indices]
             rows = [(end, tokenizer(text).input_ids + end) for text in texts]
         else:
-            examples = [triplet(int(index), known) for index in indices]
+            early = step * batch < captions + exercises
+            drawn = np.random.default_rng([43, step]).random(len(indices))
+            copied = drawn < (EXERCISES_AT_FIRST if early else EXERCISES_LATER)
             rows = [
-                (tokenizer(one.prompt).input_ids, tokenizer(one.completion).input_ids + end)
-                for one in examples
+                exercise(int(index), len(tokenizer)) if copies else lesson(int(index))
+                for index, copies in zip(indices, copied, strict=True)
             ]
         data = batch_of(rows, device)  # pyright: ignore[reportArgumentType]
         output = model(**data)
