@@ -6,9 +6,9 @@ triplets in the published form, with the loss on the completion alone: those wri
 (``wordbrush.storybook.instructions.HAND_WRITTEN``), a tenth of the time as they stand and else in their wording about
 another scene (``recipe.wordings``).
 
-What the instruction does not speak of has to be copied, and a small model would rather guess what goes well together. So
-at first half of the texts, later a tenth, are exercises of random tokens in the same form: one is named and changes, and
-the others can only be copied (induction, arXiv:2209.11895).
+What the instruction does not speak of has to be copied, and a small model would rather guess what goes well together.
+So at first half of the texts, later a tenth, are exercises of random tokens in the same form: one is named and changes,
+and the others can only be copied (induction, arXiv:2209.11895).
 """
 
 from __future__ import annotations
