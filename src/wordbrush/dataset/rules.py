@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wordbrush.checks import is_whole
 from wordbrush.dataset.query import quoted
 from wordbrush.errors import DataError, InvalidInput, nearest
 
@@ -89,7 +88,7 @@ class Best:
     def __post_init__(self) -> None:
         if self.per not in GROUPS:
             raise InvalidInput(f"Best chooses per 'triplet' or per 'caption', not per {self.per!r}")
-        if not is_whole(self.k) or self.k < 1:
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise InvalidInput(f"Best keeps a whole number of at least 1, not {self.k!r}")
 
     @property

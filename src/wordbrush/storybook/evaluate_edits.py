@@ -122,7 +122,8 @@ def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]
             f"{record} is a record of {json.dumps(was)}, not of {json.dumps(head)}: name another file"
         )
     mend_lines(record)
-    return {found.pop("index"): found for number, found in json_objects(record) if number > 1}
+    _, *lines = json_objects(record)
+    return {line.pop("index"): line for _, line in lines}
 
 
 def _of_source(
