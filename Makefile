@@ -36,10 +36,12 @@ check: $(DEV)  ## style and types only
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 font:
-	@scripts/emoji_font.sh
+	@scripts/debian_package.sh fonts-noto-color-emoji "tests that render storybook scenes" \
+	    test -e /usr/share/fonts/truetype/noto/NotoColorEmoji.ttf
 
 chromium:
-	@scripts/chromium.sh
+	@scripts/debian_package.sh chromium "tests of the studio in a browser" \
+	    eval 'command -v chromium || command -v chromium-browser'
 
 figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
 	@$(BIN)/wordbrush figures p2p-all ip2p-all -o $(OUT)/figures

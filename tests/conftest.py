@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 import tiny
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and so would every process that a test starts:
+# Python leaves an ignored signal ignored. Those that are sent one have to stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,8 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler
+from diffusers import FlowMatchEulerDiscreteScheduler
 from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
     CLIPTextModelWithProjection,
     Gemma2Config,
     Gemma2Model,
@@ -28,7 +26,7 @@ from transformers import (
     UMT5EncoderModel,
 )
 
-from pipelines import BETAS, LENGTH, PIECES, WORDS, _amplify, clip_tokenizer
+from pipelines import BETAS, PIECES, WORDS, amplify, clip, unet, vae
 from small_tokenizers import gemma, qwen
 from wordbrush.backbones import families
 from wordbrush.models import Defaults, Model
@@ -71,7 +69,7 @@ def model(kind: str, dtype: torch.dtype = torch.float64) -> Model:
         parts = _BUILDERS[kind.partition("-")[0]](kind)
         for part in parts.values():
             if isinstance(part, torch.nn.Module):
-                _amplify(part.parameters())
+                amplify(part.parameters())
                 part.to(dtype).eval().requires_grad_(False)
     family = families.family_of(PIPELINES[kind])
     assert family
@@ -102,13 +100,13 @@ def stock(model: Model) -> Any:
 
 
 def _lcm(kind: str) -> dict[str, Any]:
-    unet = _unet(cross_attention_dim=16, time_cond_proj_dim=9)
+    network = unet(cross_attention_dim=16, time_cond_proj_dim=9)
     scheduler = diffusers.LCMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=True)
-    return {"unet": unet, "vae": _vae(4), **_clip(CLIPTextModel), "scheduler": scheduler}
+    return {"unet": network, "vae": vae(), **clip(), "scheduler": scheduler}
 
 
 def _sdxl(kind: str) -> dict[str, Any]:
-    unet = _unet(
+    network = unet(
         cross_attention_dim=32,
         use_linear_projection=True,
         transformer_layers_per_block=(1, 2),
@@ -118,10 +116,10 @@ def _sdxl(kind: str) -> dict[str, Any]:
     )
     scheduler = diffusers.EulerDiscreteScheduler(**BETAS, steps_offset=1, timestep_spacing="leading")
     return {
-        "unet": unet,
-        "vae": _vae(4),
-        **_clip(CLIPTextModel),
-        **_clip(CLIPTextModelWithProjection, "_2"),
+        "unet": network,
+        "vae": vae(),
+        **clip(),
+        **clip(CLIPTextModelWithProjection, "_2"),
         "scheduler": scheduler,
     }
 
@@ -143,9 +141,9 @@ def _sd3(kind: str) -> dict[str, Any]:
     )
     return {
         "unet": transformer,
-        "vae": _vae(16),
-        **_clip(CLIPTextModelWithProjection),
-        **_clip(CLIPTextModelWithProjection, "_2"),
+        "vae": vae(16),
+        **clip(CLIPTextModelWithProjection),
+        **clip(CLIPTextModelWithProjection, "_2"),
         **_t5("_3"),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
     }
@@ -165,7 +163,7 @@ def _flux(kind: str) -> dict[str, Any]:
         axes_dims_rope=(2, 2, 4),
     )
     scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev)
-    return {"unet": transformer, "vae": _vae(16), **_clip(CLIPTextModel), **_t5("_2"), "scheduler": scheduler}
+    return {"unet": transformer, "vae": vae(16), **clip(), **_t5("_2"), "scheduler": scheduler}
 
 
 def _auraflow(kind: str) -> dict[str, Any]:
@@ -184,7 +182,7 @@ def _auraflow(kind: str) -> dict[str, Any]:
         **_t5("", UMT5Config, UMT5EncoderModel),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.73),
     }
-    return {"unet": transformer, "vae": _vae(4), **parts}
+    return {"unet": transformer, "vae": vae(), **parts}
 
 
 def _pixart(kind: str) -> dict[str, Any]:
@@ -201,7 +199,7 @@ def _pixart(kind: str) -> dict[str, Any]:
         use_additional_conditions=alpha,
     )
     scheduler = diffusers.DPMSolverMultistepScheduler(beta_start=1e-4, beta_end=0.02, solver_order=2)
-    return {"unet": transformer, "vae": _vae(4), **_t5(""), "scheduler": scheduler}
+    return {"unet": transformer, "vae": vae(), **_t5(""), "scheduler": scheduler}
 
 
 def _sana(kind: str) -> dict[str, Any]:
@@ -218,7 +216,7 @@ def _sana(kind: str) -> dict[str, Any]:
         sample_size=32,
         mlp_ratio=2.0,
     )
-    vae = diffusers.AutoencoderDC(
+    autoencoder = diffusers.AutoencoderDC(
         latent_channels=4,
         attention_head_dim=4,
         encoder_block_out_channels=(8, 8),
@@ -232,7 +230,7 @@ def _sana(kind: str) -> dict[str, Any]:
     scheduler = diffusers.DPMSolverMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
     )
-    return {"unet": transformer, "vae": vae, **_gemma(), "scheduler": scheduler}
+    return {"unet": transformer, "vae": autoencoder, **_gemma(), "scheduler": scheduler}
 
 
 def _lumina2(kind: str) -> dict[str, Any]:
@@ -249,7 +247,7 @@ def _lumina2(kind: str) -> dict[str, Any]:
         cap_feat_dim=16,
     )
     scheduler = FlowMatchEulerDiscreteScheduler(shift=6.0)
-    return {"unet": transformer, "vae": _vae(4), **_gemma(), "scheduler": scheduler}
+    return {"unet": transformer, "vae": vae(), **_gemma(), "scheduler": scheduler}
 
 
 def _qwen(kind: str) -> dict[str, Any]:
@@ -262,7 +260,7 @@ def _qwen(kind: str) -> dict[str, Any]:
         joint_attention_dim=16,
         axes_dims_rope=(2, 2, 4),
     )
-    vae = diffusers.AutoencoderKLQwenImage(
+    autoencoder = diffusers.AutoencoderKLQwenImage(
         base_dim=4,
         z_dim=4,
         dim_mult=[1, 1],
@@ -296,7 +294,7 @@ def _qwen(kind: str) -> dict[str, Any]:
     )
     return {
         "unet": transformer,
-        "vae": vae,
+        "vae": autoencoder,
         "text_encoder": Qwen2_5_VLForConditionalGeneration(config),
         "tokenizer": tokenizer,
         "scheduler": FlowMatchEulerDiscreteScheduler(
@@ -334,7 +332,7 @@ def _zimage(kind: str) -> dict[str, Any]:
     )
     return {
         "unet": transformer,
-        "vae": _vae(4),
+        "vae": vae(),
         "text_encoder": Qwen3Model(config),
         "tokenizer": tokenizer,
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
@@ -355,47 +353,6 @@ _BUILDERS = {
     "qwen": _qwen,
     "zimage": _zimage,
 }
-
-
-def _unet(**settings: Any) -> diffusers.UNet2DConditionModel:
-    return diffusers.UNet2DConditionModel(
-        sample_size=16,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        attention_head_dim=2,
-        norm_num_groups=4,
-        **settings,
-    )
-
-
-def _vae(channels: int) -> AutoencoderKL:
-    return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=channels,
-        norm_num_groups=4,
-        shift_factor=0.1 if channels == 16 else None,
-    )
-
-
-def _clip(kind: Any, suffix: str = "") -> dict[str, Any]:
-    tokenizer = clip_tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=32,
-        projection_dim=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}
 
 
 def _gemma() -> dict[str, Any]:

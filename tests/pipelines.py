@@ -87,12 +87,12 @@ def parts(kind: str, dtype: torch.dtype) -> dict[str, Any]:
         torch.manual_seed((*KINDS, "editor").index(kind))
         made = {"sd1": _sd1, "sd2": _sd2, "ldm": _ldm, "editor": lambda: _sd1(channels=8)}[kind]()
         for part in ("unet", "vae", "text_encoder"):
-            _amplify(made[part].parameters())
+            amplify(made[part].parameters())
             made[part].to(dtype).eval().requires_grad_(False)
     return made
 
 
-def _amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
+def amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
     """Make attention of random weights decisive, so that editing it moves the output."""
     for parameter in parameters:
         if parameter.ndim == 2:
@@ -100,31 +100,17 @@ def _amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def _sd1(channels: int = 4) -> dict[str, Any]:
-    unet = UNet2DConditionModel(
-        sample_size=16,
-        in_channels=channels,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16,
-        attention_head_dim=2,
-        norm_num_groups=4,
-    )
+    network = unet(in_channels=channels, cross_attention_dim=16)
     scheduler = DDIMScheduler(**BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
-    return {"unet": unet, "vae": _vae(), **_clip(), "scheduler": scheduler}
+    return {"unet": network, "vae": vae(), **clip(), "scheduler": scheduler}
 
 
 def _sd2() -> dict[str, Any]:
-    unet = UNet2DConditionModel(
+    network = unet(
         sample_size=32,
         block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=16,
         attention_head_dim=(1, 2),
-        norm_num_groups=4,
         use_linear_projection=True,
     )
     scheduler = DDIMScheduler(
@@ -134,7 +120,7 @@ def _sd2() -> dict[str, Any]:
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
     )
-    return {"unet": unet, "vae": _vae(), **_clip(), "scheduler": scheduler}
+    return {"unet": network, "vae": vae(), **clip(), "scheduler": scheduler}
 
 
 def _ldm() -> dict[str, Any]:
@@ -152,7 +138,7 @@ def _ldm() -> dict[str, Any]:
         d_model=16,
         pad_token_id=0,
     )
-    vae = VQModel(
+    autoencoder = VQModel(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
@@ -160,25 +146,43 @@ def _ldm() -> dict[str, Any]:
         num_vq_embeddings=16,
         norm_num_groups=4,
     )
-    return {**parts, "vae": vae, "text_encoder": LDMBertModel(config), "tokenizer": tokenizer}
+    return {**parts, "vae": autoencoder, "text_encoder": LDMBertModel(config), "tokenizer": tokenizer}
 
 
-def _vae() -> AutoencoderKL:
+def unet(**settings: Any) -> UNet2DConditionModel:
+    """Return a network with attention at two resolutions."""
+    usual: dict[str, Any] = {
+        "sample_size": 16,
+        "block_out_channels": (16, 32),
+        "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D",) * 2,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2,
+        "attention_head_dim": 2,
+        "norm_num_groups": 4,
+    }
+    return UNet2DConditionModel(**{**usual, **settings})
+
+
+def vae(channels: int = 4) -> AutoencoderKL:
+    """Return an autoencoder of 2 pixels a latent pixel; one of 16 channels shifts them, as those of later models do."""
     return AutoencoderKL(
         block_out_channels=(8, 8),
         down_block_types=("DownEncoderBlock2D",) * 2,
         up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
+        latent_channels=channels,
         norm_num_groups=4,
+        shift_factor=0.1 if channels == 16 else None,
     )
 
 
-def _clip() -> dict[str, Any]:
+def clip(kind: Any = CLIPTextModel, suffix: str = "") -> dict[str, Any]:
+    """Return a text encoder with its tokenizer, named as a pipeline's first (or ``"_2"``) ones."""
     tokenizer = clip_tokenizer()
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=16,
         intermediate_size=32,
+        projection_dim=16,
         num_hidden_layers=2,
         num_attention_heads=2,
         max_position_embeddings=LENGTH,
@@ -186,4 +190,4 @@ def _clip() -> dict[str, Any]:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return {"text_encoder": CLIPTextModel(config), "tokenizer": tokenizer}
+    return {f"text_encoder{suffix}": kind(config), f"tokenizer{suffix}": tokenizer}

@@ -1,4 +1,7 @@
-"""Writing results: complete under their final name or not there at all, and pictures that know how they were made."""
+"""Writing results: complete under their final name or not there at all, and pictures that know how they were made.
+
+What grows during a run is lines of JSON: a killed run leaves at most a part of the last one, which is taken back.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
@@ -67,6 +70,25 @@ def write_files(files: Mapping[Path, bytes]) -> None:
         for written in temporary.values():
             with suppress(OSError):  # the failure to report is the one above
                 written.unlink(missing_ok=True)
+
+
+def append_json(path: Path, values: Iterable[Any]) -> None:
+    """Append each value as a line of JSON; the folder is made if needed. Raises ``CannotWrite`` if the disk refuses."""
+    text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def mend_lines(path: Path) -> None:
+    """Take back a last line that a kill has cut. Raises ``CannotWrite`` if the disk refuses."""
+    text = path.read_bytes()
+    whole = text[: text.rfind(b"\n") + 1]
+    if whole != text:
+        write_files({path: whole})
 
 
 @contextmanager

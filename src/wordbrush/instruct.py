@@ -57,7 +57,6 @@ PRESETS = {
     "fast": Sampling(6, "dpm++", ALWAYS),  # 18
 }
 
-
 GRID = (2 / 3, 1.0, 4 / 3)
 """What a grid shows of an editor's own scales: 5, 7.5 and 10 against 1, 1.5 and 2 with the published ones."""
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from wordbrush.backbones.base import Backbone, Layout, map_sites
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.backbones.families import LUMINA2, QWEN_IMAGE, Z_IMAGE, family_of
-from wordbrush.backbones.flux import pack, unpack
 from wordbrush.backbones.maps import LocalBlend
+from wordbrush.backbones.patches import pack, unpack
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.window import Clock
 from wordbrush.errors import ControlError, EditNotApplied, InvalidInput, ModelError

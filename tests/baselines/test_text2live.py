@@ -311,6 +311,8 @@ def test_settings_are_checked():
         replace(SMALL, steps=0)
     with pytest.raises(wb.InvalidInput, match="rate must be above 0"):
         replace(SMALL, rate=0.0)
+    with pytest.raises(wb.InvalidInput, match="rate must be above 0, not inf"):
+        replace(SMALL, rate=float("inf"))
 
 
 def test_a_small_picture_is_told_the_side_it_needs(clip: Clip):

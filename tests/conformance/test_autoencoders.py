@@ -78,4 +78,5 @@ def test_an_autoencoder_in_another_precision():
     half.vae.float()
     picture = Image.fromarray(np.full((16, 16, 3), 90, np.uint8))
     assert half.encode(picture).dtype == torch.bfloat16
+    assert autoencoders.encode(half.vae, drawn().bfloat16()).dtype == torch.float32
     assert half.decode(half.encode(picture))[0].size == (16, 16)

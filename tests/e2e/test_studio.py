@@ -29,7 +29,7 @@ pytest.importorskip("gradio", reason="needs the extra studio")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
-    pytest.skip("needs Chromium (scripts/chromium.sh)", allow_module_level=True)
+    pytest.skip("needs Chromium (make chromium)", allow_module_level=True)
 
 from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
 

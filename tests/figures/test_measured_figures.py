@@ -228,8 +228,12 @@ def test_a_group_draws_what_can_be_drawn(
     monkeypatch.setattr("wordbrush.figures.load", blank)
     monkeypatch.setattr("wordbrush.cli.figures.load_model", lambda *a, **k: None)
     monkeypatch.setattr("wordbrush.cli.figures.load_editor", lambda *a, **k: None)
-    code, told = figures("ip2p-all", "-o", tmp_path, *(word for one in editors for word in ("-e", one)))
-    assert code == 0, told
+    given = [word for one in editors for word in ("-e", one)]
+    done = CliRunner().invoke(app, ["figures", "ip2p-all", "-o", str(tmp_path), *given, "--json"])
+    assert done.exit_code == 0, done.output
     expected = [name for name in GROUPS["ip2p-all"] if compared or name != "ip2p-10"]
     assert drawn == expected
+    assert len(json.loads(done.stdout)["files"]) == 2 * len(expected)
+    said = "ip2p-10 is left out: it compares editors, so give several with --editor\n"
+    assert done.stderr == ("" if compared else said)
     assert len(list(tmp_path.glob("*.png"))) == len(expected) == 10 + compared

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from PIL import Image
 
 from wordbrush.errors import DataError, InvalidInput, ModelError
+from wordbrush.models import EMBEDDED
 from wordbrush.storybook import font
 from wordbrush.storybook.evaluate import ATTRIBUTES, described, evaluate
 from wordbrush.storybook.evaluate_edits import KINDS, WAYS
@@ -71,6 +73,35 @@ def test_a_record_is_gone_on_from(tmp_path):
         evaluate(prompts=2, record=record, p2p=True, steps=4)
     with pytest.raises(InvalidInput, match="no kind of edit 'subjct'; did you mean 'subject'"):
         evaluate(prompts=1, p2p=True, kinds=["subjct"])
+
+
+def test_a_record_of_other_weights_is_refused(tmp_path):
+    settings = {"p2p": True, "kinds": ["fader"], "steps": 1, "record": tmp_path / "record.jsonl"}
+    model = shutil.copytree(EMBEDDED["storybook"], tmp_path / "model")
+    found = evaluate(model, prompts=1, **settings)
+    assert json.dumps(evaluate(model, prompts=1, **settings)) == json.dumps(found)
+    weights = model / "unet" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-4] ^= 1  # the last bit of a number
+    weights.write_bytes(content)
+    with pytest.raises(DataError, match=r"is a record of .+, not of .+: name another file"):
+        evaluate(model, prompts=2, **settings)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("a list of things", r"line 1: not JSON \(.+\): 'a list of things'"),
+        ("[1, 2]\n[3", "line 1: expected a JSON object"),
+        ('{"a": 1}\n{"b"', r'is a record of \{"a": 1\}, not of'),
+        ("", r"is a record of \{\}, not of"),
+    ],
+)
+def test_a_file_that_is_no_record_is_left_as_it_is(content, says, tmp_path):
+    (tmp_path / "record").write_text(content)
+    with pytest.raises(DataError, match=says):
+        evaluate(prompts=1, p2p=True, record=tmp_path / "record")
+    assert (tmp_path / "record").read_text() == content
 
 
 def test_a_model_of_another_world_is_refused(tmp_path, monkeypatch):

@@ -96,7 +96,8 @@ def test_controls_that_were_moved_are_said(draft: Draft, model: wb.Model):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"seed": None}, "a seed is a whole number such as 3, not None"),
+        ({"seed": None}, "a seed is a whole number of at least 0 and below 2⁶³, not None"),
+        ({"seed": -1}, "a seed is a whole number of at least 0 and below 2⁶³, not -1"),
         ({"size": "2048x2048"}, "2048 × 2048 pixels is more than the 1,048,576"),
         ({"size": "wide"}, "--size 'wide' is not a size"),
         ({"steps": 101}, "at most 100 steps, not 101"),

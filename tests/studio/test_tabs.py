@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +19,9 @@ from wordbrush.dataset.select import select
 from wordbrush.errors import BadPicture, DataError, InvalidInput
 from wordbrush.instruct import EditorDefaults
 from wordbrush.metrics.pixels import psnr
+from wordbrush.storybook.judges import SIDE, Reading
+from wordbrush.storybook.recipe.judge import NONE
+from wordbrush.storybook.scene import COLOURS
 from wordbrush.studio import compare, data, instruct, view
 from wordbrush.studio.state import Limits, Order
 from wordbrush.studio.turns import Report
@@ -187,6 +192,25 @@ def test_surprises_are_within_the_scales_of_the_grid(own, texts, images):
         assert words in instruct.SURPRISES
         assert texts[0] <= text <= texts[1]
         assert images[0] <= image <= images[1]
+
+
+def test_which_colour_there_is_is_asked_of_subjects_that_should_have_one():
+    """A red mushroom is also one without a colour of its own, which no picture can tell."""
+    seen = {"subject": "mushroom", "place": "forest", "time": "noon", "style": "plain", "companion": NONE}
+    words = {name: [word, word] for name, word in {**seen, "colour": NONE}.items()}
+    colours = {name: np.array([0.1, 0.4 if name == "red" else 0.2]) for name in COLOURS}
+    reading = Reading(words, {}, colours, np.zeros((2, 32, 32), dtype=bool))
+    judges: Any = type("Fixed", (), {"read": lambda judges, images: reading})()
+    plain = Image.new("RGB", (SIDE, SIDE))
+
+    def told(source: str, target: str) -> list[str]:
+        measure = compare.judged(judges, source, target)
+        assert measure is not None
+        return list(measure(plain, plain).values())
+
+    assert told("a mushroom in a forest", "a red mushroom in a forest") == ["1 of 1", "5 of 5"]
+    assert told("a mushroom in a forest", "a blue mushroom in a forest") == ["0 of 1", "5 of 5"]
+    assert told("a red mushroom in a forest", "a mushroom in a forest") == ["1 of 1", "5 of 5"]
 
 
 def test_everything_shown_is_escaped():

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +11,12 @@ import torch
 from torch import Tensor
 
 from wordbrush.canvas import Canvas, Fitting, place
+from wordbrush.checks import check_seed, is_number
 from wordbrush.errors import InvalidInput, ModelError
 from wordbrush.guidance import Distilled, Guidance
 from wordbrush.instruct_run import chunks, part_of, telling_of_memory
 from wordbrush.models import Model
-from wordbrush.run import Run, check_finite, check_seed, make_run
+from wordbrush.run import Run, check_finite, make_run
 from wordbrush.sampling import (
     NOISY_SCHEDULERS,
     Progress,
@@ -123,7 +122,8 @@ def sdedit(
         raise InvalidInput(
             f"{len(pictures)} pictures, {len(prompts)} prompts and {len(seeds)} seeds are no edits: give one of each"
         )
-    _check_strength(strength)
+    if not is_number(strength) or not 0 < strength <= 1:
+        raise InvalidInput(f"strength is a share of the noise above 0 and at most 1, not {strength!r}")
     if is_flow(model.scheduler):
         raise ModelError(
             f"{model.name} was trained on straight paths, which have no noise to be added in part as SDEdit does: "
@@ -154,12 +154,6 @@ def sdedit(
     assert run is not None
     settings = {**run.settings, "strength": strength, "forward_samples": forward_samples}
     return Redrawn([images[number] for number in range(len(canvases))], settings)
-
-
-def _check_strength(strength: object) -> None:
-    number = isinstance(strength, Real) and not isinstance(strength, bool)
-    if not number or not math.isfinite(strength) or not 0 < strength <= 1:  # pyright: ignore[reportArgumentType, reportOperatorIssue]
-        raise InvalidInput(f"strength is a share of the noise above 0 and at most 1, not {strength!r}")
 
 
 def _check_scheduler(scheduler: Any) -> None:

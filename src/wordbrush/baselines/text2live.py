@@ -28,11 +28,10 @@ from wordbrush.baselines import layer_losses as losses
 from wordbrush.baselines.edit_layer import EditLayer, over, smallest_side
 from wordbrush.baselines.relevancy import enlarged, relevancy
 from wordbrush.baselines.views import Looks, Views, draw_views, example, smallest_example
+from wordbrush.checks import check_count, check_seed, is_number
 from wordbrush.errors import BadPicture, InvalidInput, ModelError, nearest
-from wordbrush.inversion.task import check_count
 from wordbrush.metrics.clip import Clip
 from wordbrush.pictures import read_picture
-from wordbrush.run import check_seed
 from wordbrush.sampling import Progress
 
 GREEN = (0.0, 177 / 255, 64 / 255)
@@ -92,7 +91,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "channels", "scales", "whole_every"):
             check_count(name, getattr(self, name))
-        if not self.rate > 0:
+        if not is_number(self.rate) or self.rate <= 0:
             raise InvalidInput(f"rate must be above 0, not {self.rate!r}")
 
 

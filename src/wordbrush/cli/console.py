@@ -71,7 +71,7 @@ def progress(what: str) -> Iterator[Report]:
     with bars() as shown:
         task = shown.add_task(what, total=None)
 
-        def report(step: int, total: int | None) -> None:
+        def report(step: int, total: int) -> None:
             shown.update(task, completed=step, total=total)
 
         yield report

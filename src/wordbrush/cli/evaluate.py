@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -321,8 +322,6 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
 
 def _usual(curve: Curve) -> Curve:
     """Return a curve with the one point that is nearest to what is usual."""
-    from dataclasses import replace
-
     wanted = USUAL.get(curve.along, 0.0)
     return replace(curve, points=(min(curve.points, key=lambda point: abs((point.at or 0.0) - wanted)),))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.console import err, out, print_json, progress
 from wordbrush.cli.loading import load_editor, load_model
 from wordbrush.cli.output import with_versions
 from wordbrush.cli.parse import BadOption
@@ -99,8 +99,10 @@ def figures(
             f"--image and --instruction are shown in {', '.join(OWN)}, none of which is among {' '.join(names)}"
         )
     labels = named_editors(editors or ["storybook"])
-    if "ip2p-10" not in names and len(labels) < 2 and not results:
-        wanted = [name for name in wanted if name != "ip2p-10"]  # a group draws what can be drawn
+    if "ip2p-10" in wanted and "ip2p-10" not in names and len(labels) < 2 and not results:
+        wanted.remove("ip2p-10")  # a group draws what can be drawn
+        told = "ip2p-10 is left out: it compares editors, so give several with --editor"
+        err.print(told, soft_wrap=True, highlight=False)
     reading = set(MEASURED) if results else set()
     needs = {need for name in wanted if name not in reading for need in FIGURES[name].needs}
     from wordbrush.figures import load

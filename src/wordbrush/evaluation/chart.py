@@ -9,20 +9,19 @@ from typing import TYPE_CHECKING
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from wordbrush.evaluation.summary import Curve, Interval
+from wordbrush.evaluation.summary import ACROSS, AXES, UP, Curve, Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ACROSS, UP = "clip_direction", "clip_image"
 COLOURS = ("#2a7f62", "#d1495b", "#3566a8", "#c98a1b", "#7a4fa3", "#4b9fb5", "#8a5a3c", "#5f6b7a")
-INK, QUIET = "#1f2328", "#6b7280"
+INK, QUIET, GRID = "#1f2328", "#6b7280", "#eceef1"
 DPI = 150
 
 
 def drawable(curves: Sequence[Curve]) -> list[Curve]:
     """Return the curves of which both axes are known."""
-    return [one for one in curves if any({ACROSS, UP} <= set(point.scores) for point in one.points)]
+    return [one for one in curves if one.drawn]
 
 
 def chart(curves: Sequence[Curve], *, title: str) -> bytes:
@@ -33,10 +32,10 @@ def chart(curves: Sequence[Curve], *, title: str) -> bytes:
     for number, curve in enumerate(drawable(curves)):
         _draw(axes, curve, COLOURS[number % len(COLOURS)])
     axes.set_title(title, size=11, color=INK, loc="left", weight="bold")
-    axes.set_xlabel("CLIP text-image direction similarity", size=9.5, color=INK)
-    axes.set_ylabel("CLIP image similarity", size=9.5, color=INK)
+    axes.set_xlabel(AXES[ACROSS], size=9.5, color=INK)
+    axes.set_ylabel(AXES[UP], size=9.5, color=INK)
     axes.tick_params(labelsize=8.5, colors=QUIET, length=2.5)
-    axes.grid(color="#eceef1", linewidth=0.8)
+    axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#d0d4d9")
@@ -48,14 +47,13 @@ def chart(curves: Sequence[Curve], *, title: str) -> bytes:
 
 
 def _draw(axes: Axes, curve: Curve, colour: str) -> None:
-    points = [point for point in curve.points if {ACROSS, UP} <= set(point.scores)]
-    across, up = ([point.scores[name] for point in points] for name in (ACROSS, UP))
+    across, up = ([point.scores[name] for point in curve.drawn] for name in AXES)
     xs, ys = [one["mean"] for one in across], [one["mean"] for one in up]
     axes.errorbar(
         xs, ys, xerr=_arms(across), yerr=_arms(up), color=colour, ecolor=f"{colour}70", elinewidth=1.0,
         linewidth=1.6, marker="o", markersize=4.5, label=curve.label,
     )  # fmt: skip
-    for point, x, y in zip(points, xs, ys, strict=True):
+    for point, x, y in zip(curve.drawn, xs, ys, strict=True):
         if point.at is not None:
             axes.annotate(f"{point.at:g}", (x, y), (4, 4), textcoords="offset points", size=7.5, color=colour)
 

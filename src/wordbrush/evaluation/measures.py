@@ -151,7 +151,7 @@ class Judged:
     judges: Judges
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Image]) -> list[Scores]:
-        """Read every picture. Raises ``ValueError`` for one of another size than the judges know."""
+        """Read every picture. Raises ``InvalidInput`` for one of another size than the judges know."""
         from wordbrush.storybook.evaluate import ATTRIBUTES, described
         from wordbrush.storybook.recipe.judge import NONE
         from wordbrush.storybook.scene import parse

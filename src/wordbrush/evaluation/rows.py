@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wordbrush.dataset.readers import json_objects
 from wordbrush.errors import DataError
-from wordbrush.files import cannot_write, locked, write_files
+from wordbrush.files import append_json, locked, mend_lines, write_files
 
 ROWS = "rows.jsonl"
 MADE_WITH = "settings.json"
@@ -79,12 +80,7 @@ class Rows:
         """Take rows, and append them to the file. Raises ``CannotWrite`` if the disk refuses."""
         new = list(rows)
         if self._path is not None:
-            text = "".join(json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in new)
-            try:
-                with self._path.open("a", encoding="utf-8") as file:
-                    file.write(text)
-            except OSError as error:
-                raise cannot_write(self._path, error) from error
+            append_json(self._path, map(asdict, new))
         self._rows |= {row.name: row for row in new}
 
 
@@ -105,7 +101,8 @@ def open_rows(folder: Path | None, made_with: Mapping[str, Any]) -> Iterator[Row
         return
     with locked(folder):
         _settle(folder / MADE_WITH, made_with)
-        _mend(folder / ROWS)
+        if (folder / ROWS).exists():
+            mend_lines(folder / ROWS)
         yield Rows(folder)
 
 
@@ -140,21 +137,11 @@ def _settle(path: Path, made_with: Mapping[str, Any]) -> None:
         write_files({path: (json.dumps(wanted, indent=1, ensure_ascii=False) + "\n").encode()})
 
 
-def _mend(path: Path) -> None:
-    """Take back a last line that a kill has cut."""
-    if not path.exists():
-        return
-    text = path.read_bytes()
-    whole = text[: text.rfind(b"\n") + 1]
-    if whole != text:
-        write_files({path: whole})
-
-
 def _read(path: Path) -> Iterator[Row]:
     if not path.exists():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, values in json_objects(path):
         try:
-            yield Row(**json.loads(line))
-        except (ValueError, TypeError) as error:
+            yield Row(**values)
+        except TypeError as error:
             raise DataError(f"{path}, line {number}, is no result of this version: {error}") from error

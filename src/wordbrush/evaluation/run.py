@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from wordbrush.checks import check_count
 from wordbrush.dataset.keys import key_seed
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.evaluation.example import Example
@@ -55,8 +56,7 @@ def evaluate(
         DataError: two examples have one key, the data set lacks what a method needs, or ``out`` was made otherwise.
         ModelError: a model cannot be used, or memory ran out; what was measured so far is kept.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InvalidInput(f"batch must be a whole number of at least 1, not {batch!r}")
+    batch = check_count("batch", batch)
     if not methods:
         raise InvalidInput("there is nothing to evaluate: name a method")
     settings = [name_of(method.name, method.settings, "") for method in methods]

@@ -14,6 +14,10 @@ from wordbrush.storybook.statistics import mean, share
 SHARES = ("success", "kept")
 """Scores that are 0 or 1; they have Wilson's interval, all others a bootstrap one."""
 
+ACROSS, UP = "clip_direction", "clip_image"
+AXES = {ACROSS: "CLIP text-image direction similarity", UP: "CLIP image similarity"}
+"""The scores of the published curves (arXiv:2211.09800, figure 8): how far the edit went, and what stayed."""
+
 Interval = Mapping[str, float | int]
 """A mean or share with its 95 % interval: ``mean`` or ``share``, ``low``, ``high``, ``of``."""
 
@@ -54,6 +58,11 @@ class Curve:
         """The method, and the model if it has one: its name, or the end of its path."""
         model = self.settings.get("model")
         return f"{self.method} ({'/'.join(Path(model).parts[-2:])})" if model else self.method
+
+    @property
+    def drawn(self) -> tuple[Point, ...]:
+        """The points that have both scores of ``AXES``."""
+        return tuple(point for point in self.points if AXES.keys() <= point.scores.keys())
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

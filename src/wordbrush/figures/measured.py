@@ -10,7 +10,7 @@ from wordbrush.evaluation.measures import ClipScores
 from wordbrush.evaluation.method import Method
 from wordbrush.evaluation.rows import Row, read_rows
 from wordbrush.evaluation.run import evaluate
-from wordbrush.evaluation.summary import Curve, Point, curves
+from wordbrush.evaluation.summary import ACROSS, AXES, UP, Curve, Point, curves
 from wordbrush.figures.brush import Brush
 from wordbrush.figures.caption import quiet
 from wordbrush.figures.grid import GAP, SIZE
@@ -18,7 +18,6 @@ from wordbrush.figures.layout import Page
 from wordbrush.figures.plot import Dot, Line, plot
 from wordbrush.metrics.clip import load_clip
 
-ACROSS, UP = "clip_direction", "clip_image"
 WIDTH, HEIGHT = 3.6, 2.7
 
 
@@ -56,15 +55,14 @@ def draw_curves(page: Page, rows: Sequence[Row], label: Callable[[Curve], str | 
         DataError: nothing can be drawn.
     """
     found = [(label(curve), curve) for curve in curves(rows)]
-    lines = [Line(name, _dots(curve.points)) for name, curve in found if name is not None]
+    lines = [Line(name, _dots(curve.drawn)) for name, curve in found if name is not None]
     lines = [line for line in lines if line.dots]
     if not lines:
         failed = next((f": {row.failed}" for row in rows if row.failed), "")
         raise DataError(
             f"the evaluation has no curve to draw, with scores {ACROSS} and {UP} of the methods shown{failed}"
         )
-    names = {"across": "CLIP text-image direction similarity", "up": "CLIP image similarity"}
-    bottom = plot(page, lines, 0, width=WIDTH, height=HEIGHT, **names)
+    bottom = plot(page, lines, 0, across=AXES[ACROSS], up=AXES[UP], width=WIDTH, height=HEIGHT)
     told = f"{len({row.key for row in rows})} edits; bars are 95 % bootstrap intervals"
     page.text(quiet(told), page.left, bottom + GAP, size=SIZE)
 
@@ -79,5 +77,4 @@ def _dots(points: Sequence[Point]) -> list[Dot]:
             "" if point.at is None else f"{point.at:g}",
         )
         for point in points
-        if {ACROSS, UP} <= set(point.scores)
     ]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
+from wordbrush.evaluation.chart import COLOURS, GRID
 from wordbrush.figures.caption import Run, quiet
 from wordbrush.figures.grid import GAP, SIZE
 from wordbrush.figures.layout import INK, Page, text_height, text_width
 
-COLOURS = ("#2a7f62", "#d1495b", "#3566a8", "#c98a1b", "#7a4fa3", "#4b9fb5", "#8a5a3c", "#5f6b7a")
-GRID = "#eceef1"
 DOT = 0.035  # radius
 AIR = 0.06  # share of the range that is left free around the points
 TICKS = 6

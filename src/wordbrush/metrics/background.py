@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wordbrush.errors import InvalidInput
-from wordbrush.metrics.pixels import EQUAL_PSNR, ssim, unit_pixels
+from wordbrush.metrics.pixels import decibels, ssim, unit_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,14 +43,10 @@ def background(
     outside = ~mask
     if mode == "area":
         mse = float(np.square(a - b)[outside].mean())
-        return {"mse": mse, "psnr": _psnr(mse), "ssim": ssim(before, after, outside)}
+        return {"mse": mse, "psnr": decibels(mse), "ssim": ssim(before, after, outside)}
     a, b = a * outside[..., None], b * outside[..., None]
     mse = float(np.square(a - b).mean())
-    return {"mse": mse, "psnr": _psnr(mse), "ssim": _gaussian_ssim(a, b)}
-
-
-def _psnr(mse: float) -> float:
-    return float(10 * np.log10(1 / max(mse, 10 ** (-EQUAL_PSNR / 10))))
+    return {"mse": mse, "psnr": decibels(mse), "ssim": _gaussian_ssim(a, b)}
 
 
 def _gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:

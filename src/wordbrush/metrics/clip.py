@@ -157,31 +157,42 @@ def load_clip(name: str | Path = "storybook", *, device: torch.device | str | No
     from wordbrush.models import as_device
     from wordbrush.quiet import quiet
 
-    place = EMBEDDED.get(str(name), Path(name))
-    if str(name) in EMBEDDED and not (place / "config.json").exists():
-        raise ModelError(
-            f"{place} has no contrastive model: train it with `wordbrush storybook train --stage contrastive`"
-        )
-    source = str(place if place.is_dir() else name)
+    source = source_of(name)
     try:
         with quiet():
             model = CLIPModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(source)
-        statistics = _statistics(source)
+        mean, std = pixel_statistics(source)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(
             f"{str(name)!r} cannot be loaded as a CLIP model: expected a directory or hub id with config.json, "
             f"model.safetensors, a tokenizer and preprocessor_config.json ({type(error).__name__})"
         ) from error
     model.to(as_device(device)).eval().requires_grad_(False)  # pyright: ignore[reportArgumentType]
-    return Clip(str(name), model, tokenizer, mean=statistics["image_mean"], std=statistics["image_std"])
+    return Clip(str(name), model, tokenizer, mean=mean, std=std)
 
 
-def _statistics(source: str) -> dict[str, Any]:
+def source_of(name: str | Path) -> str:
+    """Return the directory or hub id that a name stands for.
+
+    Raises:
+        ModelError: the embedded model is missing.
+    """
+    place = EMBEDDED.get(str(name), Path(name))
+    if str(name) in EMBEDDED and not (place / "config.json").exists():
+        raise ModelError(
+            f"{place} has no contrastive model: train it with `wordbrush storybook train --stage contrastive`"
+        )
+    return str(place if place.is_dir() else name)
+
+
+def pixel_statistics(source: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Return mean and deviation of the pixels in [0, 1] that a directory or hub id was trained on, three each."""
     from transformers.utils.hub import cached_file
 
     path = cached_file(source, "preprocessor_config.json")
-    return json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    known = json.loads(Path(str(path)).read_text(encoding="utf-8"))
+    return known["image_mean"], known["image_std"]
 
 
 def _cosine(a: Tensor, b: Tensor) -> np.ndarray:

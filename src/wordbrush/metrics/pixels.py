@@ -32,7 +32,11 @@ def psnr(before: Image, after: Image, where: np.ndarray | None = None) -> float:
         InvalidInput: the pictures differ in size, or ``where`` is empty or of another size.
     """
     a, b = unit_pixels(before, after)
-    squared = _inside(np.square(a - b), where).mean()
+    return decibels(_inside(np.square(a - b), where).mean())
+
+
+def decibels(squared: float) -> float:
+    """Return the PSNR, at most 60 dB, of a mean squared difference of pixels in [0, 1]."""
     return float(10 * np.log10(1 / max(squared, 10 ** (-EQUAL_PSNR / 10))))
 
 

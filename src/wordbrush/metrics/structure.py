@@ -6,7 +6,6 @@ measures structure.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.metrics.clip import EMBEDDED
+from wordbrush.metrics.clip import pixel_statistics, source_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -107,24 +106,16 @@ def load_keys(
         InvalidInput: there is no such device.
     """
     from transformers import AutoModel
-    from transformers.utils.hub import cached_file
 
     from wordbrush.models import as_device
     from wordbrush.quiet import quiet
 
-    place = EMBEDDED.get(str(name), Path(name))
-    if str(name) in EMBEDDED and not (place / "config.json").exists():
-        raise ModelError(
-            f"{place} has no contrastive model: train it with `wordbrush storybook train --stage contrastive`"
-        )
-    source = str(place if place.is_dir() else name)
+    source = source_of(name)
     try:
         with quiet():
             model: Any = AutoModel.from_pretrained(source, use_safetensors=True, dtype=torch.float32)
         model = getattr(model, "vision_model", model)
-        path = cached_file(source, "preprocessor_config.json")
-        statistics = json.loads(Path(str(path)).read_text(encoding="utf-8"))
-        size, mean, std = model.config.image_size, statistics["image_mean"], statistics["image_std"]
+        size, (mean, std) = model.config.image_size, pixel_statistics(source)
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{str(name)!r} cannot be loaded as a vision transformer: expected a directory or hub id with config.json, "

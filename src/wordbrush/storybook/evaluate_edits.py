@@ -22,20 +22,22 @@ import numpy as np
 
 import wordbrush
 from wordbrush.checks import check_count
+from wordbrush.dataset.readers import json_objects
+from wordbrush.dataset.weights import digest
 from wordbrush.errors import DataError, InvalidInput, nearest
-from wordbrush.files import write_files
+from wordbrush.files import append_json, mend_lines
 from wordbrush.metrics.pixels import psnr, ssim
-from wordbrush.models import Model
+from wordbrush.models import EMBEDDED, Model
 from wordbrush.results import EditResult
 from wordbrush.storybook import amounts
 from wordbrush.storybook.evaluate import ATTRIBUTES, Progress, described
 from wordbrush.storybook.judges import Judges
-from wordbrush.storybook.recipe.files import append_json_line
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import (
     COLOURABLE,
     COLOURS,
     COMPANIONS,
+    KINDS,
     PLACES,
     STYLES,
     SUBJECTS,
@@ -57,7 +59,6 @@ TOLERANCE = 0.05
 FADED = ("snow", "rain", "fog", "colour")
 """What is faded, one of them at every source in turn."""
 
-KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
 MEASURED = (*KINDS, "fader")
 WAYS = ("no injection", "published", "default")
 
@@ -83,7 +84,8 @@ def evaluate_edits(
 
     Raises:
         InvalidInput: there is no such kind, or ``sources`` is not positive.
-        DataError: the record is of other kinds or settings, or of another model.
+        DataError: the record is of other kinds, settings or weights, or is none.
+        CannotWrite: the disk refuses the record.
     """
     check_count("sources", sources)
     for kind in kinds:
@@ -92,13 +94,15 @@ def evaluate_edits(
                 f"there is no kind of edit {kind!r}{nearest(kind, MEASURED)}; there are {', '.join(MEASURED)}"
             )
     setting: Setting = {"steps": steps, "guidance": guidance}
-    head = {"model": model.name, "kinds": list(kinds), **setting}
-    found = _recorded(record, head) if record else {}
+    found: dict[int, dict[str, Any]] = {}
+    if record:
+        weights = digest(model.name, EMBEDDED)
+        found = _recorded(record, {"model": model.name, "weights": weights, "kinds": list(kinds), **setting})
     for index in range(sources):
         if index not in found:
             found[index] = _of_source(model, judges, index, kinds, setting)
             if record:
-                append_json_line(record, {"index": index, **found[index]})
+                append_json(record, [{"index": index, **found[index]}])
         if progress is not None:
             progress(index + 1, sources)
     return _summaries([found[index] for index in range(sources)], kinds)
@@ -107,20 +111,19 @@ def evaluate_edits(
 def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """Return what a record holds by index, after its first line, which says what it is of; a new one gets that line.
 
-    A last line that a killed run has not finished is taken off.
+    A last line that a killed run has not finished is taken off; a file of something else is left as it is.
     """
     if not record.exists():
-        append_json_line(record, dict(head))
+        append_json(record, [head])
         return {}
-    text = record.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    lines = [json.loads(line) for line in whole.splitlines()]
-    if not lines or lines[0] != head:
-        was = json.dumps(lines[0]) if lines else "nothing"
-        raise DataError(f"{record} is a record of {was}, not of {json.dumps(head)}: name another file")
-    if whole != text:
-        write_files({record: whole.encode()})
-    return {line.pop("index"): line for line in lines[1:]}
+    _, was = next(json_objects(record), (0, {}))
+    if was != head:
+        raise DataError(
+            f"{record} is a record of {json.dumps(was)}, not of {json.dumps(head)}: name another file"
+        )
+    mend_lines(record)
+    _, *lines = json_objects(record)
+    return {line.pop("index"): line for _, line in lines}
 
 
 def _of_source(

@@ -41,6 +41,17 @@ COLOURABLE: frozenset[str] = frozenset(
     )
 )  # fmt: skip
 
+KINDS: tuple[str, ...] = (
+    "subject",
+    "place",
+    "time",
+    "style",
+    "colour",
+    "companion added",
+    "companion removed",
+)
+"""The kinds of edits that change one attribute."""
+
 
 class UnknownScene(WordbrushError, ValueError):
     """A scene was asked for with a value outside the storybook's vocabulary."""
@@ -196,18 +207,19 @@ def caption(scene: Scene, seed: int | None = None) -> str:
 
 
 def _subject(scene: Scene) -> str:
-    return _with_article(_join(scene.colour or "", scene.subject))
+    return with_article(_join(scene.colour or "", scene.subject))
 
 
 def _companion(scene: Scene, link: str) -> str:
-    return _join(link, _with_article(scene.companion)) if scene.companion else ""
+    return _join(link, with_article(scene.companion)) if scene.companion else ""
 
 
 def _place(scene: Scene, preposition: str | None = None, adjectives: Iterable[str] = ()) -> str:
     return _join(preposition or _PREPOSITIONS[scene.place][0], *adjectives, scene.place)
 
 
-def _with_article(noun: str) -> str:
+def with_article(noun: str) -> str:
+    """Return ``"a cat"`` or ``"an elephant"``."""
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 

@@ -17,6 +17,7 @@ from wordbrush.storybook.scene import (
     COLOURABLE,
     COLOURS,
     COMPANIONS,
+    KINDS,
     PLACES,
     STYLES,
     SUBJECTS,
@@ -24,9 +25,8 @@ from wordbrush.storybook.scene import (
     Scene,
     caption,
     random_scene,
+    with_article,
 )
-
-KINDS = ("subject", "place", "time", "style", "colour", "companion added", "companion removed")
 
 WORDINGS: dict[str, tuple[str, ...]] = {
     "subject": (
@@ -135,7 +135,7 @@ class UnseenEdit:
     """One edit with its truth.
 
     Args:
-        kind: of ``KINDS``.
+        kind: of ``scene.KINDS``.
         before, after: the scenes; the first is of a combination that no model was trained on, and they differ in the
             attribute that the kind names.
         instruction: what says so.
@@ -208,15 +208,11 @@ def _said(wording: str, kind: str, before: Scene, after: Scene) -> str:
     return wording.format(
         old=old,
         new=new,
-        a_old=_with_article(old),
-        a_new=_with_article(new),
+        a_old=with_article(old),
+        a_new=with_article(new),
         the_new=f"the {new}",
         in_new=_IN.get(new),
         at_new=_AT.get(new),
         new_style=_STYLE.get(new),
         subject=before.subject,
     )
-
-
-def _with_article(noun: str) -> str:
-    return ("an " if noun[0] in "aeiou" else "a ") + noun

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops
 
+from wordbrush.checks import check_seed
 from wordbrush.contact import contact_sheet
 from wordbrush.errors import BadPicture, InvalidInput
 from wordbrush.pictures import read_picture
@@ -55,12 +56,10 @@ class Wish:
         """Return the wish of the page's controls.
 
         Raises:
-            InvalidInput: a seed that is no whole number, or too many steps.
+            InvalidInput: a seed that no generator takes, or too many steps.
         """
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InvalidInput(f"a seed is a whole number such as 3, not {seed!r}")
         limits.check_steps(steps)
-        return cls(instruction, text, image, steps, seed)
+        return cls(instruction, text, image, steps, check_seed(seed))
 
 
 @dataclass(frozen=True, eq=False)

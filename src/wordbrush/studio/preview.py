@@ -44,15 +44,15 @@ class LinearPreview:
         levels = torch.from_numpy(_fields(height, width)).permute(0, 3, 1, 2)
         pixels = (levels.float() / 127.5 - 1).to(model.device)
         latents = torch.cat([autoencoders.encode(model.vae, one[None]) for one in pixels])
-        colours = F.avg_pool2d(pixels.double(), model.factor)
-        rows = _with_one(latents.double())
+        colours = F.avg_pool2d(pixels.cpu().double(), model.factor)  # not every device computes in float64
+        rows = _with_one(latents.cpu().double())
         targets = colours.permute(0, 2, 3, 1).reshape(-1, 3)
-        return cls(torch.linalg.lstsq(rows.cpu(), targets.cpu()).solution)
+        return cls(torch.linalg.lstsq(rows, targets).solution)
 
     def __call__(self, latents: Tensor) -> list[Image.Image]:
         """Return a small picture for each of the (n, C, h, w) latents, of w × h pixels."""
         n, _, height, width = latents.shape
-        colours = (_with_one(latents.double().cpu()) @ self.matrix).reshape(n, height, width, 3)
+        colours = (_with_one(latents.cpu().double()) @ self.matrix).reshape(n, height, width, 3)
         levels = ((colours.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
         return [Image.fromarray(one.numpy()) for one in levels]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
+from wordbrush.checks import check_seed, is_number
 from wordbrush.cli.parse import parse_blend, parse_size
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.errors import AmbiguousWord, InvalidInput
@@ -87,7 +86,7 @@ class Draft:
 
     def weigh(self, number: int, strength: float) -> Draft:
         """Return the draft with a word turned up or down; 1 undoes that."""
-        if isinstance(strength, bool) or not isinstance(strength, Real) or not math.isfinite(strength):
+        if not is_number(strength):
             raise InvalidInput(f"a strength is a number such as 2, not {strength!r}")
         others = {other: old for other, old in self.strengths.items() if other != number}
         return replace(self, strengths=others if strength == 1 else {**others, number: float(strength)})
@@ -237,14 +236,13 @@ class Knobs:
         )
 
     def _sampling(self, defaults: Defaults, limits: Limits) -> dict[str, Any]:
-        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
-            raise InvalidInput(f"a seed is a whole number such as 3, not {self.seed!r}")
+        seed = check_seed(self.seed)
         limits.check_steps(self.steps)
         size = parse_size(self.size.strip() or None)
         if size:
             limits.check_pixels(*size)
         return {
-            "seed": int(self.seed),
+            "seed": seed,
             "steps": unless(self.steps, defaults.steps),
             "guidance": unless(self.guidance, defaults.guidance),
             "negative": self.negative.strip(),

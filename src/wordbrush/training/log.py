@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from wordbrush.files import cannot_write, write_files
+from wordbrush.files import append_json, cannot_write, write_files
 from wordbrush.optional import optional
 
 NAME = "log.jsonl"
@@ -37,11 +37,7 @@ class Log:
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
         """Write a line. Raises ``CannotWrite`` if the disk refuses."""
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **numbers}) + "\n")
-        except OSError as error:
-            raise cannot_write(self.path, error) from error
+        append_json(self.path, [{"step": step, **numbers}])
         if self._board is not None:
             for name, value in numbers.items():
                 self._board.add_scalar(name, value, step)

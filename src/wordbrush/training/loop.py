@@ -202,9 +202,9 @@ class _Training:
         self.micro = _per_process(config, accelerator.num_processes)
         self.kind: objective.Prediction = objective.prediction_of(model.scheduler)
         self.signal: Tensor = model.scheduler.alphas_cumprod.float().to(self.device)
-        self.weights = objective.weights(
-            config.loss.weighting, self.kind, self.signal.double(), gamma=config.loss.gamma
-        ).float()
+        exact = self.signal.cpu().double()  # not every device computes in float64
+        weights = objective.weights(config.loss.weighting, self.kind, exact, gamma=config.loss.gamma)
+        self.weights = weights.float().to(self.device)
         # What is cached need not stay on the GPU.
         if config.cache.latents:
             model.vae.to("cpu")

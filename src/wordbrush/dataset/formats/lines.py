@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,14 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield where it stands and its value for every line of a file of JSON objects, as ``readers.json_objects``."""
     for number, values in json_objects(path):
         yield f"{path}, line {number}", values
+
+
+def text(values: Any, name: str, where: str) -> str:
+    """Return the text under a name of an object. Raises ``DataError`` if there is none."""
+    value = values.get(name) if isinstance(values, Mapping) else None
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {name} is {value!r}, not a text")
+    return value
 
 
 def first(values: dict[str, Any], names: tuple[str, ...], where: str) -> str:

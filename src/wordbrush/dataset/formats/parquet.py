@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wordbrush.dataset.formats.base import Content, Split
+from wordbrush.dataset.formats.lines import text
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.dataset.records import IMAGE
 from wordbrush.errors import DataError, nearest
@@ -51,10 +52,7 @@ class Row:
 
     def text(self, column: str) -> str:
         """Return a text. Raises ``DataError`` if there is none."""
-        value = self.values.get(column)
-        if not isinstance(value, str):
-            raise DataError(f"{self.where}: {column} is {value!r}, not a text")
-        return value
+        return text(self.values, column, self.where)
 
     def picture(self, column: str, *, mask: bool = False) -> Picture:
         """Return a picture. Raises ``DataError`` if there is none, or it does not decode."""

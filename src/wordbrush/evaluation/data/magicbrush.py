@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from wordbrush.dataset import formats
-from wordbrush.dataset.formats.lines import read_json
+from wordbrush.dataset.formats.lines import read_json, text
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.errors import DataError
 from wordbrush.evaluation.data.pairs import example_of
@@ -44,7 +43,7 @@ def _turns(folder: Path) -> Iterator[Example]:
         )
     for number, turn in enumerate(turns):
         where = f"{folder / TURNS}, turn {number}"
-        before, after, instruction = (_text(turn, name, where) for name in ("input", "output", "instruction"))
+        before, after, instruction = (text(turn, name, where) for name in ("input", "output", "instruction"))
         session = before.partition("-")[0]
         place = folder / PICTURES / session
         image, truth = Picture.read(place / before).image, Picture.read(place / after).image
@@ -72,10 +71,3 @@ def _mask(path: Path, size: tuple[int, int]) -> np.ndarray | None:
         alpha = np.asarray(image.convert("RGBA"))[..., 3]
     mask = alpha < 128 if (alpha < 128).any() else (flat == 255).all(axis=-1)
     return mask if mask.shape == size[::-1] else None
-
-
-def _text(turn: Any, name: str, where: str) -> str:
-    value = turn.get(name) if isinstance(turn, Mapping) else None
-    if not isinstance(value, str):
-        raise DataError(f"{where}: {name} is {value!r}, not a text")
-    return value

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wordbrush.dataset.formats.lines import read_json
+from wordbrush.dataset.formats.lines import read_json, text
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.errors import DataError
 from wordbrush.evaluation.example import Example
@@ -45,14 +45,14 @@ def read(folder: Path, split: str | None = None) -> Iterator[Example]:
         )
     for key, entry in index.items():
         where = f"{folder / INDEX}, entry {key!r}"
-        picture = Picture.read(folder / PICTURES / _text(entry, "image_path", where))
+        picture = Picture.read(folder / PICTURES / text(entry, "image_path", where))
         width, height = picture.image.size
         yield Example(
             key=str(key),
             image=picture.image,
-            instruction=_text(entry, "editing_instruction", where),
-            before=_plain(_text(entry, "original_prompt", where)),
-            after=_plain(_text(entry, "editing_prompt", where)),
+            instruction=text(entry, "editing_instruction", where),
+            before=_plain(text(entry, "original_prompt", where)),
+            after=_plain(text(entry, "editing_prompt", where)),
             mask=decode_mask(entry.get("mask"), (height, width), where),
             kind=TYPES.get(str(entry.get("editing_type_id")), ""),
         )
@@ -80,13 +80,6 @@ def decode_mask(runs: Any, size: tuple[int, int], where: str) -> np.ndarray:
     mask[[0, -1]] = True
     mask[:, [0, -1]] = True
     return mask
-
-
-def _text(entry: Any, name: str, where: str) -> str:
-    value = entry.get(name) if isinstance(entry, Mapping) else None
-    if not isinstance(value, str):
-        raise DataError(f"{where}: {name} is {value!r}, not a text")
-    return value
 
 
 def _plain(prompt: str) -> str:

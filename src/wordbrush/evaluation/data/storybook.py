@@ -9,7 +9,8 @@ from PIL import Image
 from wordbrush.errors import InvalidInput
 from wordbrush.evaluation.data.base import Data
 from wordbrush.evaluation.example import Example
-from wordbrush.storybook.unseen import KINDS, unseen_edit
+from wordbrush.storybook.scene import KINDS
+from wordbrush.storybook.unseen import unseen_edit
 from wordbrush.storybook.world import render
 
 NAME = "storybook"

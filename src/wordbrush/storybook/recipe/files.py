@@ -18,13 +18,6 @@ def write_json(path: Path, value: Any) -> None:
     write_files({path: (json.dumps(value, indent=1) + "\n").encode()})
 
 
-def append_json_line(path: Path, value: dict[str, Any]) -> None:
-    """Append one JSON object as a line to a log."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as log:
-        log.write(json.dumps(value) + "\n")
-
-
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write ``array`` in NumPy's own format."""
     import numpy as np

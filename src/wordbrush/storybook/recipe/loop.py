@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.errors import WordbrushError
-from wordbrush.files import write_files
-from wordbrush.storybook.recipe.files import append_json_line
+from wordbrush.files import append_json, write_files
 from wordbrush.training.order import hash_seed, indices_at
 
 M = TypeVar("M", bound=nn.Module)
@@ -206,7 +205,7 @@ class Run:
             "seconds": round(elapsed, 1),
             **{k: round(v, 5) for k, v in means.items()},
         }
-        append_json_line(self.out / "log.jsonl", {**line, "rate": self.schedule.rate(self.seen)})
+        append_json(self.out / "log.jsonl", [{**line, "rate": self.schedule.rate(self.seen)}])
 
 
 def load_average(module: M, folder: Path) -> M:
