@@ -20,6 +20,7 @@ STAGES = (
     "decoder",
     "recogniser",
     "text_to_image",
+    "details",
     "judge_shape",
     "judge_place",
     "judge_look",
@@ -37,6 +38,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "decoder": {"total": 100_000, "batch": 8},
     "recogniser": {"total": 60_000},
     "text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
+    "details": {"total": 100_000, "batch": 8},
     "judge_shape": {"total": 200_000},
     "judge_place": {"total": 100_000},
     "judge_look": {"total": 100_000},
@@ -167,6 +169,10 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
 
         parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer", out / "recogniser")
         return text_to_image.train(parts, out / stage, device=target, minutes=minutes, **chosen)
+    if stage == "details":
+        from wordbrush.storybook.recipe import details
+
+        return details.train(out, out / stage, device=target, minutes=minutes, **chosen)
     if stage == "contrastive":
         from wordbrush.storybook.recipe import contrastive
 

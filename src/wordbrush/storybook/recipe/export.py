@@ -12,7 +12,6 @@ are left as they are at the destination.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,9 +22,9 @@ import torch
 from wordbrush.errors import WordbrushError
 from wordbrush.saving import save_pipeline
 from wordbrush.storybook.recipe import (
-    autoencoder,
     contrastive,
     decoder,
+    details,
     judge,
     text_to_image,
     vocabulary,
@@ -39,6 +38,9 @@ from wordbrush.storybook.recipe.renders import Renders
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 CPU = torch.device("cpu")
+ENCODER = ("encoder.", "quant_conv.")
+"""What the names of the encoder's weights begin with."""
+
 DEFAULTS = {
     "guidance": 4.0,
     "steps": 20,
@@ -83,13 +85,10 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-    size = json.loads((out / "text_to_image" / "settings.json").read_text(encoding="utf-8"))["size"]
     tokenizer = vocabulary.load(out / "tokenizer")
-    model = load_average(text_to_image.TextToImage(size, len(tokenizer)), out / "text_to_image")
-    vae = decoder.finish(autoencoder.load_averaged(out / "autoencoder", CPU), out / "decoder")
-    vae.register_to_config(scaling_factor=latent_scale(out / "latents"))
+    model = text_to_image.load(out / "text_to_image", tokenizer, CPU)
     parts: dict[str, Any] = {
-        "vae": vae,
+        "vae": _vae(out),
         "text_encoder": model.text,
         "tokenizer": tokenizer,
         "unet": model.unet,
@@ -102,9 +101,15 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     save_pipeline(pipeline, fresh)
     write_json(fresh / "wordbrush.json", DEFAULTS)
     stages = ["text_to_image", "autoencoder"]
-    if (out / "decoder" / "state.safetensors").exists():
-        stages.append("decoder")
+    stages += [stage for stage in ("decoder", "details") if (out / stage / "state.safetensors").exists()]
     _describe(fresh, out, _seen(out, *stages))
+
+
+def _vae(out: Path) -> Any:
+    """The autoencoder, with the decoder as far as it has been trained."""
+    vae = details.finish(decoder.begun(out, CPU), out / "details")
+    vae.register_to_config(scaling_factor=latent_scale(out / "latents"))
+    return vae
 
 
 def _contrastive(out: Path, fresh: Path) -> None:
@@ -146,10 +151,29 @@ def _writer(out: Path, fresh: Path) -> None:
 
 def _editor(out: Path, fresh: Path) -> None:
     shutil.copytree(out / "editor" / "editor", fresh)
+    if (out / "autoencoder" / "state.safetensors").exists():
+        _decode_as_now(fresh / "vae", _vae(out).half())
     readme = fresh / "README.md"
     text = readme.read_text(encoding="utf-8").replace("# Instruction editor", "# Storybook editor")
     measured = rows_of(out / "measured" / "editor.json")
     readme.write_text(text.replace("## Limits", "\n".join([*measured, "## Limits"])), encoding="utf-8")
+
+
+def _decode_as_now(folder: Path, vae: Any) -> None:
+    """Give an editor the decoder of now, if it was trained with the encoder of now.
+
+    Raises:
+        WordbrushError: it was not.
+    """
+    from safetensors.torch import load_file
+
+    shards = load_file(folder / "diffusion_pytorch_model.safetensors")
+    now = vae.state_dict()
+    if any(not torch.equal(value, now[name]) for name, value in shards.items() if name.startswith(ENCODER)):
+        raise WordbrushError(
+            "the editor was trained with another autoencoder than the one there is now: train the editor anew"
+        )
+    vae.save_pretrained(folder, safe_serialization=True)
 
 
 def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ its neighbours; here what a word does enters the picture at that word's own atte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import recogniser, vocabulary
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.judge import labels
 from wordbrush.storybook.recipe.latents import Latents, latent_scale
-from wordbrush.storybook.recipe.loop import Run, Schedule, put_average
+from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import Scene, caption
 
@@ -216,6 +218,21 @@ def sample_latents(
         prediction = unconditional + guidance * (conditional - unconditional)
         latents = scheduler.step(prediction, t, latents).prev_sample
     return latents
+
+
+def load(folder: Path, tokenizer: Any, device: torch.device) -> TextToImage:
+    """Return the trained model with the averaged weights, in evaluation mode.
+
+    Raises:
+        WordbrushError: the stage has not been run.
+    """
+    path = folder / "settings.json"
+    if not path.exists():
+        raise WordbrushError(
+            f"no model under {folder}: run `wordbrush storybook train --stage text_to_image` first"
+        )
+    size = json.loads(path.read_text(encoding="utf-8"))["size"]
+    return load_average(TextToImage(size, len(tokenizer)).to(device), folder)
 
 
 def averaged_model(run: Run, size: str, device: torch.device) -> TextToImage:
