@@ -46,7 +46,7 @@ DEFAULTS = {
     "steps": 20,
     "scheduler": "ddim",
     "until": 0.4,
-    "self_attention": 0.2,
+    "self_attention": 0.0,
     "blend": "auto",
 }
 """What the shipped model is edited with unless told otherwise; the last three by the measures of `evaluate --p2p`."""
