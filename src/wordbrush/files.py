@@ -39,7 +39,7 @@ DESCRIBING = ("target", "source", "prompt", "instruction")
 
 
 class CannotWrite(WordbrushError, OSError):
-    """A result could not be written; no file was left half-written."""
+    """A result could not be written; no file was left half-written, but for the last line of one that grows."""
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
