@@ -1,4 +1,4 @@
-"""Checks of a drawn page: both files hold it, nothing touches the margin."""
+"""The command that draws pages, and checks of a drawn one: both files hold it, nothing touches the margin."""
 
 from __future__ import annotations
 
@@ -6,10 +6,18 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from typer.testing import CliRunner
 
+from wordbrush.cli.app import app
 from wordbrush.figures import layout
 from wordbrush.figures.layout import Page
 from wordbrush.files import write_files
+
+
+def figures(*arguments: object) -> tuple[int, str]:
+    """Run ``wordbrush figures``; return its exit status, and what it said as one line."""
+    done = CliRunner().invoke(app, ["figures", *map(str, arguments)])
+    return done.exit_code, " ".join(done.output.split())
 
 
 def assert_written(page: Page, name: str, folder: Path) -> None:

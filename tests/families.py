@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
+from torch import Tensor
 from transformers import (
     CLIPTextModelWithProjection,
     Gemma2Config,
@@ -30,6 +31,7 @@ from pipelines import BETAS, PIECES, WORDS, amplify, clip, unet, vae
 from small_tokenizers import gemma, qwen
 from wordbrush.backbones import families
 from wordbrush.models import Defaults, Model
+from wordbrush.sampling import start_noise
 
 T5_LENGTH = 16
 PIPELINES = {
@@ -78,6 +80,12 @@ def model(kind: str, dtype: torch.dtype = torch.float64) -> Model:
     guided = {"guidance": 3.0} if kind == "zimage" else {}  # not Turbo, so that both branches are run
     defaults = Defaults(**{**family.defaults(own["unet"]), "steps": 2, **guided})
     return Model(kind, **own, defaults=defaults, family=family, more=parts)
+
+
+def noise(model: Model, size: tuple[int, int]) -> Tensor:
+    """Return the noise of seed 1, (1, C, h, w), for pictures of (height, width) pixels."""
+    shape = (model.backbone.latent_channels, *(side // model.factor for side in size))
+    return start_noise([1], shape).to(model.dtype)
 
 
 def stock(model: Model) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel, VQModel
 from transformers import BertTokenizerFast, CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -97,6 +98,12 @@ def amplify(parameters: Iterable[torch.nn.Parameter]) -> None:
     for parameter in parameters:
         if parameter.ndim == 2:
             parameter.data *= 3
+
+
+def drawn(height: int = 32, width: int = 32) -> np.ndarray:
+    """Return a picture with a different colour in every pixel row and column."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 80], -1).astype(np.uint8)
 
 
 def _sd1(channels: int = 4) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def test_links_lead_somewhere(page: Path):
     targets = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
     local = [target for target in targets if "://" not in target]
     if not EMBEDDED["storybook"].exists():  # the pictures are made with its weights
-        local = [target for target in local if not target.endswith(".png")]
+        local = [target for target in local if not target.endswith((".png", ".jpg"))]
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 

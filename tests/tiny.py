@@ -9,25 +9,18 @@ def build(folder: Path) -> Path:
     """Write the pipeline to ``folder`` as a diffusers directory and return it.
 
     Pictures of 64 x 64, attention at 8 x 8 and 4 x 4; the tokenizer makes one token of every letter, so every word
-    has several. The weights depend on nothing but this file.
+    has several. The weights are the same every time.
     """
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
     from transformers import CLIPTextConfig, CLIPTextModel
+
+    import pipelines
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
         pipeline = StableDiffusionPipeline(
-            unet=UNet2DConditionModel(
-                sample_size=8,
-                block_out_channels=(8, 16),
-                layers_per_block=1,
-                down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-                up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-                cross_attention_dim=16,
-                attention_head_dim=2,
-                norm_num_groups=4,
-            ),
+            unet=pipelines.unet(sample_size=8, block_out_channels=(8, 16), cross_attention_dim=16),
             vae=AutoencoderKL(
                 block_out_channels=(4, 4, 4, 4),
                 down_block_types=("DownEncoderBlock2D",) * 4,
@@ -48,13 +41,7 @@ def build(folder: Path) -> Path:
                 )
             ),
             tokenizer=letters(),
-            scheduler=DDIMScheduler(
-                beta_start=0.00085,
-                beta_end=0.012,
-                beta_schedule="scaled_linear",
-                clip_sample=False,
-                steps_offset=1,
-            ),
+            scheduler=DDIMScheduler(**pipelines.BETAS, clip_sample=False, steps_offset=1),
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,

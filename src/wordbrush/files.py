@@ -39,7 +39,7 @@ DESCRIBING = ("target", "source", "prompt", "instruction")
 
 
 class CannotWrite(WordbrushError, OSError):
-    """A result could not be written; no file was left half-written."""
+    """A result could not be written; no file was left half-written, but for the last line of one that grows."""
 
 
 def write_files(files: Mapping[Path, bytes]) -> None:
@@ -84,8 +84,13 @@ def append_json(path: Path, values: Iterable[Any]) -> None:
 
 
 def mend_lines(path: Path) -> None:
-    """Take back a last line that a kill has cut. Raises ``CannotWrite`` if the disk refuses."""
-    text = path.read_bytes()
+    """Take back a last line that a kill has cut, if there is a file. Raises ``CannotWrite`` if the disk refuses."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise cannot_write(path, error) from error
     whole = text[: text.rfind(b"\n") + 1]
     if whole != text:
         write_files({path: whole})

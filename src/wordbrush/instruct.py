@@ -23,7 +23,7 @@ from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
-from wordbrush.models import DEFAULTS_FILE, EDITOR, EMBEDDED_EDITORS, Model, load_parts, read_defaults
+from wordbrush.models import DEFAULTS_FILE, EDITOR, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
 from wordbrush.run import check_finite
 from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
@@ -94,7 +94,7 @@ class EditorDefaults:
 
     @property
     def grid(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Scales of text and of image guidance around these, to be looked at side by side."""
+        """Three rising scales of text and three of image guidance around these, to be looked at side by side."""
         text, image = (
             tuple(round(share * scale, 2) for share in GRID)
             for scale in (self.text_guidance, self.image_guidance)
@@ -136,9 +136,6 @@ def load_editor(
         ModelError: the model is missing, unreadable, incomplete, or no instruction editor.
         InvalidInput: there is no such dtype or device.
     """
-    embedded = EMBEDDED_EDITORS.get(str(name))
-    if embedded and not embedded.is_dir():
-        raise ModelError(f"{embedded} has no editor: this version comes without one, so load another")
     parts, family, folder = load_parts(
         name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
     )
@@ -198,9 +195,10 @@ class Editor:
             images: paths of files, or PIL images; what becomes of unusual ones is said in ``wordbrush.pictures`` and
                 noted in the result's ``rows``.
             instructions: what to change, as "make it night".
-            text_guidance: how closely to follow the instruction, s_T of Eq. 3; 5 to 10 is usual. It and
-                ``image_guidance`` are the editor's defaults if None, and act at any value, those below 1 too.
-            image_guidance: how closely to keep to the picture, s_I of Eq. 3; 1 to 2 is usual.
+            text_guidance: how closely to follow the instruction, s_T of Eq. 3; 5 to 10 with the published editor.
+                It and ``image_guidance`` are the editor's defaults if None, and act at any value, those below 1 too.
+            image_guidance: how closely to keep to the picture, s_I of Eq. 3; 1 to 2 with the published
+                editor.
             seed: of the noise, all of which is drawn for each edit by itself.
             mask: white where the picture may change, black where it must not, of the picture's size; grey mixes. Where
                 it is black, the result has exactly the pixels of the picture.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import editors
 import small_clip
 import wordbrush as wb
 from wordbrush.baselines import layer_losses as losses
@@ -34,9 +36,7 @@ def clip() -> Clip:
     return small_clip.clip()
 
 
-def picture(seed: int = 0, size: tuple[int, int] = (40, 48)) -> Image.Image:
-    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    return Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+picture = partial(editors.picture, size=(40, 48))
 
 
 def as_tensor(image: Image.Image) -> torch.Tensor:
@@ -93,7 +93,7 @@ def test_the_sparsity_counts_pixels_that_are_a_little_opaque():
 
 def test_the_relevancy_is_attention_times_its_gradient(clip: Clip):
     """Against the last layer written out in float64, where the gradient is taken by differences."""
-    pixels = as_tensor(picture(3, (clip.size, clip.size)))
+    pixels = as_tensor(picture(3, size=(clip.size, clip.size)))
     text = clip.texts([TARGET])[0]
     found = relevancy(clip, pixels, text)
     attention, patch_gradient = by_differences(clip, pixels, text)
@@ -309,9 +309,9 @@ def test_what_cannot_be_used_is_refused(clip: Clip, changes: dict[str, Any], sen
 def test_settings_are_checked():
     with pytest.raises(wb.InvalidInput, match="steps must be a whole number of at least 1, not 0"):
         replace(SMALL, steps=0)
-    with pytest.raises(wb.InvalidInput, match="rate must be above 0"):
+    with pytest.raises(wb.InvalidInput, match=r"rate must be a finite number above 0, not 0\.0"):
         replace(SMALL, rate=0.0)
-    with pytest.raises(wb.InvalidInput, match="rate must be above 0, not inf"):
+    with pytest.raises(wb.InvalidInput, match="rate must be a finite number above 0, not inf"):
         replace(SMALL, rate=float("inf"))
 
 

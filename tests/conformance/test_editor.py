@@ -20,6 +20,7 @@ from wordbrush.files import read_settings
 from wordbrush.instruct import PRESETS
 from wordbrush.models import EMBEDDED_EDITORS
 from wordbrush.sampling import SCHEDULERS
+from wordbrush.storybook.judges import Judges
 
 SAY = "a red dog"
 FAST: dict[str, Any] = {"steps": 2, "scheduler": "euler"}
@@ -340,11 +341,19 @@ def test_models_of_the_other_kind_are_pointed_to_the_other_door(
         wb.load_editor(copy, device="cpu")
 
 
-def test_storybook_is_there_or_refused():
-    if EMBEDDED_EDITORS["storybook"].is_dir():
-        wb.load_editor("storybook", device="cpu")
-        return
-    with pytest.raises(wb.ModelError, match="has no editor"):
+def test_storybook_makes_it_night():
+    meadow = wb.generate(wb.load("storybook", device="cpu"), "a tree in a meadow", seed=3).images[0]
+    editor = wb.load_editor("storybook", device="cpu")
+    night, noon = editor(meadow, ["make it night", "make it noon"]).images
+    assert night.size == noon.size == meadow.size
+    reading = Judges().read([meadow, night, noon]).words
+    assert reading["time"] == ["noon", "night", "noon"]
+    assert set(reading["subject"]) == {"tree"}
+
+
+def test_a_missing_storybook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(EMBEDDED_EDITORS, "storybook", tmp_path / "editor")
+    with pytest.raises(wb.ModelError, match=r"weights of 'storybook' are missing .*editor\): reinstall"):
         wb.load_editor("storybook")
 
 

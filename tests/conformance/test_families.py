@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,10 @@ from torch import Tensor
 
 import families
 import wordbrush as wb
+from compare import distance
 from families import KINDS, T5_LENGTH
 from family_oracle import TEMPLATED, TWO_CALLS, Explicit, WordEdit, stock_latents
 from pipelines import LENGTH
-from wordbrush.sampling import start_noise
 
 STEPS = 2
 SIZE = (24, 32)
@@ -30,14 +30,7 @@ TOLERANCE = 1e-6
 EVERYWHERE = 10**9
 REGISTERS = 8  # AuraFlow's, before the text: they are related as padding is, one by one
 
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
-
-
-def noise(model: wb.Model) -> Tensor:
-    shape = (model.backbone.latent_channels, *(side // model.factor for side in SIZE))
-    return start_noise([1], shape).to(model.dtype)
+noise = partial(families.noise, size=SIZE)
 
 
 def pixels(kind: str) -> int:
@@ -199,16 +192,6 @@ def cases(kind: str) -> dict[str, Case]:
 def edited(model: wb.Model, case: Case, **settings: Any) -> wb.EditResult:
     given = {"self_attention": 0.0, "latents": noise(model), "steps": STEPS, **case.settings, **settings}
     return wb.edit(model, SOURCE, to=case.to, **given)
-
-
-@pytest.fixture
-def same_fresh_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise that LCM adds between the steps, the same for the stock pipeline as for ours."""
-
-    def drawn(shape: Sequence[int], dtype: torch.dtype, **_: Any) -> Tensor:
-        return torch.randn(shape[1:], generator=torch.Generator().manual_seed(5)).to(dtype).expand(*shape)
-
-    monkeypatch.setattr("diffusers.schedulers.scheduling_lcm.randn_tensor", drawn)
 
 
 @pytest.mark.parametrize("kind", KINDS)

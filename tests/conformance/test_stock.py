@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ import editors
 import families
 import pipelines
 import wordbrush as wb
+from compare import distance
 from families import T5_LENGTH
-from wordbrush.sampling import start_noise
 
 STEPS = 4
 SIZE = (24, 32)
@@ -25,6 +26,9 @@ TOLERANCE = 1e-6  # diffusers' schedulers work in float32 whatever they are give
 OLDER = ("sd1", "sd2")
 APART = ("lumina2", "qwen", "zimage")
 KINDS = (*OLDER, *(kind for kind in families.KINDS if kind not in APART))
+
+pytestmark = pytest.mark.usefixtures("same_fresh_noise")
+start = partial(families.noise, size=SIZE)
 
 
 def model_of(kind: str) -> wb.Model:
@@ -49,11 +53,6 @@ def stock(model: wb.Model) -> Any:
     return pipe
 
 
-def start(model: wb.Model) -> Tensor:
-    shape = (model.backbone.latent_channels, *(side // model.factor for side in SIZE))
-    return start_noise([1], shape).to(model.dtype)
-
-
 def run(pipe: Any, model: wb.Model, prompts: list[str], **changed: Any) -> Tensor:
     """The latents that the pipeline makes of the prompts from one noise, (prompts, C, h, w)."""
     noise = start(model).expand(len(prompts), -1, -1, -1)
@@ -74,16 +73,6 @@ def run(pipe: Any, model: wb.Model, prompts: list[str], **changed: Any) -> Tenso
     return made
 
 
-@pytest.fixture(autouse=True)
-def same_fresh_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise that LCM adds between the steps, the same for the stock pipeline as for ours."""
-
-    def drawn(shape: Any, dtype: torch.dtype, **_: Any) -> Tensor:
-        return torch.randn(shape[1:], generator=torch.Generator().manual_seed(5)).to(dtype).expand(*shape)
-
-    monkeypatch.setattr("diffusers.schedulers.scheduling_lcm.randn_tensor", drawn)
-
-
 def state(pipe: Any, model: wb.Model) -> list[Any]:
     """What control could leave behind: attributes and hooks of every module and of the scheduler."""
     modules = [
@@ -91,10 +80,6 @@ def state(pipe: Any, model: wb.Model) -> list[Any]:
         for name, module in model.unet.named_modules()
     ]
     return [*modules, "step" in vars(pipe.scheduler)]
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("kind", KINDS)

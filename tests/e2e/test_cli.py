@@ -192,6 +192,19 @@ def test_storybook_render():
     assert "zebra" in refused("storybook", "render", "a zebra on a beach", "-o", "zebra.png")
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--record", "record.jsonl"], "give --p2p"),
+        (["--kind", "subject"], "give --p2p"),
+        (["--writer", "--record", "record.jsonl"], "--writer measures texts"),
+        (["--writer", "--steps", "4"], "--writer measures texts"),
+    ],
+)
+def test_storybook_evaluate_leaves_nothing_unheeded(options: list[str], says: str):
+    assert says in refused("storybook", "evaluate", *options)
+
+
 def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
     cache = Path("cache")
     snapshot = cache / "models--some-one--tiny--model" / "snapshots" / "abc"

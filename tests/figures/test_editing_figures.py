@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 import wordbrush as wb
-from drawn_pages import assert_written
-from wordbrush.cli.app import app
+from drawn_pages import assert_written, figures
 from wordbrush.figures import FIGURES, inputs, layout, load
 from wordbrush.figures.brush import Brush
 from wordbrush.files import read_settings
@@ -103,11 +101,6 @@ def test_the_pictures_are_what_the_world_renders():
 
 
 # The command -----------------------------------------------------------------------------------------------------
-
-
-def figures(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["figures", *map(str, arguments)])
-    return done.exit_code, " ".join(done.output.split())
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import storybook_like
 import wordbrush as wb
-from drawn_pages import assert_written
+from drawn_pages import assert_written, figures
 from wordbrush.cli.app import app
 from wordbrush.evaluation.rows import ROWS, Row
 from wordbrush.figures import FIGURES, GROUPS, layout, load, plot
@@ -190,11 +190,6 @@ def test_the_captions_are_storybook_s():
 
 
 # The command -----------------------------------------------------------------------------------------------------
-
-
-def figures(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["figures", *map(str, arguments)])
-    return done.exit_code, " ".join(done.output.split())
 
 
 def test_a_user_draws_what_was_evaluated(results: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import pipelines
 import wordbrush as wb
+from compare import distance
 
 SIZES = {"sd1": (16, 24), "sd2": (32, 48), "ldm": (16, 24)}
 SOURCE, DOG, HIPPO = "a cat on the beach", "a dog on the beach", "a hippopotamus on the beach"
@@ -26,10 +27,6 @@ def edit(to: Any, *, kind: str = "sd1", dtype: torch.dtype = torch.float32, **se
 def plain(prompts: list[str], *, kind: str = "sd1", dtype: torch.dtype = torch.float32) -> Tensor:
     model = pipelines.model(kind, dtype)
     return wb.generate(model, prompts, seed=1, steps=STEPS, size=SIZES[kind]).latents
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("kind", pipelines.KINDS)

@@ -13,6 +13,7 @@ from torch import Tensor
 import families
 import pipelines
 import wordbrush as wb
+from compare import distance
 from wordbrush.backbones.base import Text
 from wordbrush.guidance import Unguided
 from wordbrush.inversion.methods import FLOW_METHODS
@@ -24,10 +25,6 @@ SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
 KINDS = ("sd3", "sd3.5", "flux", "schnell", "auraflow", "lumina2", "qwen", "zimage")
 NAMES = ("rectified-flow", "flow-edit")
 PLAIN: dict[str, Any] = {"edits": [], "self_attention": 0.0}
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 def any_latents(model: wb.Model) -> Tensor:

@@ -15,6 +15,8 @@ from torch import Tensor
 import families
 import pipelines
 import wordbrush as wb
+from compare import distance
+from pipelines import drawn
 from wordbrush.backbones.base import Layout, Text
 from wordbrush.backbones.control import AttentionControl
 from wordbrush.edits.window import Clock
@@ -110,10 +112,6 @@ def inverted(method: Any, kind: str = "sd1", **settings: Any) -> wb.Start:
     settings = {"steps": STEPS, "guidance": GUIDANCE, **settings}
     method = QUICK.get(method, method)
     return wb.invert_latents(pipelines.model(kind), any_latents(), SOURCE, method=method, **settings)
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 def test_every_method_is_tried():
@@ -369,12 +367,6 @@ def test_files_that_are_no_inverted_pictures(tmp_path: Path):
 
 
 # --- the front door
-
-
-def drawn(height: int = 32, width: int = 32) -> np.ndarray:
-    """A picture with a different colour in every pixel row and column."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 80], -1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("kind", pipelines.KINDS)

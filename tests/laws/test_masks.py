@@ -11,14 +11,10 @@ from PIL import Image
 
 import pipelines
 import wordbrush as wb
+from pipelines import drawn
 
 SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
 STEPS = 3
-
-
-def drawn(height: int = 32, width: int = 32) -> np.ndarray:
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([rows * 255 // height, columns * 255 // width, rows * 0 + 80], -1).astype(np.uint8)
 
 
 def left_half(height: int = 32, width: int = 32) -> np.ndarray:

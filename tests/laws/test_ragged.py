@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
+from compare import distance
 from wordbrush.backbones.base import AttentionCall
 from wordbrush.backbones.ragged import levelled, real, unchanged, widened
 
@@ -19,10 +19,6 @@ def call(texts: tuple[int, ...] = TEXTS) -> AttentionCall:
     parts = torch.randn(3, len(texts), 2, longest, 8, generator=torch.Generator().manual_seed(0)).double()
     valid = torch.arange(longest) < torch.tensor(texts)[:, None] + PIXELS
     return AttentionCall(*parts, valid[:, None, None], {})
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 def test_levelling_moves_every_picture_behind_the_longest_text():

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import pipelines
 import wordbrush as wb
+from compare import distance
 
 SOURCE, DOG, RED = "a cat on the beach", "a dog on the beach", "a red cat on the beach"
 STEPS = 4
@@ -24,10 +24,6 @@ def edit(
     settings = {"seed": 1, "steps": STEPS, "blend": "auto", "self_attention": 0.5, **settings}
     source = settings.pop("source", SOURCE)
     return wb.edit(pipelines.model(kind), source, to=to, cache=cache, **settings)
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("kind", pipelines.KINDS)

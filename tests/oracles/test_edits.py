@@ -13,6 +13,7 @@ from torch import Tensor
 
 import pipelines
 import wordbrush as wb
+from compare import distance
 from oracle import CrossEdit, Oracle
 
 STEPS = 4
@@ -211,10 +212,6 @@ def unedited(source: str, targets: tuple[str, ...]) -> Tensor:
     return explicit(
         Case(targets, [lambda step, s, own: own] * len(targets), source=source, self_steps=range(0))
     )
-
-
-def distance(a: Tensor, b: Tensor) -> float:
-    return float((a - b).norm() / b.norm())
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -30,8 +30,7 @@ def fit(out: Path, stop_after: int | None = None) -> Run:
     """Fit a line; ``stop_after`` ends the run after so many steps, as an interruption would."""
     torch.manual_seed(0)
     run = Run(nn.Linear(3, 2), SCHEDULE, out, seed=5)
-    if run.checkpoint.exists():
-        run.load()
+    run.resume()
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         if stop_after is not None and step >= stop_after:
@@ -50,7 +49,9 @@ def test_resumed_run_equals_uninterrupted_run_bit_for_bit(tmp_path: Path) -> Non
     whole = fit(tmp_path / "whole")
     interrupted = fit(tmp_path / "parts", stop_after=37)
     assert interrupted.step == 37
+    interrupted.log.write_text('{"samples": 20}\n{"samples": 14')
     resumed = fit(tmp_path / "parts")
+    assert resumed.log.read_text() == '{"samples": 20}\n', "what a kill has cut is taken back"
     torch.manual_seed(0)
     start = nn.Linear(3, 2)
     assert not torch.equal(whole.module.weight, start.weight)  # type: ignore[attr-defined]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from wordbrush.errors import WordbrushError
+from wordbrush.storybook import font
 from wordbrush.storybook.recipe import autoencoder, cli, recogniser, renders
 from wordbrush.storybook.recipe import latents as stage_of_latents
 from wordbrush.storybook.recipe.files import write_array, write_json
@@ -62,6 +64,7 @@ def test_it_is_disturbed_by_the_generator_alone():
     assert len(set(amounts.tolist())) == 4
 
 
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_text_to_image_learns_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for module in (renders, stage_of_latents):
         monkeypatch.setattr(module, "SHARD", 8)
@@ -71,9 +74,19 @@ def test_text_to_image_learns_with_it(tmp_path: Path, monkeypatch: pytest.Monkey
     write_array(tmp_path / "latents" / "00000.npy", latents(8, 6).half().numpy())
     write_json(tmp_path / "latents" / "statistics.json", {"std": 1.0})
     Run(autoencoder.build(), FROZEN, tmp_path / "autoencoder").save()  # it draws the samples
+    asked: list[Tensor] = []
+
+    def watched(model: Recogniser, predicted: Tensor, *rest: Any) -> Tensor:
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        predicted.register_hook(lambda slope: asked.append(slope))
+        return shortfall(model, predicted, *rest)
+
+    monkeypatch.setattr(recogniser, "shortfall", watched)
     for stage, settings in (
         ("tokenizer", {}),
         ("recogniser", {"total": "128"}),
         ("text_to_image", {"total": "8", "decay": "4", "batch": "4"}),
     ):
         assert cli.train(stage, minutes=5, out=tmp_path, settings=settings)["finished"], stage
+    assert [slope.shape for slope in asked] == [(4, 8, 16, 16)] * 2
+    assert all(slope.abs().max() > 0 for slope in asked), "what it misses reaches the prediction"

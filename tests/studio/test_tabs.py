@@ -182,7 +182,12 @@ def test_uploads_are_checked(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("own", "texts", "images"), [((7.5, 1.5), (5, 10), (1, 2)), ((3, 1.5), (2, 4), (1, 2))]
+    ("own", "texts", "images"),
+    [
+        ((7.5, 1.5), (5, 10), (1, 2)),
+        ((3, 1.5), (2, 4), (1, 2)),
+        ((3, 1.4), (2, 4), (0.9, 1.9)),  # as shipped: 0.93 to 1.87, which no slider can show
+    ],
 )
 def test_surprises_are_within_the_scales_of_the_grid(own, texts, images):
     defaults = EditorDefaults(*own)

@@ -92,7 +92,7 @@ class Settings:
         for name in ("steps", "channels", "scales", "whole_every"):
             check_count(name, getattr(self, name))
         if not is_number(self.rate) or self.rate <= 0:
-            raise InvalidInput(f"rate must be above 0, not {self.rate!r}")
+            raise InvalidInput(f"rate must be a finite number above 0, not {self.rate!r}")
 
 
 PRESETS = {

@@ -184,9 +184,7 @@ def _models() -> Iterator[Check]:
             folder.glob("*.safetensors")
         )  # classifiers without a configuration
         found = f"{here[name].megabytes:.0f} MB" if name in here else str(folder) if judge else ""
-        needed = name == "storybook"
-        remedy = "reinstall wordbrush" if needed else "this version comes without: train one, or name another"
-        yield Check(name, purpose, bool(found), found, remedy, needed=needed)
+        yield Check(name, purpose, bool(found), found, "reinstall wordbrush", needed=name == "storybook")
     others = [one.name for one in here.values() if one.name not in EMBEDDED]
     yield Check(
         "hub models",

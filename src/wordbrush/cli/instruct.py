@@ -49,7 +49,7 @@ def instruct(
             "--text-guidance",
             metavar="X[,X...]",
             rich_help_panel=options.SAMPLING,
-            help="How closely to follow the instruction, 5 to 10. A list makes a picture for each.",
+            help="How closely to follow the instruction. Default: the editor's own. A list makes a picture for each.",
         ),
     ] = None,
     image_guidance: Annotated[
@@ -58,7 +58,7 @@ def instruct(
             "--image-guidance",
             metavar="X[,X...]",
             rich_help_panel=options.SAMPLING,
-            help="How closely to keep to the picture, 1 to 2. A list makes a picture for each.",
+            help="How closely to keep to the picture. Default: the editor's own. A list makes a picture for each.",
         ),
     ] = None,
     seed: options.Seed = 0,

@@ -139,6 +139,10 @@ def evaluate(
     json: options.Json = False,
 ) -> None:
     """Measure a model, or its edits, by classifiers that were trained on rendered scenes; or a writer, by grammar."""
+    if writer and (p2p or kinds or record or steps is not None or guidance is not None):
+        raise InvalidInput(
+            "--writer measures texts: leave out --p2p, --kind, --record, --steps and --guidance"
+        )
     if writer:
         report(_evaluate_writer(model, captions=prompts or 500, device=device), json)
         return

@@ -101,8 +101,7 @@ def open_rows(folder: Path | None, made_with: Mapping[str, Any]) -> Iterator[Row
         return
     with locked(folder):
         _settle(folder / MADE_WITH, made_with)
-        if (folder / ROWS).exists():
-            mend_lines(folder / ROWS)
+        mend_lines(folder / ROWS)
         yield Rows(folder)
 
 

@@ -187,7 +187,11 @@ def source_of(name: str | Path) -> str:
 
 
 def pixel_statistics(source: str) -> tuple[Sequence[float], Sequence[float]]:
-    """Return mean and deviation of the pixels in [0, 1] that a directory or hub id was trained on, three each."""
+    """Return mean and deviation of the pixels in [0, 1] that a directory or hub id was trained on, three each.
+
+    Raises:
+        OSError, ValueError, KeyError: there is no ``preprocessor_config.json``, it is no JSON, or it lacks them.
+    """
     from transformers.utils.hub import cached_file
 
     path = cached_file(source, "preprocessor_config.json")

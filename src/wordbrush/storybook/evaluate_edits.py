@@ -25,7 +25,7 @@ from wordbrush.checks import check_count
 from wordbrush.dataset.readers import json_objects
 from wordbrush.dataset.weights import digest
 from wordbrush.errors import DataError, InvalidInput, nearest
-from wordbrush.files import append_json, mend_lines
+from wordbrush.files import append_json, mend_lines, write_files
 from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.models import EMBEDDED, Model
 from wordbrush.results import EditResult
@@ -114,7 +114,7 @@ def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]
     A last line that a killed run has not finished is taken off; a file of something else is left as it is.
     """
     if not record.exists():
-        append_json(record, [head])
+        write_files({record: (json.dumps(head) + "\n").encode()})  # whole, also if a kill comes in between
         return {}
     _, was = next(json_objects(record), (0, {}))
     if was != head:

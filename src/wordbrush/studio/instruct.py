@@ -147,7 +147,7 @@ def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None,
 
 
 def surprise(chance: random.Random, defaults: EditorDefaults) -> tuple[str, float, float]:
-    """Return an instruction, and two scales in the range of the editor's grid, in steps of the sliders."""
+    """Return an instruction, and two scales in the range of the editor's grid, rounded to the steps of the sliders."""
     text, image = (chance.uniform(scales[0], scales[-1]) for scales in defaults.grid)
     return chance.choice(SURPRISES), round(2 * text) / 2, round(image, 1)
 

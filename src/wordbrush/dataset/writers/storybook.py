@@ -11,7 +11,7 @@ from wordbrush.errors import ModelError
 WEIGHTS = Path(wordbrush.__file__).parent / "storybook" / "weights" / "writer"
 NAME = "storybook"
 TEMPERATURE = 0.4
-"""Lower than the published 0.7: of 500 unseen captions 94 % instead of 91 % get a true triplet, as varied ones."""
+"""Lower than the published 0.7: of 500 unseen captions 94 % instead of 91 % get a true triplet."""
 
 
 def storybook_writer(

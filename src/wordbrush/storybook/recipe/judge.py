@@ -47,6 +47,18 @@ def labels(scenes: list[Scene], heads: dict[str, tuple[str, ...]]) -> dict[str, 
     }
 
 
+def reading_loss(
+    logits: dict[str, Tensor], scenes: list[Scene], heads: dict[str, tuple[str, ...]]
+) -> tuple[Tensor, dict[str, float]]:
+    """Return the summed cross-entropy of (n, classes) logits per attribute, and the share of each read rightly."""
+    truths = labels(scenes, heads)
+    losses = [F.cross_entropy(logits[name], truth.to(logits[name].device)) for name, truth in truths.items()]
+    right = {
+        name: (logits[name].argmax(1).cpu() == truth).float().mean().item() for name, truth in truths.items()
+    }
+    return torch.stack(losses).sum(), right
+
+
 def strengths(scenes: list[Scene], seeds: list[int]) -> Tensor:
     """How strong each of ``STRENGTHS`` is in a picture: 0 where it is absent, 0.5 to 1 where it is there, (n, 5)."""
     from wordbrush.storybook.world.layout import layout
@@ -184,16 +196,14 @@ def train(
             return F.binary_cross_entropy_with_logits(logits, truth), {
                 "iou": overlap(logits > 0, truth > 0.5).mean().item()
             }
-        truths = labels([data.scenes[int(i)] for i in indices], model.heads_of)
-        found = model(pixels)
-        losses = [F.cross_entropy(found[name], truths[name].to(device)) for name in truths]
-        right = {name: (found[name].argmax(1).cpu() == truths[name]).float().mean().item() for name in truths}
+        found, scenes = model(pixels), [data.scenes[int(i)] for i in indices]
+        value, right = reading_loss(found, scenes, model.heads_of)
         if "strength" in found:
-            amounts = strengths([data.scenes[int(i)] for i in indices], [data.seeds[int(i)] for i in indices])
+            amounts = strengths(scenes, [data.seeds[int(i)] for i in indices])
             error = F.mse_loss(found["strength"], amounts.to(device))
-            losses.append(10 * error)
+            value = value + 10 * error
             right["strength_rmse"] = error.sqrt().item()
-        return torch.stack(losses).sum(), right
+        return value, right
 
     return run.fit(loss, len(data) - HELD_OUT, minutes=minutes)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.errors import WordbrushError
-from wordbrush.files import append_json, write_files
+from wordbrush.files import append_json, mend_lines, write_files
 from wordbrush.training.order import hash_seed, indices_at
 
 M = TypeVar("M", bound=nn.Module)
@@ -89,6 +89,11 @@ class Run:
         """The file that holds the whole state."""
         return self.out / "state.safetensors"
 
+    @property
+    def log(self) -> Path:
+        """The file that gets a line of JSON every hundred steps."""
+        return self.out / "log.jsonl"
+
     def save(self) -> None:
         """Write the state under a temporary name and rename it."""
         from safetensors.torch import save
@@ -108,7 +113,8 @@ class Run:
         write_files({self.checkpoint: save(tensors, position)})
 
     def resume(self) -> None:
-        """Continue from the saved state if there is one; raises as ``load``."""
+        """Continue from the saved state if there is one; raises as ``load``, and ``CannotWrite`` for the log."""
+        mend_lines(self.log)
         if self.checkpoint.exists():
             self.load()
 
@@ -205,7 +211,7 @@ class Run:
             "seconds": round(elapsed, 1),
             **{k: round(v, 5) for k, v in means.items()},
         }
-        append_json(self.out / "log.jsonl", [{**line, "rate": self.schedule.rate(self.seen)}])
+        append_json(self.log, [{**line, "rate": self.schedule.rate(self.seen)}])
 
 
 def load_average(module: M, folder: Path) -> M:

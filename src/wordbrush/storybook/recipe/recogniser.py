@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wordbrush.storybook.recipe.judge import HEADS, labels
+from wordbrush.storybook.recipe.judge import HEADS, reading_loss
 from wordbrush.storybook.recipe.latents import Latents, latent_scale
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average
 from wordbrush.storybook.recipe.renders import Renders
@@ -35,7 +35,7 @@ FEATURE_WEIGHT, NAMED_WEIGHT = 0.5, 0.01
 
 
 class Block(nn.Module):
-    """Two convolutions and a skip; ``stride`` 2 halves the sides."""
+    """Two convolutions and a skip; ``stride`` 2 halves the sides. Both widths are multiples of 8."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def shortfall(model: Recogniser, predicted: Tensor, clean: Tensor, named: dict[s
 
     Args:
         predicted, clean: (n, 8, 16, 16) scaled latents, of which ``clean`` is the truth.
-        named: for each of ``NAMED`` the true class (n,), negative where it is not to be asked for.
+        named: for each of ``NAMED`` the true class (n,), -1 where it is not to be asked for.
     """
     logits, seen = model(predicted)
     with torch.no_grad():
@@ -129,12 +129,7 @@ def train(
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         logits, _ = model(disturb((data.batch(indices) * scale).to(device), generator))
-        truths = labels([scenes[int(i)] for i in indices], READ)
-        losses = [F.cross_entropy(logits[name], truths[name].to(device)) for name in truths]
-        right = {
-            name: (logits[name].argmax(1).cpu() == truths[name]).float().mean().item() for name in truths
-        }
-        return torch.stack(losses).sum(), right
+        return reading_loss(logits, [scenes[int(i)] for i in indices], READ)
 
     return run.fit(loss, len(data), minutes=minutes)
 

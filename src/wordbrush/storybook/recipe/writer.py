@@ -93,7 +93,7 @@ def triplet(index: int, known: Sequence[Wording]) -> Example:
 
 
 def exercise(index: int, vocab_size: int) -> tuple[list[int], list[int]]:
-    """Return exercise ``index`` as tokens (read, learned): a text of random tokens, of which one becomes another.
+    """Return exercise ``index`` as tokens (read, learned): a text of random tokens, of which one is drawn anew.
 
     The marks, which are the last three tokens, and the end of text, which is the first, are not among them.
     """
