@@ -76,7 +76,7 @@ def test_it_changes_the_decoder_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     write_json(tmp_path / "latents" / "statistics.json", {"std": 1.0})
     Run(autoencoder.build(), FROZEN, tmp_path / "autoencoder").save()
     tokenizer = vocabulary.train(tmp_path / "tokenizer", captions=500)
-    settings = {"total": "8", "batch": "2"}
+    settings = {"total": "8", "batch": "4"}
     with pytest.raises(WordbrushError, match="run `wordbrush storybook train --stage text_to_image` first"):
         cli.train("details", minutes=1, out=tmp_path, settings=settings)
     Run(text_to_image.TextToImage("small", len(tokenizer)), FROZEN, tmp_path / "text_to_image").save()
