@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from wordbrush.errors import WordbrushError
+from wordbrush.storybook import font
 from wordbrush.storybook.recipe import autoencoder, cli, decoder, details, renders, text_to_image, vocabulary
 from wordbrush.storybook.recipe import latents as stage_of_latents
 from wordbrush.storybook.recipe.details import Critic, criticism, persuasion
@@ -68,7 +72,10 @@ def test_the_critic_looks_at_the_latent_too():
     assert not torch.equal(first, second)
 
 
-def test_it_changes_the_decoder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_it_changes_the_decoder_alone_and_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     for module in (renders, stage_of_latents):
         monkeypatch.setattr(module, "SHARD", 8)
     renders.make_renders(tmp_path / "renders", "train", 8, workers=1)
@@ -77,13 +84,21 @@ def test_it_changes_the_decoder_alone(tmp_path: Path, monkeypatch: pytest.Monkey
     Run(autoencoder.build(), FROZEN, tmp_path / "autoencoder").save()
     tokenizer = vocabulary.train(tmp_path / "tokenizer", captions=500)
     settings = {"total": "8", "batch": "4"}
+    state = tmp_path / "details" / "state.safetensors"
     with pytest.raises(WordbrushError, match="run `wordbrush storybook train --stage text_to_image` first"):
         cli.train("details", minutes=1, out=tmp_path, settings=settings)
     Run(text_to_image.TextToImage("small", len(tokenizer)), FROZEN, tmp_path / "text_to_image").save()
     write_json(tmp_path / "text_to_image" / "settings.json", {"size": "small"})
     assert cli.train("details", minutes=5, out=tmp_path, settings=settings)["finished"]
-    before = decoder.begun(tmp_path, CPU).state_dict()
-    before = {name: value.clone() for name, value in before.items()}
-    after = details.finish(decoder.begun(tmp_path, CPU), tmp_path / "details").state_dict()
+    before, after = (stage.load(tmp_path, CPU).state_dict() for stage in (decoder, details))
     changed = {name.split(".")[0] for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed == {"decoder", "post_quant_conv"}
+    whole = load_file(state)
+    state.unlink()
+    minutes = itertools.count(0, 60)  # of which the first run gets enough for one step of two
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", lambda: float(next(minutes)))
+        assert not cli.train("details", minutes=2, out=tmp_path, settings=settings)["finished"]
+    assert any(not torch.equal(value, whole[name]) for name, value in load_file(state).items())
+    assert cli.train("details", minutes=5, out=tmp_path, resume=True, settings=settings)["finished"]
+    assert all(torch.equal(value, whole[name]) for name, value in load_file(state).items())

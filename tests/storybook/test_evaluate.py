@@ -43,6 +43,10 @@ def test_a_model_is_measured():
     found = evaluate(prompts=12, steps=10)
     assert set(found["right"]) == set(ATTRIBUTES)
     assert found["right"]["subject"]["of"] == 12
+    styles = found["style_right"].values()
+    assert sum(style["of"] for style in styles) == 12
+    seen = sum(style["share"] * style["of"] for style in styles if style["of"])
+    assert seen == pytest.approx(12 * found["right"]["style"]["share"])
     assert found["right"]["time"]["share"] > 0.7, "the shipped model draws times and weathers"
     blind = evaluate(prompts=12, steps=1, guidance=1.0)
     assert blind["right"]["subject"]["share"] < found["right"]["subject"]["share"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import wordbrush
@@ -92,6 +92,46 @@ def test_a_decoder_that_was_trained_on_replaces_that_of_the_autoencoder(
     assert changed == {"decoder", "post_quant_conv"}
     record = json.loads((out / "weights" / "text_to_image" / "training.json").read_text(encoding="utf-8"))
     assert record["samples_seen"] == {"text_to_image": 70, "autoencoder": 40, "decoder": 90}
+
+
+def an_editor(out: Path, exported: Path) -> Path:
+    """What ``wordbrush train`` leaves, as far as the export looks at it; returns its autoencoder's weights."""
+    editor = out / "editor" / "editor"
+    shutil.copytree(exported, editor)
+    (editor / "README.md").write_text("# Instruction editor\n\n## Limits\n", encoding="utf-8")
+    return editor / "vae" / "diffusion_pytorch_model.safetensors"
+
+
+def test_an_editor_gets_the_decoder_of_now(tmp_path: Path, exported: Path) -> None:
+    out = tmp_path / "recipe"
+    shutil.copytree(exported.parents[1], out, ignore=shutil.ignore_patterns("weights"))
+    before = load_file(an_editor(out, exported))
+    trained = decoder.Decoder(autoencoder.build())
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter += 0.125
+    save_state(trained, out / "decoder", 90)
+    assert export(out, out / "weights") == ["text_to_image", "editor"]
+    drawn, edited = (
+        load_file(out / "weights" / name / "vae" / "diffusion_pytorch_model.safetensors")
+        for name in ("text_to_image", "editor")
+    )
+    assert all(torch.equal(drawn[name], edited[name]) for name in drawn)
+    assert any(not torch.equal(before[name], edited[name]) for name in before)
+
+
+def test_an_editor_of_another_encoder_is_refused(tmp_path: Path, exported: Path) -> None:
+    out = tmp_path / "recipe"
+    shutil.copytree(exported.parents[1], out, ignore=shutil.ignore_patterns("weights"))
+    weights = an_editor(out, exported)
+    other = load_file(weights)
+    other["encoder.conv_in.bias"] += 1
+    save_file(other, weights)
+    with pytest.raises(
+        WordbrushError, match="has another encoder than the recipe has now: train the editor anew"
+    ):
+        export(out, out / "weights")
+    assert not (out / "weights" / "editor").exists()
 
 
 def test_training_goes_on_from_exported_weights(exported: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from wordbrush.errors import ModelError
 from wordbrush.storybook.judges import SIDE, Judges
 from wordbrush.storybook.recipe.judge import NONE
 from wordbrush.storybook.recipe.renders import scene_at
-from wordbrush.storybook.scene import Scene, caption
+from wordbrush.storybook.scene import STYLES, Scene, caption
 from wordbrush.storybook.statistics import share
 
 BATCH = 16
@@ -49,7 +49,7 @@ def evaluate(
         ModelError: the model draws another size, or the judges are missing or unreadable.
 
     Returns:
-        For pictures, per attribute the share read rightly with its 95 % Wilson interval. For edits see
+        For pictures, per attribute and per style the share read rightly with its 95 % Wilson interval. For edits see
         ``wordbrush.storybook.evaluate_edits``.
     """
     loaded = wordbrush.load(model, device=device)
@@ -74,6 +74,7 @@ def evaluate(
         )
     scenes = [scene_at("heldout", index)[0] for index in range(prompts)]
     right: dict[str, list[bool]] = {name: [] for name in ATTRIBUTES}
+    styled: dict[str, list[bool]] = {style: [] for style in STYLES}
     invented: list[bool] = []
     settings: dict[str, Any] = {}
     for start in range(0, prompts, BATCH):
@@ -89,6 +90,7 @@ def evaluate(
                 wanted = getattr(scene, name)
                 if wanted is not None:
                     right[name].append(read[name] == wanted)
+            styled[scene.style].append(read["style"] == scene.style)
             if scene.companion is None:
                 invented.append(read["companion"] != NONE)
         if progress is not None:
@@ -97,6 +99,7 @@ def evaluate(
         "prompts": prompts,
         "settings": settings,
         "right": {name: share(values) for name, values in right.items()},
+        "style_right": {style: share(values) for style, values in styled.items()},
         "companion_invented": share(invented),
     }
 

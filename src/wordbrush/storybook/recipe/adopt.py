@@ -1,6 +1,7 @@
 """Stage ``adopt``: begin from the shipped weights, for training on where no saved run is at hand.
 
-The optimizer starts anew after its warm-up; the samples the weights had seen are counted on.
+The optimizer starts anew after its warm-up; the samples the weights had seen are counted on. The decoder comes with the
+autoencoder as it was shipped, so an export from here counts those samples alone that the stages after it add.
 """
 
 from __future__ import annotations

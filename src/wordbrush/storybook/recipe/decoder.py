@@ -65,8 +65,8 @@ def averaged_decoder(run: Run, weights: Path, device: torch.device) -> Decoder:
     return put_average(run, Decoder(autoencoder.load_averaged(weights, device)))
 
 
-def begun(out: Path, device: torch.device) -> Any:
-    """Return the autoencoder under ``out``, with the decoder of this stage put in if the stage has been run."""
+def load(out: Path, device: torch.device) -> Any:
+    """Return the ``AutoencoderKL`` of a recipe's folder, with the decoder of this stage if the stage has been run."""
     whole = autoencoder.load_averaged(out / "autoencoder", device)
     if (out / "decoder" / "state.safetensors").exists():
         load_average(Decoder(whole), out / "decoder")

@@ -37,10 +37,9 @@ SIGNAL = (0.3, 0.98)
 """Signal power of the latents that text-to-image predicts from. With less of it a prediction has another layout than
 the picture it should be decoded to."""
 
-
 CRISP = "pixel art"
 """The style of every fourth picture that is learned from, beside those that come by themselves: its squares are the
-finest details of all, and the first to melt. With every second one plain pictures got squares, too."""
+finest details of all, and the first to melt. The more of them there are, the more squares plain pictures get, too."""
 
 
 class Critic(nn.Module):
@@ -81,10 +80,17 @@ class Details(nn.Module):
 
 
 def train(out: Path, folder: Path, *, device: torch.device, minutes: float, total: int, batch: int) -> bool:
-    """Train or continue the stage from the stages ``decoder`` and ``text_to_image``; returns whether it ended."""
+    """Train or continue the stage from what ``decoder`` and ``text_to_image`` have left under ``out``.
+
+    Returns:
+        Whether the schedule ended.
+
+    Raises:
+        WordbrushError: a stage before this one has not been run, or ``folder`` holds the state of another model.
+    """
     data, latents = Renders(out / "renders", "train"), Latents(out / "latents")
     scale, tokenizer = latent_scale(out / "latents"), vocabulary.load(out / "tokenizer")
-    model: Any = Details(decoder.begun(out, device))
+    model: Any = Details(decoder.load(out, device))
     model.train().to(device, memory_format=torch.channels_last)  # a seventh faster on CPUs
     schedule = Schedule(batch=batch, peak=4e-4, total=total, decay=total // 2, warmup=800, ema=2000)
     run = Run(model, schedule, folder)
@@ -109,7 +115,7 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
         indices = np.where(np.arange(len(indices)) % 4 == 3, crisp[indices % len(crisp)], indices)
         pixels = autoencoder.to_unit(data.images(indices), device)
         codes = (latents.batch(indices) * scale).to(device)
-        half = len(indices) // 2
+        half = (len(indices) + 1) // 2
         soft = predicted(codes[:half], indices[:half], step, generator)
         noise = scale * NOISE * torch.randn(codes[half:].shape, generator=generator, device=device)
         codes = torch.cat([soft, codes[half:] + noise])
@@ -122,7 +128,7 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
 
     def preview(seen: int) -> None:
         rows = np.arange(min(12, len(latents)))
-        painter = put_average(run, Details(decoder.begun(out, device)).to(device)).painter
+        painter = put_average(run, Details(decoder.load(out, device)).to(device)).painter
         soft = predicted(
             (latents.batch(rows) * scale).to(device), rows, 0, torch.Generator(device).manual_seed(0)
         )
@@ -137,8 +143,14 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
 def persuasion(critic: Critic, output: Tensor, codes: Tensor, error: Tensor, share: float) -> Tensor:
     """Return a term of value 0 that pulls the decoded pixels, and nothing else, to where the critic sees a picture.
 
-    Its gradient at the pixels is ``share`` times that of ``error``, whatever the critic's own scale (after
+    Its gradient at the pixels is ``share`` times as long as that of ``error``, whatever the critic's own scale (after
     arXiv:2012.09841, equation 7).
+
+    Args:
+        output: decoded pixels in [-1, 1], (n, 3, 128, 128).
+        codes: the scaled latents that they were decoded from, (n, 8, 16, 16).
+        error: of the output, a scalar.
+        share: at least 0.
     """
     fixed = {name: parameter.detach() for name, parameter in critic.named_parameters()}
     doubt = F.softplus(-functional_call(critic, fixed, (output, codes))).mean()
@@ -151,7 +163,14 @@ def persuasion(critic: Critic, output: Tensor, codes: Tensor, error: Tensor, sha
 def criticism(
     critic: Critic, pixels: Tensor, shaken: Tensor, output: Tensor, codes: Tensor
 ) -> tuple[Tensor, float]:
-    """Return what the critic has to make small, and the share of patches that it takes for what they are."""
+    """Return what the critic has to make small, and the share in [0, 1] of patches that it takes for what they are.
+
+    That is the logistic loss of pictures against decoded ones, and what shaking the pictures does to their scores.
+
+    Args:
+        pixels, shaken, output: pictures in [-1, 1], the same with noise, and decoded ones, (n, 3, 128, 128) each.
+        codes: the scaled latents of all three, (n, 8, 16, 16).
+    """
     n = len(pixels)
     scores = critic(torch.cat([pixels, shaken, output]), torch.cat([codes] * 3))
     real, moved, made = scores[:n], scores[n : 2 * n], scores[2 * n :]
@@ -159,8 +178,9 @@ def criticism(
     return wrong, (0.5 * ((real > 0).float().mean() + (made < 0).float().mean())).item()
 
 
-def finish(whole: Any, folder: Path) -> Any:
-    """Return an ``AutoencoderKL`` with the decoder of this stage put in, if the stage has been run."""
-    if (folder / "state.safetensors").exists():
-        load_average(Details(whole), folder)
+def load(out: Path, device: torch.device) -> Any:
+    """Return the ``AutoencoderKL`` of a recipe's folder, with the decoder as far as it has been trained."""
+    whole = decoder.load(out, device)
+    if (out / "details" / "state.safetensors").exists():
+        load_average(Details(whole).to(device), out / "details")
     return whole

@@ -23,7 +23,6 @@ from wordbrush.errors import WordbrushError
 from wordbrush.saving import save_pipeline
 from wordbrush.storybook.recipe import (
     contrastive,
-    decoder,
     details,
     judge,
     text_to_image,
@@ -107,7 +106,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
 
 def _vae(out: Path) -> Any:
     """The autoencoder, with the decoder as far as it has been trained."""
-    vae = details.finish(decoder.begun(out, CPU), out / "details")
+    vae = details.load(out, CPU)
     vae.register_to_config(scaling_factor=latent_scale(out / "latents"))
     return vae
 
@@ -152,28 +151,28 @@ def _writer(out: Path, fresh: Path) -> None:
 def _editor(out: Path, fresh: Path) -> None:
     shutil.copytree(out / "editor" / "editor", fresh)
     if (out / "autoencoder" / "state.safetensors").exists():
-        _decode_as_now(fresh / "vae", _vae(out).half())
+        _decode_as_now(out / "editor" / "editor" / "vae", fresh / "vae", _vae(out).half())
     readme = fresh / "README.md"
     text = readme.read_text(encoding="utf-8").replace("# Instruction editor", "# Storybook editor")
     measured = rows_of(out / "measured" / "editor.json")
     readme.write_text(text.replace("## Limits", "\n".join([*measured, "## Limits"])), encoding="utf-8")
 
 
-def _decode_as_now(folder: Path, vae: Any) -> None:
-    """Give an editor the decoder of now, if it was trained with the encoder of now.
+def _decode_as_now(learned: Path, fresh: Path, vae: Any) -> None:
+    """Write ``vae``, in half precision, in place of the autoencoder that an editor has learned with.
 
     Raises:
-        WordbrushError: it was not.
+        WordbrushError: their encoders differ, so the editor would not know what the decoder's latents mean.
     """
     from safetensors.torch import load_file
 
-    shards = load_file(folder / "diffusion_pytorch_model.safetensors")
-    now = vae.state_dict()
-    if any(not torch.equal(value, now[name]) for name, value in shards.items() if name.startswith(ENCODER)):
+    before, now = load_file(learned / "diffusion_pytorch_model.safetensors"), vae.state_dict()
+    encoder = [name for name in before if name.startswith(ENCODER)]
+    if any(not torch.equal(before[name].half(), now[name]) for name in encoder):
         raise WordbrushError(
-            "the editor was trained with another autoencoder than the one there is now: train the editor anew"
+            f"{learned} has another encoder than the recipe has now: train the editor anew, or export without it"
         )
-    vae.save_pretrained(folder, safe_serialization=True)
+    vae.save_pretrained(fresh, safe_serialization=True)
 
 
 def _describe(fresh: Path, out: Path, training: dict[str, Any]) -> None:
