@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from torch import Tensor
 import pipelines
 import wordbrush as wb
 from oracle import Oracle
+from wordbrush.backbones.base import map_sites
+from wordbrush.backbones.maps import LocalBlend
 from wordbrush.edits.plan import Recipe
-from wordbrush.edits.published import CrossSchedule, LocalBlend, Transfer
+from wordbrush.edits.published import CrossSchedule, Transfer
 from wordbrush.edits.self_attention import SelfAttention
 
 STEPS = 4
@@ -62,7 +65,7 @@ def oracle(*, start: int, pooled: bool = True, edited: bool = False, subtract: b
 
 
 def published(**settings: Any) -> Recipe:
-    blend = LocalBlend(["cat", "dog"], threshold=THRESHOLD, **settings)
+    blend = wb.published.LocalBlend(["cat", "dog"], threshold=THRESHOLD, **settings)
     return Recipe((Transfer("replace", CrossSchedule(1.0)),), SelfAttention(0.0), blend)
 
 
@@ -126,8 +129,8 @@ def test_an_automatic_blend_is_that_of_the_changed_words():
     anywhere = automatic(TARGET)
     chosen = automatic(TARGET, blend=wb.Blend("cat", "dog", threshold=THRESHOLD))
     assert not torch.equal(anywhere, chosen)
-    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0, pooled=True)), chosen)
-    narrow = automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0))
+    assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, 0.2, 1.0, pooled=True)), chosen)
+    narrow = automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, start=0.2, max_spread=1.0))
     assert not torch.equal(narrow, chosen)
     assert torch.equal(narrow, automatic(TARGET, blend=wb.Blend("cat", "dog", THRESHOLD, pooled=False)))
 
@@ -136,8 +139,44 @@ def test_an_automatic_blend_of_a_large_region_is_none():
     assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=0.01)), automatic(TARGET))
 
 
+def test_words_that_replace_none_have_a_wider_region():
+    model = pipelines.model()
+    targets = [TARGET, "a cat with a hat on the beach"]
+    source, *read = (model.backbone.read(prompt) for prompt in (SOURCE, *targets))
+    rule = wb.AutoBlend(threshold=0.5, added_threshold=0.3, start=0.0)
+    blend = LocalBlend(
+        rule, torch.tensor(rule.indicators(source, read)), map_sites(model.backbone)[:1], steps=range(1)
+    )
+    height, width = 16, 8
+    maps = torch.zeros(3, height, width, 2)
+    for row, column in (
+        (0, 0),
+        (1, 0),
+        (2, 1),
+    ):  # of cat, dog and hat; what the source has of the hat is nothing
+        maps[row, 4, 4, column], maps[row, 9, 1, column] = 1.0, 0.4
+    latents = torch.arange(3.0)[:, None, None, None].expand(3, 4, height, width)
+    blend.probe.collect(map_sites(model.backbone)[0], maps.flatten(1, 2))
+    _, swapped, added = blend(0, latents)[:, 0]
+    assert swapped.nonzero().tolist() == [[4, 4]]
+    near = [[y, x] for y, x in itertools.product(range(3, 6), range(3, 6))]
+    far = [[y, x] for y, x in itertools.product(range(8, 11), range(3))]
+    assert added.nonzero().tolist() == near + far
+
+
+def test_the_thresholds_of_swapped_and_of_added_words_are_apart():
+    added = "a red cat on the beach"
+    for target, acts, rests in ((TARGET, 0, 1), (added, 1, 0)):
+        blends = [
+            wb.AutoBlend(first, 0.2, 1.0, second) for first, second in ((0.7, 0.7), (0.95, 0.7), (0.7, 0.95))
+        ]
+        whole, *changed = (automatic(target, blend=blend) for blend in blends)
+        assert not torch.equal(whole, changed[acts])
+        assert torch.equal(whole, changed[rests])
+
+
 def test_every_target_of_an_automatic_blend_has_its_own_source_words():
-    rule = wb.AutoBlend(THRESHOLD, max_spread=1.0)
+    rule = wb.AutoBlend(THRESHOLD, max_spread=1.0, added_threshold=THRESHOLD)
     targets = [TARGET, "a cat on the castle", "a red cat on the beach"]
     together = automatic(targets, blend=rule)
     for row, target in enumerate(targets, start=1):

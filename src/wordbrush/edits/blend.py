@@ -50,6 +50,14 @@ class BlendRule(Protocol):
         """The largest mean of a map of maximum 1 that counts as a region, where every target has its own column."""
         ...
 
+    @property
+    def added_threshold(self) -> float:
+        """The threshold where every target has its own column and this one names no word of the source.
+
+        Its maps are widened as well, as by ``pooled``.
+        """
+        ...
+
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
         ...
@@ -93,6 +101,7 @@ class Blend:
     edited_maps = False
     own_columns = False
     max_spread = 1.0
+    added_threshold = 0.0
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
@@ -149,6 +158,8 @@ class AutoBlend:
     Args:
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
+        added_threshold: the threshold, in [0, 1), of a target whose words were added and replace none. Nothing in the
+            source shows how far they will reach, so their maps are widened by a 3 × 3 maximum, too.
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
         pooled: widen each map by a 3 × 3 maximum first, as published; a region of more than its words keeps less.
@@ -159,9 +170,10 @@ class AutoBlend:
         InvalidInput: a number out of its range.
     """
 
-    threshold: float = 0.4
-    start: float = 0.2
+    threshold: float = 0.3
+    start: float = 0.4
     max_spread: float = 0.45
+    added_threshold: float = 0.2
     pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
@@ -172,6 +184,7 @@ class AutoBlend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         _check_threshold(self.threshold)
+        _check_threshold(self.added_threshold)
         if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:
             raise InvalidInput(f"max_spread is a number in (0, 1], not {self.max_spread!r}")
 
@@ -195,8 +208,8 @@ class AutoBlend:
     def describe(self) -> str:
         """Say in one line what it does."""
         return (
-            f"blend: may change where the changed words attend above {self.threshold:g}, from {self.start:g} of the "
-            "steps on, or everywhere if they attend to all of the picture"
+            f"blend: may change where the changed words attend above {self.threshold:g} (words that replace none: "
+            f"{self.added_threshold:g}), from {self.start:g} of the steps on, or everywhere if they attend to all of it"
         )
 
 
