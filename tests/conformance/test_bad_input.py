@@ -133,7 +133,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
         (lambda: wb.Blend("cat", "dog", threshold=1.0), r"\[0, 1\)"),
         (lambda: wb.Blend("cat", "dog", threshold="0.3"), r"\[0, 1\)"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.AutoBlend(max_spread=0.0), r"in \(0, 1\]"),
-        (lambda: wb.AutoBlend(added_threshold=1.0), r"threshold is a number in \[0, 1\)"),
+        (lambda: wb.AutoBlend(unpaired_threshold=1.0), r"threshold is a number in \[0, 1\)"),
         (lambda: wb.SelfAttention(max_pixels="1"), "whole number"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.Blend("cat", "dog", start=1.5), "window of steps"),
         (lambda: wb.SelfAttention(0.4, max_pixels=0), "at least 1"),

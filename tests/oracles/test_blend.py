@@ -139,32 +139,32 @@ def test_an_automatic_blend_of_a_large_region_is_none():
     assert torch.equal(automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=0.01)), automatic(TARGET))
 
 
-def test_words_that_replace_none_have_a_wider_region():
+def test_words_of_one_prompt_alone_have_a_wider_region():
     model = pipelines.model()
-    targets = [TARGET, "a cat with a hat on the beach"]
+    targets = [TARGET, "a cat with a hat on the beach", "on the beach"]
     source, *read = (model.backbone.read(prompt) for prompt in (SOURCE, *targets))
-    rule = wb.AutoBlend(threshold=0.5, added_threshold=0.3, start=0.0)
-    blend = LocalBlend(
-        rule, torch.tensor(rule.indicators(source, read)), map_sites(model.backbone)[:1], steps=range(1)
-    )
+    rule = wb.AutoBlend(threshold=0.5, unpaired_threshold=0.3, start=0.0)
+    site = map_sites(model.backbone)[0]
+    blend = LocalBlend(rule, torch.tensor(rule.indicators(source, read)), [site], steps=range(1))
     height, width = 16, 8
-    maps = torch.zeros(3, height, width, 2)
+    maps = torch.zeros(4, height, width, 3)
     for row, column in (
         (0, 0),
         (1, 0),
         (2, 1),
-    ):  # of cat, dog and hat; what the source has of the hat is nothing
+        (0, 2),
+    ):  # the cat and the dog for it, the hat, the cat that is no more
         maps[row, 4, 4, column], maps[row, 9, 1, column] = 1.0, 0.4
-    latents = torch.arange(3.0)[:, None, None, None].expand(3, 4, height, width)
-    blend.probe.collect(map_sites(model.backbone)[0], maps.flatten(1, 2))
-    _, swapped, added = blend(0, latents)[:, 0]
+    latents = torch.arange(4.0)[:, None, None, None].expand(4, 4, height, width)
+    blend.probe.collect(site, maps.flatten(1, 2))
+    _, swapped, added, deleted = blend(0, latents)[:, 0]
     assert swapped.nonzero().tolist() == [[4, 4]]
     near = [[y, x] for y, x in itertools.product(range(3, 6), range(3, 6))]
     far = [[y, x] for y, x in itertools.product(range(8, 11), range(3))]
-    assert added.nonzero().tolist() == near + far
+    assert added.nonzero().tolist() == deleted.nonzero().tolist() == near + far
 
 
-def test_the_thresholds_of_swapped_and_of_added_words_are_apart():
+def test_the_thresholds_of_swapped_words_and_of_others_are_apart():
     added = "a red cat on the beach"
     for target, acts, rests in ((TARGET, 0, 1), (added, 1, 0)):
         blends = [
@@ -176,7 +176,7 @@ def test_the_thresholds_of_swapped_and_of_added_words_are_apart():
 
 
 def test_every_target_of_an_automatic_blend_has_its_own_source_words():
-    rule = wb.AutoBlend(THRESHOLD, max_spread=1.0, added_threshold=THRESHOLD)
+    rule = wb.AutoBlend(THRESHOLD, max_spread=1.0, unpaired_threshold=THRESHOLD)
     targets = [TARGET, "a cat on the castle", "a red cat on the beach"]
     together = automatic(targets, blend=rule)
     for row, target in enumerate(targets, start=1):

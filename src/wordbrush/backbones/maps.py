@@ -127,10 +127,10 @@ class LocalBlend:
         rule = self._rule
         own = torch.stack([maps[number + 1, ..., number] for number in range(maps.shape[-1])])
         both = torch.stack([maps[0].movedim(-1, 0), own])
-        usual = [_region(side, pooled=rule.pooled, threshold=rule.threshold, size=size) for side in both]
-        added = _region(own, pooled=True, threshold=rule.added_threshold, size=size)
-        in_source = (both[0] > 0).any(dim=(1, 2), keepdim=True)  # false where none of its words are named
-        mask = torch.where(in_source, usual[0] | usual[1], added)
+        paired = (both > 0).any(dim=(2, 3)).all(dim=0)  # words in the source and in the target
+        near = [_region(side, pooled=rule.pooled, threshold=rule.threshold, size=size) for side in both]
+        wide = [_region(side, pooled=True, threshold=rule.unpaired_threshold, size=size) for side in both]
+        mask = torch.where(paired[:, None, None], near[0] | near[1], wide[0] | wide[1])
         if self._everywhere is None:
             spread = both.mean(dim=(2, 3)) / both.amax(dim=(2, 3))
             named = ~spread.isnan()  # a target may have no words of its own, or none of the source's

@@ -51,10 +51,10 @@ class BlendRule(Protocol):
         ...
 
     @property
-    def added_threshold(self) -> float:
-        """The threshold where every target has its own column and this one names no word of the source.
+    def unpaired_threshold(self) -> float:
+        """The threshold of a target with a column of its own that names words of one prompt alone.
 
-        Its maps are widened as well, as by ``pooled``.
+        Their maps are widened as well, as by ``pooled``.
         """
         ...
 
@@ -101,7 +101,7 @@ class Blend:
     edited_maps = False
     own_columns = False
     max_spread = 1.0
-    added_threshold = 0.0
+    unpaired_threshold = 0.0
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
@@ -158,8 +158,8 @@ class AutoBlend:
     Args:
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
-        added_threshold: the threshold, in [0, 1), of a target whose words were added and replace none. Nothing in the
-            source shows how far they will reach, so their maps are widened by a 3 × 3 maximum, too.
+        unpaired_threshold: the threshold, in [0, 1), of a target whose words were added alone or deleted alone. One
+            prompt shows how far they reach, not two, so their maps are widened by a 3 × 3 maximum, too.
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
         pooled: widen each map by a 3 × 3 maximum first, as published; a region of more than its words keeps less.
@@ -173,7 +173,7 @@ class AutoBlend:
     threshold: float = 0.3
     start: float = 0.4
     max_spread: float = 0.45
-    added_threshold: float = 0.2
+    unpaired_threshold: float = 0.2
     pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
@@ -184,7 +184,7 @@ class AutoBlend:
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
         _check_threshold(self.threshold)
-        _check_threshold(self.added_threshold)
+        _check_threshold(self.unpaired_threshold)
         if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:
             raise InvalidInput(f"max_spread is a number in (0, 1], not {self.max_spread!r}")
 
@@ -208,8 +208,9 @@ class AutoBlend:
     def describe(self) -> str:
         """Say in one line what it does."""
         return (
-            f"blend: may change where the changed words attend above {self.threshold:g} (words that replace none: "
-            f"{self.added_threshold:g}), from {self.start:g} of the steps on, or everywhere if they attend to all of it"
+            f"blend: may change where the changed words attend above {self.threshold:g} (words added or deleted "
+            f"alone: {self.unpaired_threshold:g}), from {self.start:g} of the steps on, or everywhere if they attend "
+            "to all of it"
         )
 
 

@@ -210,7 +210,7 @@ class LocalBlend:
     edited_maps = True
     own_columns = False
     max_spread = 1.0
-    added_threshold = 0.0
+    unpaired_threshold = 0.0
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
