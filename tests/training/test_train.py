@@ -27,7 +27,7 @@ from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong,
 from wordbrush.training import state
 from wordbrush.training.batches import open_batches
 from wordbrush.training.config import Data
-from wordbrush.training.data import pairs
+from wordbrush.training.data import digest, pairs
 from wordbrush.training.loop import Trained, train
 from wordbrush.training.lora import add_adapters
 from wordbrush.training.network import network_with
@@ -646,6 +646,20 @@ def test_a_run_is_read_by_its_selection_and_prompt_by_prompt(tiny_folder: Path, 
         assert len(set(prompts)) == 4
         chosen |= set(rows)
     assert len(chosen) > 8
+
+
+def test_several_sources_are_one_data_set(tmp_path: Path):
+    folders = [str(tmp_path / name) for name in ("one", "two")]
+    for number, folder in enumerate(folders):
+        formats.write("diffusers", [edit(2 * number), edit(2 * number + 1)], Path(folder))
+    one, both = (Data(source=source, format="diffusers") for source in (folders[0], folders))  # pyright: ignore
+    assert [pair.instruction for pair in pairs(both)] == [edit(number).instruction for number in range(4)]
+    assert [pair.instruction for pair in pairs(one)] == [edit(number).instruction for number in range(2)]
+    before = digest(both)
+    assert before != digest(one)
+    shutil.rmtree(folders[1])
+    formats.write("diffusers", [edit(7)], Path(folders[1]))
+    assert before != digest(both)
 
 
 def test_a_share_takes_whole_prompts_always_the_same(tmp_path: Path):

@@ -115,6 +115,8 @@ def test_a_preset_stands_where_the_file_has_nothing():
 def test_a_missing_setting_is_named():
     with pytest.raises(InvalidInput, match=r"here needs a setting data.source"):
         make_config({"steps": 5, "data": {}}, where="here")
+    with pytest.raises(InvalidInput, match=r"here: data.source: .* at least 1 item"):
+        make_config({"steps": 5, "data": {"source": []}}, where="here")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -39,6 +39,7 @@ def card(config: Config, record: Mapping[str, Any]) -> str:
     weights = (
         "an average of the weights over training" if config.export.weights == "average" else "the last step"
     )
+    sources = ", ".join(f"`{source}`" for source in config.data.source)
     lines = ["---", *front, "---", "", "# Instruction editor", "", ABOUT, "", use, ""]
     lines += [
         "The condition is the mode of the autoencoder's posterior, not scaled, as in the published editor.",
@@ -46,7 +47,7 @@ def card(config: Config, record: Mapping[str, Any]) -> str:
         "## Training",
         "",
         f"- began with: `{config.model.base}`",
-        f"- data: `{config.data.source}` (format `{config.data.format}`), {record['pairs']:,} pairs",
+        f"- data: {sources} (format `{config.data.format}`), {record['pairs']:,} pairs",
         f"- steps: {record['step']:,} of {config.batch.size:,} pairs each",
         f"- weights: {weights}",
         "",

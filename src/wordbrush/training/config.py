@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from wordbrush.config import Section, make, read_toml
 from wordbrush.errors import InvalidInput, nearest
@@ -28,11 +28,15 @@ class Base(Section):
     config: str | None = None
 
 
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 class Data(Section):
     """``[data]``: the pairs, and how pictures become batches.
 
     Args:
-        source: a folder, a file, or ``"hf:owner/name"``.
+        source: a folder, a file, or ``"hf:owner/name"``; or a list of them, all of one format.
         format: ``"run"``, a folder of ``wordbrush data`` with its last selection, or a name of
             ``wordbrush.dataset.formats.FORMATS``.
         split: of formats that have such.
@@ -47,7 +51,7 @@ class Data(Section):
         buckets: shapes of other aspects and about the area of ``size``², up to ``aspect`` to 1.
     """
 
-    source: str
+    source: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
     format: str = "run"
     split: str | None = None
     share: float = Field(default=1.0, gt=0, le=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ TAIL = 2**16
 
 
 def pairs(data: Data) -> Iterator[EditPair]:
-    """Yield the pairs in their order, one at a time.
+    """Yield the pairs in their order, source by source, one at a time.
 
     Raises:
         InvalidInput: an unknown format.
@@ -30,8 +31,12 @@ def pairs(data: Data) -> Iterator[EditPair]:
         raise InvalidInput(
             f"there is no format {data.format!r}{nearest(data.format, known)}; data.format is one of {', '.join(known)}"
         )
-    found = _selected(Path(data.source)) if data.format == RUN else _read(data)
+    found = chain.from_iterable(_of_source(source, data) for source in data.source)
     return (pair for pair in found if _is_chosen(prompt_of(pair), data.share))
+
+
+def _of_source(source: str, data: Data) -> Iterator[EditPair]:
+    return _selected(Path(source)) if data.format == RUN else _read(source, data)
 
 
 def _selected(folder: Path) -> Iterator[EditPair]:
@@ -41,16 +46,16 @@ def _selected(folder: Path) -> Iterator[EditPair]:
     return read_selected(folder, read_selection(folder))
 
 
-def _read(data: Data) -> Iterator[EditPair]:
-    if data.source.startswith(HUB):
-        return formats.read(data.format, _from_hub(data))
-    if not Path(data.source).exists():
-        raise DataError(f"there are no pairs at {data.source}: give a folder, a file, or 'hf:owner/name'")
-    return formats.read(data.format, Path(data.source), split=data.split)
+def _read(source: str, data: Data) -> Iterator[EditPair]:
+    if source.startswith(HUB):
+        return formats.read(data.format, _from_hub(source, data))
+    if not Path(source).exists():
+        raise DataError(f"there are no pairs at {source}: give a folder, a file, or 'hf:owner/name'")
+    return formats.read(data.format, Path(source), split=data.split)
 
 
-def _from_hub(data: Data) -> Any:
-    return load_rows(data.source, data.split or "train")
+def _from_hub(source: str, data: Data) -> Any:
+    return load_rows(source, data.split or "train")
 
 
 def prompt_of(pair: EditPair) -> str:
@@ -67,19 +72,24 @@ def _is_chosen(prompt: str, share: float) -> bool:
 def digest(data: Data) -> str:
     """Return a digest of the files behind the pairs: names, sizes, and the ends of tables; no picture is read."""
     mix = blake2b(digest_size=16)
-    if data.source.startswith(HUB):
-        mix.update(f"{data.source} {data.split} {_from_hub(data)._fingerprint}".encode())
-        return mix.hexdigest()
-    source = Path(data.source)
-    for path in _files(source, data.format):
+    for source in data.source:
+        _digest(source, data, mix)
+    return mix.hexdigest()
+
+
+def _digest(source: str, data: Data, mix: blake2b) -> None:
+    if source.startswith(HUB):
+        mix.update(f"{source} {data.split} {_from_hub(source, data)._fingerprint}".encode())
+        return
+    folder = Path(source)
+    for path in _files(folder, data.format):
         mix.update(
-            f"{path.relative_to(source) if path != source else path.name} {path.stat().st_size}\n".encode()
+            f"{path.relative_to(folder) if path != folder else path.name} {path.stat().st_size}\n".encode()
         )
         if path.suffix in (".parquet", ".jsonl", ".json"):
             with path.open("rb") as file:
                 file.seek(max(0, path.stat().st_size - TAIL))
                 mix.update(file.read())
-    return mix.hexdigest()
 
 
 def _files(source: Path, format: str) -> list[Path]:
