@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import cli, contrastive, judge, vocabulary
+from wordbrush.storybook import font
+from wordbrush.storybook.recipe import cli, contrastive, judge, renders, vocabulary
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule
-from wordbrush.storybook.recipe.renders import is_held_out, scene_at
+from wordbrush.storybook.recipe.renders import Renders, is_held_out, make_renders, scene_at
 from wordbrush.storybook.scene import PLACES, SUBJECTS, Scene, caption, random_scene
 from wordbrush.training.order import indices_at
 
@@ -39,7 +41,7 @@ def fit(out: Path, stop_after: int | None = None) -> Run:
         return (run.module(x) - x[:, :2]).square().mean(), {}
 
     try:
-        run.fit(loss, 50, minutes=1)
+        run.fit(loss, 50, budget=Budget())
     except KeyboardInterrupt:
         run.save()
     return run
@@ -208,3 +210,25 @@ def test_bad_stages_and_settings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WordbrushError, match="holds a saved run: add --resume"):
         cli.train("tokenizer", minutes=1, out=tmp_path)
     assert json.loads((tmp_path / "autoencoder" / "settings.json").read_text())["batch"] == 8
+
+
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_renders_stop_in_time_and_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(renders, "SHARD", 2)
+    told: list[tuple[int, int]] = []
+    assert not make_renders(tmp_path, "train", 6, workers=1, budget=Budget(minutes=-1))
+    assert not list(tmp_path.rglob("*.npy"))
+    assert make_renders(tmp_path, "train", 4, workers=1)
+    shown = Budget(progress=lambda done, total: told.append((done, total)))
+    assert make_renders(tmp_path, "train", 6, workers=1, budget=shown)
+    assert told == [(3, 3)]
+    assert len(Renders(tmp_path, "train")) == 6
+
+
+def test_training_says_how_far_it_is(tmp_path: Path):
+    told: list[tuple[int, int]] = []
+    run = Run(nn.Linear(3, 2), SCHEDULE, tmp_path, seed=5)
+    shown = Budget(progress=lambda done, total: told.append((done, total)))
+    run.fit(lambda *_: (run.module.weight.square().sum(), {}), 50, budget=shown)
+    assert told[0] == (SCHEDULE.batch, SCHEDULE.total)
+    assert told[-1] == (run.seen, SCHEDULE.total)

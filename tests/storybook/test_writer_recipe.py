@@ -15,7 +15,7 @@ from wordbrush.dataset.writers.form import ASK, CHANGE, END
 from wordbrush.dataset.writers.local import LocalWriter, Sampling
 from wordbrush.storybook.evaluate_writer import evaluate_writer
 from wordbrush.storybook.instructions import objection
-from wordbrush.storybook.recipe import cli, loop, writer
+from wordbrush.storybook.recipe import budget, cli, loop, writer
 from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.renders import is_held_out
 from wordbrush.storybook.scene import parse
@@ -105,7 +105,8 @@ def test_stopped_and_resumed_is_bit_for_bit_the_same(
 ):
     ticks = itertools.count()
     with monkeypatch.context() as patched:  # a clock by which a step takes two seconds
-        patched.setattr(loop, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+        for module in (budget, loop):
+            patched.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
         first = cli.train("writer", minutes=8 / 60, out=tmp_path, device="cpu", settings=STEPS)
     assert not first["finished"]
     with safe_open(tmp_path / "writer" / "state.safetensors", "pt") as state:

@@ -80,7 +80,12 @@ def train(
     ],
     minutes: Annotated[
         float,
-        typer.Option("--minutes", min=0, metavar="N", help="Stop after this time; --resume goes on later."),
+        typer.Option(
+            "--minutes",
+            min=0,
+            metavar="N",
+            help="Stop after this time; --resume goes on later. Short stages run through.",
+        ),
     ],
     folder: Annotated[
         Path,
@@ -100,7 +105,10 @@ def train(
     chosen = parse_settings(settings or [])
     from wordbrush.storybook.recipe.cli import train as run
 
-    done = run(stage, minutes=minutes, out=folder, resume=resume, device=device, settings=chosen)
+    with progress("Training") as shown:
+        done = run(
+            stage, minutes=minutes, out=folder, resume=resume, device=device, settings=chosen, progress=shown
+        )
     report(done, json)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
 from wordbrush.storybook.recipe.renders import Renders
@@ -74,7 +75,7 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train(
-    renders: Path, out: Path, *, device: torch.device, minutes: float, total: int, batch: int = 32
+    renders: Path, out: Path, *, device: torch.device, budget: Budget, total: int, batch: int = 32
 ) -> bool:
     """Train or continue the stage; returns whether the schedule ended."""
     data = Renders(renders, "train")
@@ -107,7 +108,7 @@ def train(
             output = model_average.decode(model_average.encode(pixels).latent_dist.mean).sample
         write_sheet(out / f"sample_{seen:08d}.png", [to_pixels(pixels), to_pixels(output)])
 
-    return run.fit(loss, len(data), minutes=minutes, preview=preview)
+    return run.fit(loss, len(data), budget=budget, preview=preview)
 
 
 def averaged_model(run: Run, device: torch.device) -> Any:

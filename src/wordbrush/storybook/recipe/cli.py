@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from wordbrush.errors import WordbrushError, nearest
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_json
 
 STAGES = (
@@ -59,16 +61,19 @@ def train(
     resume: bool = False,
     device: str | None = None,
     settings: dict[str, str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Run one stage of the recipe for at most ``minutes`` and return what was done.
 
     Args:
         stage: one of ``STAGES``; the stages find each other's results under ``out``.
-        minutes: wall-clock limit of this call; the schedule itself is counted in samples.
+        minutes: wall-clock limit of this call; the schedule itself is counted in samples. ``tokenizer``, ``adopt`` and
+            ``export`` are short and have none.
         out: folder of the whole recipe; each stage has a folder of its name in it.
         resume: continue a run that has a saved state; without it such a run is refused.
         device: torch device; None takes a GPU when there is one.
         settings: overrides of ``DEFAULTS[stage]`` as text.
+        progress: called with (done, of all), in samples or shards.
 
     Raises:
         WordbrushError: unknown stage or setting, a stage before this one is missing, or a saved state and no
@@ -87,7 +92,7 @@ def train(
     _check_same(folder, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "settings.json", chosen)
-    done = _run(stage, out, minutes, device, chosen)
+    done = _run(stage, out, Budget(minutes, progress), device, chosen)
     return {"stage": stage, "out": str(folder), "finished": done, **_last_log_line(folder)}
 
 
@@ -117,14 +122,16 @@ def _check_same(folder: Path, chosen: dict[str, Any]) -> None:
             )
 
 
-def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict[str, Any]) -> bool:
+def _run(stage: str, out: Path, budget: Budget, device: str | None, chosen: dict[str, Any]) -> bool:
     renders = out / "renders"
     if stage == "renders":
         from wordbrush.storybook.recipe.renders import make_renders
 
-        make_renders(renders, "train", chosen["train"], workers=chosen["workers"])
-        make_renders(renders, "judge", chosen["judge"], workers=chosen["workers"])
-        return True
+        splits = ("train", "judge")
+        return all(
+            make_renders(renders, split, chosen[split], workers=chosen["workers"], budget=budget)
+            for split in splits
+        )
     if stage == "tokenizer":
         from wordbrush.storybook.recipe import vocabulary
 
@@ -148,45 +155,42 @@ def _run(stage: str, out: Path, minutes: float, device: str | None, chosen: dict
     if stage == "autoencoder":
         from wordbrush.storybook.recipe import autoencoder
 
-        return autoencoder.train(renders, out / stage, device=target, minutes=minutes, **chosen)
+        return autoencoder.train(renders, out / stage, device=target, budget=budget, **chosen)
     if stage == "latents":
         from wordbrush.storybook.recipe import latents
 
-        latents.encode(renders, out / "autoencoder", out / "latents", device=target)
-        return True
+        return latents.encode(renders, out / "autoencoder", out / "latents", device=target, budget=budget)
     if stage == "decoder":
         from wordbrush.storybook.recipe import decoder
 
-        return decoder.train(out, out / stage, device=target, minutes=minutes, **chosen)
+        return decoder.train(out, out / stage, device=target, budget=budget, **chosen)
     if stage == "recogniser":
         from wordbrush.storybook.recipe import recogniser
 
-        return recogniser.train(
-            renders, out / "latents", out / stage, device=target, minutes=minutes, **chosen
-        )
+        return recogniser.train(renders, out / "latents", out / stage, device=target, budget=budget, **chosen)
     if stage == "text_to_image":
         from wordbrush.storybook.recipe import text_to_image
 
         parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer", out / "recogniser")
-        return text_to_image.train(parts, out / stage, device=target, minutes=minutes, **chosen)
+        return text_to_image.train(parts, out / stage, device=target, budget=budget, **chosen)
     if stage == "details":
         from wordbrush.storybook.recipe import details
 
-        return details.train(out, out / stage, device=target, minutes=minutes, **chosen)
+        return details.train(out, out / stage, device=target, budget=budget, **chosen)
     if stage == "contrastive":
         from wordbrush.storybook.recipe import contrastive
 
         return contrastive.train(
-            renders, out / "tokenizer", out / stage, device=target, minutes=minutes, **chosen
+            renders, out / "tokenizer", out / stage, device=target, budget=budget, **chosen
         )
     if stage == "writer":
         from wordbrush.storybook.recipe import writer
 
-        return writer.train(out / stage, device=target, minutes=minutes, **chosen)
+        return writer.train(out / stage, device=target, budget=budget, **chosen)
     from wordbrush.storybook.recipe import judge
 
     return judge.train(
-        renders, out / stage, stage.removeprefix("judge_"), device=target, minutes=minutes, **chosen
+        renders, out / stage, stage.removeprefix("judge_"), device=target, budget=budget, **chosen
     )
 
 

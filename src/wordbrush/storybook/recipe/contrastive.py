@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from wordbrush.storybook.recipe import vocabulary
 from wordbrush.storybook.recipe.autoencoder import to_unit
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.recipe.text_to_image import tokenize
@@ -76,7 +77,7 @@ def train(
     out: Path,
     *,
     device: torch.device,
-    minutes: float,
+    budget: Budget,
     total: int,
     batch: int = 128,
 ) -> bool:
@@ -101,7 +102,7 @@ def train(
         value = 0.5 * (F.cross_entropy(logits, truth) + F.cross_entropy(logits.T, truth))
         return value, {"right": (logits.argmax(1) == truth).float().mean().item()}
 
-    return run.fit(loss, len(data), minutes=minutes)
+    return run.fit(loss, len(data), budget=budget)
 
 
 @torch.no_grad()

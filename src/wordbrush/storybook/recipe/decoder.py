@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.storybook.recipe import autoencoder
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.latents import Latents
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
@@ -37,7 +38,7 @@ class Decoder(nn.Module):
         return self.decoder(self.post_quant_conv(latents))
 
 
-def train(out: Path, folder: Path, *, device: torch.device, minutes: float, total: int, batch: int) -> bool:
+def train(out: Path, folder: Path, *, device: torch.device, budget: Budget, total: int, batch: int) -> bool:
     """Train or continue the stage from the weights of the stage ``autoencoder``; returns whether the schedule ended."""
     data, latents = Renders(out / "renders", "train"), Latents(out / "latents")
     model = Decoder(autoencoder.load_averaged(out / "autoencoder", device).train())
@@ -57,7 +58,7 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
             output = averaged(latents.batch(rows).to(device))
         write_sheet(folder / f"sample_{seen:08d}.png", [data.images(rows), autoencoder.to_pixels(output)])
 
-    return run.fit(loss, len(latents), minutes=minutes, preview=preview)
+    return run.fit(loss, len(latents), budget=budget, preview=preview)
 
 
 def averaged_decoder(run: Run, weights: Path, device: torch.device) -> Decoder:

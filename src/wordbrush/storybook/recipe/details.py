@@ -19,6 +19,7 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from wordbrush.storybook.recipe import autoencoder, decoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.decoder import NOISE, Decoder
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.latents import Latents, latent_scale
@@ -79,7 +80,7 @@ class Details(nn.Module):
         self.critic = Critic()
 
 
-def train(out: Path, folder: Path, *, device: torch.device, minutes: float, total: int, batch: int) -> bool:
+def train(out: Path, folder: Path, *, device: torch.device, budget: Budget, total: int, batch: int) -> bool:
     """Train or continue the stage from what ``decoder`` and ``text_to_image`` have left under ``out``.
 
     Returns:
@@ -137,7 +138,7 @@ def train(out: Path, folder: Path, *, device: torch.device, minutes: float, tota
         sheets = [autoencoder.to_pixels(pixels) for pixels in decoded]
         write_sheet(folder / f"sample_{seen:08d}.png", [data.images(rows), *sheets])
 
-    return run.fit(loss, len(latents), minutes=minutes, preview=preview)
+    return run.fit(loss, len(latents), budget=budget, preview=preview)
 
 
 def persuasion(critic: Critic, output: Tensor, codes: Tensor, error: Tensor, share: float) -> Tensor:

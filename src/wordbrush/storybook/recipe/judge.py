@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wordbrush.storybook.recipe.autoencoder import to_unit
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule
 from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import COLOURS, COMPANIONS, PLACES, STYLES, SUBJECTS, TIMES, Scene
@@ -180,7 +181,7 @@ def build(kind: str) -> Judge | Outliner:
 
 
 def train(
-    renders: Path, out: Path, kind: str, *, device: torch.device, minutes: float, total: int, batch: int = 64
+    renders: Path, out: Path, kind: str, *, device: torch.device, budget: Budget, total: int, batch: int = 64
 ) -> bool:
     """Train or continue one judge; returns whether the schedule ended."""
     data = Renders(renders, "judge")
@@ -205,7 +206,7 @@ def train(
             right["strength_rmse"] = error.sqrt().item()
         return value, right
 
-    return run.fit(loss, len(data) - HELD_OUT, minutes=minutes)
+    return run.fit(loss, len(data) - HELD_OUT, budget=budget)
 
 
 HELD_OUT = 1000

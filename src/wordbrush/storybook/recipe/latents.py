@@ -10,6 +10,7 @@ import torch
 
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import autoencoder
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_array, write_json
 from wordbrush.storybook.recipe.renders import SHARD, Renders
 
@@ -17,22 +18,33 @@ CHUNK = 50
 
 
 @torch.no_grad()
-def encode(renders: Path, weights: Path, out: Path, *, device: torch.device) -> None:
+def encode(
+    renders: Path, weights: Path, out: Path, *, device: torch.device, budget: Budget | None = None
+) -> bool:
     """Encode the posterior means of all shards of the training split; shards that exist are kept.
 
-    ``statistics.json`` gets the mean and standard deviation of each latent channel and of all together.
+    ``statistics.json`` gets the mean and standard deviation of each latent channel and of all together, once all are
+    encoded.
+
+    Returns:
+        Whether that is so.
     """
+    budget = budget or Budget()
     data = Renders(renders, "train")
     model = autoencoder.load_averaged(weights, device)
-    for shard in range(len(data) // SHARD):
+    shards = len(data) // SHARD
+    for shard in range(shards):
         path = out / f"{shard:05d}.npy"
         if path.exists():
             continue
+        if budget.spent:
+            return False
         parts = []
         for start in range(shard * SHARD, (shard + 1) * SHARD, CHUNK):
             pixels = autoencoder.to_unit(data.images(range(start, start + CHUNK)), device)
             parts.append(model.encode(pixels).latent_dist.mean.half().cpu().numpy())
         write_array(path, np.concatenate(parts))
+        budget.tell(shard + 1, shards)
     first = np.load(out / "00000.npy").astype(np.float64)
     statistics = {
         "std": float(first.std()),
@@ -40,6 +52,7 @@ def encode(renders: Path, weights: Path, out: Path, *, device: torch.device) -> 
         "stds": first.std((0, 2, 3)).tolist(),
     }
     write_json(out / "statistics.json", statistics)
+    return True
 
 
 def latent_scale(latents: Path) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wordbrush.errors import WordbrushError
 from wordbrush.files import append_json, mend_lines, write_files
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.training.order import hash_seed, indices_at
 
 M = TypeVar("M", bound=nn.Module)
@@ -157,20 +158,18 @@ class Run:
         loss: Loss,
         count: int,
         *,
-        minutes: float,
+        budget: Budget,
         preview: Callable[[int], None] | None = None,
         save_every: float = 4.0,
     ) -> bool:
-        """Train until the schedule ends or ``minutes`` are over; return whether the schedule ended.
+        """Train until the schedule ends or the time is over; return whether the schedule ended.
 
         ``loss`` gets data indices below ``count`` and a generator that is a function of (seed, step) alone.
         """
-        start = saved = time.monotonic()
+        saved = time.monotonic()
         device = next(self.module.parameters()).device
         recent: list[dict[str, float]] = []
-        while self.seen < self.schedule.total:
-            if time.monotonic() - start > 60 * minutes:
-                break
+        while self.seen < self.schedule.total and not budget.spent:
             generator = torch.Generator(device=device).manual_seed(hash_seed(self.seed, self.step))
             indices = indices_at(self.step, self.schedule.batch, count, self.seed)
             for group in self.optimizer.param_groups:
@@ -182,9 +181,10 @@ class Run:
             self.optimizer.step()
             self._update_average()
             self.step += 1
+            budget.tell(self.seen, self.schedule.total)
             recent.append({"loss": value.item(), "grad_norm": norm.item(), **numbers})
             if len(recent) == 100:
-                self._log(recent, time.monotonic() - start)
+                self._log(recent, budget.seconds)
                 recent = []
             if time.monotonic() - saved > 60 * save_every:
                 self.save()

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.judge import HEADS, reading_loss
 from wordbrush.storybook.recipe.latents import Latents, latent_scale
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average
@@ -117,7 +118,7 @@ def train(
     out: Path,
     *,
     device: torch.device,
-    minutes: float,
+    budget: Budget,
     total: int,
     batch: int = 64,
 ) -> bool:
@@ -131,7 +132,7 @@ def train(
         logits, _ = model(disturb((data.batch(indices) * scale).to(device), generator))
         return reading_loss(logits, [scenes[int(i)] for i in indices], READ)
 
-    return run.fit(loss, len(data), minutes=minutes)
+    return run.fit(loss, len(data), budget=budget)
 
 
 def load(folder: Path, device: torch.device) -> Recogniser:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from wordbrush.errors import WordbrushError
 from wordbrush.files import write_files
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_array
 from wordbrush.storybook.scene import Scene, random_scene
 
@@ -59,13 +60,30 @@ def _render_shard(root: Path, split: str, shard: int) -> None:
     write_array(root / split / f"{shard:05d}.npy", images)
 
 
-def make_renders(root: Path, split: str, count: int, *, workers: int = 2) -> None:
-    """Render at least ``count`` pictures of ``split`` under ``root``; shards that exist are kept."""
+def make_renders(
+    root: Path, split: str, count: int, *, workers: int = 2, budget: Budget | None = None
+) -> bool:
+    """Render at least ``count`` pictures of ``split`` under ``root``; shards that exist are kept.
+
+    Returns:
+        Whether all are there; shards that were begun in time are finished.
+    """
+    budget = budget or Budget()
     wanted = range(-(-count // SHARD))
     missing = [shard for shard in wanted if not (root / split / f"{shard:05d}.npy").exists()]
+    waiting = list(reversed(missing))
+    running: set[Future[None]] = set()
     with ProcessPoolExecutor(max_workers=workers) as pool:
-        for future in [pool.submit(_render_shard, root, split, shard) for shard in missing]:
-            future.result()
+        while waiting or running:
+            while waiting and len(running) < workers and not budget.spent:
+                running.add(pool.submit(_render_shard, root, split, waiting.pop()))
+            if not running:
+                return False
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+            budget.tell(len(wanted) - len(waiting) - len(running), len(wanted))
+    return True
 
 
 class Renders(Sequence[tuple[np.ndarray, Scene]]):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import recogniser, vocabulary
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_sheet
 from wordbrush.storybook.recipe.judge import labels
 from wordbrush.storybook.recipe.latents import Latents, latent_scale
@@ -117,7 +118,7 @@ def train(
     out: Path,
     *,
     device: torch.device,
-    minutes: float,
+    budget: Budget,
     total: int,
     decay: int,
     size: str,
@@ -164,7 +165,7 @@ def train(
     def preview(seen: int) -> None:
         write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
 
-    return run.fit(loss, len(data), minutes=minutes, preview=preview)
+    return run.fit(loss, len(data), budget=budget, preview=preview)
 
 
 def alphas_cumprod() -> Tensor:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from wordbrush.dataset.writers.form import ASK, CHANGE, END, Example, read_examples
 from wordbrush.storybook.instructions import HAND_WRITTEN
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average
 from wordbrush.storybook.recipe.renders import is_held_out, scene_at
 from wordbrush.storybook.recipe.wordings import Wording, vary
@@ -171,7 +172,7 @@ def train(
     out: Path,
     *,
     device: torch.device,
-    minutes: float,
+    budget: Budget,
     total: int,
     captions: int,
     exercises: int,
@@ -216,7 +217,7 @@ def train(
         right = (guessed == truth)[truth != IGNORED].float().mean().item()
         return output.loss, {"right": right}
 
-    return run.fit(loss, total, minutes=minutes)
+    return run.fit(loss, total, budget=budget)
 
 
 def averaged_model(out: Path, device: torch.device) -> Any:
