@@ -27,8 +27,8 @@ class Example:
 
 EXAMPLES = (
     Example("a castle near a mountain in the snow", 1, word="snow", strength=-0.5),
-    Example("a cat on a beach at sunset", 3, target="a dog on a beach at sunset"),
-    Example("a house by a lake", 2, target="a house by a lake with a balloon"),
+    Example("a pumpkin in a meadow at sunset", 7, target="a mushroom in a meadow at sunset"),
+    Example("a fox in a forest", 2, target="a fox in a forest with a balloon"),
     Example("a robot in a forest in the fog", 4, word="fog", strength=2.0),
     Example("a car in a city at night", 5, target="a blue car in a city at night"),
     Example("a sailboat by a lake at sunset", 6, target="a watercolor of a sailboat by a lake at sunset"),
