@@ -152,3 +152,84 @@ def test_one_strength_per_target_of_the_ldm_notebook():
         size=16,
     )
     assert len({float(row.sum()) for row in result.latents}) == 4
+
+
+LONGER = ["a red cat on a beach", "a cat on a snow beach", "a cat on a beach"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "prompt"),
+    [
+        (wb.published.stable("refine+reweight", equalizer={"beach": 3.0}), 1),
+        (wb.published.nulltext("refine+reweight", equalizer={"beach": 3.0}), 1),
+        (wb.published.ldm("refine+reweight", equalizer=[{"beach": 3.0}]), 0),
+        (wb.published.ldm("refine+reweight", equalizer=[{"beach": 3.0}] * 3), 0),
+    ],
+)
+def test_factors_of_all_targets_stand_at_the_tokens_of_one_prompt(recipe: wb.Recipe, prompt: int):
+    made = wb.plan(pipelines.model(), "a cat on a beach", to=LONGER, edits=recipe)
+    expected = np.ones(pipelines.LENGTH)
+    expected[[5, 6][prompt]] = 3.0
+    for target, (_, equalizer) in zip(made.targets, made.edits, strict=True):
+        assert isinstance(equalizer, wb.published.Equalizer)
+        np.testing.assert_array_equal(equalizer.factors(target), expected)
+
+
+def test_each_mapping_of_the_ldm_notebook_is_for_one_target():
+    recipe = wb.published.ldm("reweight", equalizer=[{"cat": 2.0}] * 2)
+    with pytest.raises(wb.InvalidInput, match="lists 2 mappings but there are 3 targets"):
+        wb.plan(pipelines.model(), "a cat on a beach", to=LONGER, edits=recipe)
+
+
+def test_a_blend_is_that_of_its_notebook():
+    blend = wb.published.LocalBlend(["cat", "dog"])
+    made = {
+        make.__name__: make("replace", local_blend=blend).blend
+        for make in (wb.published.stable, wb.published.ldm, wb.published.nulltext)
+    }
+    assert {name: (rule.start, rule.pooled) for name, rule in made.items()} == {
+        "stable": (0.0, True),
+        "ldm": (0.0, False),
+        "nulltext": (0.2, True),
+    }
+    own = wb.published.LocalBlend(["cat", "dog"], start=0.0, pooled=True)
+    assert wb.published.nulltext("replace", local_blend=own).blend.start == 0.0
+    assert wb.published.ldm("replace", local_blend=own).blend.pooled
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("a  cat", "a  dog"), ("a cat ", "a cat b"), (" cat", " dog"), ("a cat b", "a cat ")],
+)
+def test_swaps_of_words_between_odd_spaces_are_refused(source: str, target: str):
+    with pytest.raises(
+        wb.InvalidInput, match=r"finds no token for the word .* take out doubled and outer spaces"
+    ):
+        wb.plan(pipelines.model(), source, to=target, edits=wb.published.stable("replace"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: wb.published.stable("replace+reweight", equalizer={"dog": "x"}), "finite numbers.*'x'"),
+        (lambda: wb.published.stable("reweight", equalizer={"dog": float("nan")}), "finite numbers"),
+        (lambda: wb.published.stable("reweight", equalizer=["dog"]), r"maps words.*not \['dog'\]"),
+        (lambda: wb.published.stable("reweight", equalizer={}), "maps words"),
+        (lambda: wb.published.ldm("reweight", equalizer=["dog"]), "maps words.*not 'dog'"),
+        (lambda: wb.published.ldm("reweight", equalizer="dog"), "a list of mappings"),
+        (lambda: wb.published.ldm("reweight", equalizer=[]), "needs an equalizer"),
+        (lambda: wb.published.stable("replace", equalizer={"dog": 2.0}), "does not take an equalizer"),
+        (lambda: wb.published.stable("replaced"), "no published edit 'replaced'; did you mean 'replace'"),
+        (lambda: wb.published.stable(3), "no published edit 3"),
+        (lambda: wb.published.stable("replace", cross_replace_steps="x"), "window of steps"),
+        (lambda: wb.published.stable("replace", cross_replace_steps={"dog": 2.0}), "window of steps"),
+        (lambda: wb.published.nulltext("replace", self_replace_steps=1.5), "window of steps"),
+        (lambda: wb.published.ldm("replace", local_blend=wb.Blend("cat", "dog")), "local_blend is a"),
+        (lambda: wb.published.LocalBlend("cat"), "a list with those of every prompt.*not 'cat'"),
+        (lambda: wb.published.LocalBlend(["cat", "dog"], threshold="x"), r"in \[0, 1\)"),
+        (lambda: wb.published.LocalBlend(["cat", "dog"], start=2), "window of steps"),
+    ],
+)
+def test_recipes_that_cannot_be(make: Any, message: str):
+    with pytest.raises(wb.InvalidInput, match=message):
+        make()
