@@ -178,7 +178,7 @@ def make_plan(
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
-    within = None if blocks is None else _numbered(blocks)
+    within = None if blocks is None else check_blocks(blocks)
     if isinstance(edits, Recipe):
         given = edits.edits(source, targets) if callable(edits.edits) else edits.edits
         chosen = tuple(tuple(own or ()) for own in _per_target(given, len(targets)))
@@ -197,7 +197,8 @@ def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
     return Replace(until) if swapped else Refine(until)
 
 
-def _numbered(blocks: object) -> frozenset[int]:
+def check_blocks(blocks: object) -> frozenset[int]:
+    """Return the numbers of transformer blocks. Raises ``InvalidInput`` unless they are whole numbers."""
     numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
     if isinstance(blocks, str) or not all(map(is_whole, numbers)):
         raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")
