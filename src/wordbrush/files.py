@@ -212,7 +212,8 @@ def png(image: Image, settings: Mapping[str, Any]) -> bytes:
 
 def _plain(value: Any) -> Any:
     """Return a number of numpy as Python's, and anything else that JSON lacks as text."""
-    return value.item() if isinstance(value, Number) and hasattr(value, "item") else str(value)
+    number = getattr(value, "item", None) if isinstance(value, Number) else None
+    return number() if number else str(value)
 
 
 def versions() -> dict[str, str]:
