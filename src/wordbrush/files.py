@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import metadata
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,10 +204,16 @@ def png(image: Image, settings: Mapping[str, Any]) -> bytes:
     described = next((settings[name] for name in DESCRIBING if settings.get(name)), None)
     if described:
         info.add_text("Description", str(described))
-    info.add_text("wordbrush", json.dumps(settings, ensure_ascii=False, default=str))
+    info.add_text("wordbrush", json.dumps(settings, ensure_ascii=False, default=_plain))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", pnginfo=info)
     return buffer.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    """Return a number of numpy as Python's, and anything else that JSON lacks as text."""
+    number = getattr(value, "item", None) if isinstance(value, Number) else None
+    return number() if number else str(value)
 
 
 def versions() -> dict[str, str]:

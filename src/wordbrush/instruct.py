@@ -80,7 +80,7 @@ class EditorDefaults:
         side: to which the longer side of a picture is brought; None for the one in the network's configuration.
 
     Raises:
-        InvalidInput: a scale that is no finite number, or an unknown preset.
+        InvalidInput: a scale that is no finite number, an unknown preset, or a side that is no number of pixels.
     """
 
     text_guidance: float = 7.5
@@ -91,6 +91,8 @@ class EditorDefaults:
     def __post_init__(self) -> None:
         TextImage(self.text_guidance, self.image_guidance)
         find_preset(self.preset)
+        if self.side is not None:
+            check_count("side", self.side)
 
     @property
     def grid(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -335,7 +337,8 @@ class Editor:
                 reuse=sampling.guided.reuse,
                 progress=progress,
             )
-        check_finite(final)
+        scales = {"the text guidance": guidance.text, "the image guidance": guidance.image}
+        check_finite(final, model, scales)
         return final
 
 

@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from wordbrush import autoencoders
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
+from wordbrush.checks import check_count, is_number
+from wordbrush.edits.plan import check_blocks
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.quiet import quiet
+from wordbrush.sampling import check_steps, make_scheduler
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +79,17 @@ EDITOR = Kind(
 class Defaults:
     """What None means in ``generate`` and ``edit``; ``wordbrush.json`` beside ``model_index.json`` overrides it.
 
-    A scheduler of None is the model's own.
+    Args:
+        steps: of the scheduler.
+        guidance: a scale of at least 1, or None for no guidance.
+        scheduler: a name from the tables of ``wordbrush.sampling``; None for the model's own.
+        until: the fraction of the run in which inferred edits use the source's maps.
+        self_attention: the fraction of the run in which targets attend to themselves as the source does.
+        blend: where the pictures may change.
+        blocks: numbers of the transformer blocks in which attention is edited; None for all.
+
+    Raises:
+        InvalidInput: one of them cannot be used as given.
     """
 
     steps: int = 50
@@ -87,15 +100,38 @@ class Defaults:
     blend: Literal["auto", "none"] = "none"
     blocks: Sequence[int] | None = None
 
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        if self.guidance is not None and (not is_number(self.guidance) or self.guidance < 1):
+            raise InvalidInput(f"guidance is a number of at least 1, or none, not {self.guidance!r}")
+        if self.scheduler is not None and not isinstance(self.scheduler, str):
+            raise InvalidInput(f"scheduler is a name such as 'ddim', or none, not {self.scheduler!r}")
+        for name in ("until", "self_attention"):
+            if not is_number(value := getattr(self, name)) or not 0 <= value <= 1:
+                raise InvalidInput(f"{name} is a fraction of the run within 0 and 1, not {value!r}")
+        if self.blend not in ("auto", "none"):
+            raise InvalidInput(f"blend is 'auto' or 'none', not {self.blend!r}")
+        if self.blocks is not None:
+            check_blocks(self.blocks)
+
     @classmethod
-    def read(cls, folder: Path, family: Mapping[str, Any]) -> Defaults:
-        """Read the defaults of a model directory, on top of those of its family."""
+    def read(cls, folder: Path, family: Mapping[str, Any], trained: Any) -> Defaults:
+        """Read the defaults of a model directory, on top of those of its family.
+
+        Args:
+            trained: the model's own scheduler.
+
+        Raises:
+            ModelError: they cannot be read, or used.
+        """
         given = read_defaults(folder, {one.name for one in fields(cls)})
-        if given.get("blend", "none") not in ("auto", "none"):
-            raise ModelError(
-                f"{folder / DEFAULTS_FILE} sets blend to {given['blend']!r}; it is 'auto' or 'none'"
-            )
-        return cls(**{**family, **given})
+        try:
+            defaults = cls(**{**family, **given})
+            if given.get("scheduler") or "steps" in given:
+                check_steps(make_scheduler(defaults.scheduler or trained, trained), defaults.steps)
+        except InvalidInput as error:
+            raise ModelError(f"{folder / DEFAULTS_FILE}: {error}") from error
+        return defaults
 
 
 @dataclass(eq=False)
@@ -210,7 +246,7 @@ def load(
         name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, averaged=False
     )
     usual = family.defaults(parts["unet"])
-    defaults = Defaults.read(folder, usual) if folder else Defaults(**usual)
+    defaults = Defaults.read(folder, usual, parts["scheduler"]) if folder else Defaults(**usual)
     own = {part: parts.pop(part) for part in PARTS}
     model = Model(str(name), **own, defaults=defaults, family=family, more=parts)
     _check(model)
@@ -291,7 +327,10 @@ def as_device(device: torch.device | str | None) -> torch.device:
 
 def pipeline_class(folder: Path) -> str:
     """Return the class that a diffusers directory names. Raises ``ModelError`` if it is none."""
-    return _read_index(folder).get("_class_name", "")
+    kind = _read_index(folder).get("_class_name")
+    if not isinstance(kind, str):
+        raise ModelError(f"{folder / 'model_index.json'} names no pipeline: its _class_name is {kind!r}")
+    return kind
 
 
 def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[str, Any], Family]:
@@ -313,8 +352,16 @@ def _read_index(folder: Path) -> dict[str, Any]:
 
 
 def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    library, kind = index.get(part) or ("", "")
-    if not kind or not (folder / part).is_dir():
+    match index.get(part):
+        case [str(library), str(kind)]:
+            pass
+        case None | [None, None]:
+            raise ModelError(f"{folder} is incomplete: it has no {part}")
+        case other:
+            raise ModelError(
+                f"{folder / 'model_index.json'} describes the {part} as {other!r}, not as [library, class]"
+            )
+    if not (folder / part).is_dir():
         raise ModelError(f"{folder} is incomplete: it has no {part}")
     try:
         reader = _class(library, kind)
@@ -325,7 +372,22 @@ def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.d
         raise
     except Exception as error:  # the libraries raise almost anything for an unreadable file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"the {part} of {folder} cannot be read: {reason}") from error
+        raise ModelError(
+            f"the {part} of {folder} cannot be read: {_damage(folder / part) or reason}"
+        ) from error
+
+
+def _damage(folder: Path) -> str:
+    """Return which file of weights is too short or has a broken header; nothing if none has."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except SafetensorError:  # it compares the file's size with that in its header, too
+            return f"{path.name} is truncated or damaged: get the file again"
+    return ""
 
 
 def _class(library: str, kind: str) -> Any:
@@ -414,6 +476,11 @@ def _check(model: Model) -> None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ModelError(
+            f"{path} cannot be read: it is to hold an object, {{…}}, and holds a {type(values).__name__}"
+        )
+    return values

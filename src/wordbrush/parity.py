@@ -9,6 +9,7 @@ prompt, numbers of pictures, two scales and a scheduler; ``flavour`` says whethe
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from PIL import Image
 
 from wordbrush.edits import published
 from wordbrush.edits.plan import Recipe
-from wordbrush.edits.published import CrossSchedule, Equalizer, LocalBlend, Transfer
+from wordbrush.edits.prompt import Prompt
+from wordbrush.edits.published import Chain, CrossSchedule, LocalBlend
 from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import Clock, Rounding
+from wordbrush.edits.window import Clock
 from wordbrush.guidance import TextImage
 from wordbrush.instruct import Editor, load_editor
 from wordbrush.instruct_run import denoise
@@ -35,13 +37,7 @@ from wordbrush.sampling import make_scheduler
 
 Case = Mapping[str, Any]
 
-# Where the published notebooks differ: the largest self-attention grid, and the local blend.
-SELF_PIXELS = {"stable": 16**2, "ldm": 16**2, "nulltext": 32**2}
-BLEND: dict[str, dict[str, Any]] = {
-    "stable": {},
-    "ldm": {"pooled": False},
-    "nulltext": {"start": 0.2},
-}
+NOTEBOOKS = {"stable": published.stable, "ldm": published.ldm, "nulltext": published.nulltext}
 SCHEDULERS = {
     "ddim": ("DDIMScheduler", {"steps_offset": 1}),
     "ddim_offset0": ("DDIMScheduler", {"steps_offset": 0}),
@@ -71,7 +67,7 @@ def run_case(case: Case, pipelines_dir: str | Path) -> np.ndarray:
         model,
         _start(case, model),
         to=targets or source,
-        edits=_recipe(case, model),
+        edits=_recipe(case),
         latents=None if "null_text" in case else torch.as_tensor(np.asarray(case["init"])),
         steps=case["num_steps"],
         guidance=case["guidance"],
@@ -139,8 +135,7 @@ def token_tables(case: Case, pipelines_dir: str | Path) -> dict[str, Any]:
         clock = Clock(case["num_steps"], case["num_steps"] + 1)
         tables["cross_alphas"] = np.stack([schedule.gates(target, clock) for target in targets], axis=1)
         if "reweight" in (first, chained):
-            equalizers = _equalizers(case, model, schedule)
-            tables["equalizer"] = np.stack([equalizer.factors(targets[0]) for equalizer in equalizers])
+            tables["equalizer"] = np.stack(_factors(_recipe(case), source, targets))
     if first == "replace":
         tables["replace_mapper"] = _squeezed([published.replace_matrix(source, t) for t in targets])
     if first == "refine":
@@ -170,56 +165,56 @@ def _start(case: Case, model: Model) -> str | Start:
     )
 
 
-def _recipe(case: Case, model: Model) -> Recipe:
+def _recipe(case: Case) -> Recipe:
+    """Return what the constructors of ``wordbrush.published`` make of a case."""
     controller = case["controller"]
-    first, _, chained = controller["type"].partition("+")
-    if first in ("empty", "store"):
+    kind = controller["type"]
+    if kind in ("empty", "store"):
         return Recipe((), SelfAttention(0.0))
-    schedule = CrossSchedule(_steps(controller["cross_replace_steps"]))
-    transfer = Transfer(first, schedule)
-    weights = _equalizers(case, model, schedule) if "reweight" in (first, chained) else [None]
-    per_target = [[transfer, *([weight] if weight else [])] for weight in weights]
-    return Recipe(
-        per_target if len(per_target) > 1 else per_target[0],
-        SelfAttention(
-            _steps(controller["self_replace_steps"]),
-            max_pixels=SELF_PIXELS[case["variant"]],
-            rounding=Rounding.PUBLISHED_SELF,
-        ),
-        _blend(case),
+    strengths = _equalizers(case) if kind.endswith("reweight") else []
+    recipe = NOTEBOOKS[case["variant"]](
+        kind,
+        cross_replace_steps=_steps(controller["cross_replace_steps"]),
+        self_replace_steps=_steps(controller["self_replace_steps"]),
+        equalizer=strengths if strengths and case["variant"] == "ldm" else next(iter(strengths), None),
+        local_blend=_blend(controller.get("local_blend")),
     )
+    chain = recipe.edits
+    assert isinstance(chain, Chain)
+    prompt = (controller.get("equalizer") or {}).get("prompt", chain.prompt)
+    return replace(recipe, edits=replace(chain, strengths=tuple(strengths), prompt=prompt))
 
 
-def _equalizers(case: Case, model: Model, schedule: CrossSchedule) -> list[Equalizer]:
-    """Return one equalizer for all targets, or in the LDM form one per target.
+def _equalizers(case: Case) -> list[dict[str, float]]:
+    """Return one mapping of factors for all targets, or in the LDM form one per target.
 
     LDM and stable give every word the same value, one target per value; null-text gives each word its own.
     """
     given = case["controller"]["equalizer"]
-    words, values, variant = given["words"], given["values"], case["variant"]
+    words, values = given["words"], given["values"]
     words = [words] if isinstance(words, str) else words
-    prompt = model.backbone.read(case["prompts"][given.get("prompt", 0 if variant == "ldm" else 1)])
-    if variant == "nulltext":
-        per_row: list[dict[str, float]] = [dict(zip(words, values, strict=False))]
-    else:
-        per_row = [dict.fromkeys(words, float(value)) for value in values]
-    return [Equalizer(strengths, schedule, prompt) for strengths in per_row]
+    if case["variant"] == "nulltext":
+        return [dict(zip(words, values, strict=False))]
+    return [dict.fromkeys(words, float(value)) for value in values]
 
 
-def _blend(case: Case) -> LocalBlend | None:
-    given = case["controller"].get("local_blend")
+def _factors(recipe: Recipe, source: Prompt, targets: Sequence[Prompt]) -> list[np.ndarray]:
+    """Return the factors of the tokens, (tokens,) for each mapping."""
+    chain = recipe.edits
+    assert isinstance(chain, Chain)
+    return [one.factors(targets[0]) for one in chain.equalizers(source, targets)]
+
+
+def _blend(given: Mapping[str, Any] | None) -> LocalBlend | None:
     if given is None:
         return None
     chosen, subtracted = given.get("th", (given.get("threshold", 0.3), 0.3))
-    settings = dict(BLEND[case["variant"]])
-    if "start_blend" in given:
-        settings["start"] = given["start_blend"]
     return LocalBlend(
         given["words"],
         threshold=chosen,
+        start=given.get("start_blend"),
         subtract=given.get("substruct_words") or (),
         subtract_threshold=subtracted,
-        **settings,
     )
 
 

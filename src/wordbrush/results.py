@@ -158,7 +158,11 @@ class EditResult(Generation):
 
     @property
     def source(self) -> Image:
-        """The picture that was edited: what ``generate`` makes of the source prompt, or of an inverted picture."""
+        """The picture that was edited: what ``generate`` makes of the source prompt, or of an inverted picture.
+
+        It is the same bit by bit if ``generate`` makes as many pictures at once, and to rounding otherwise: a processor
+        rounds differently in batches of different sizes.
+        """
         return self._pictures[0]
 
     @property

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
@@ -20,7 +21,7 @@ from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided
+from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided, check_scale
 from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
@@ -35,6 +36,9 @@ from wordbrush.sampling import (
     start_noise,
 )
 from wordbrush.sizes import Size, check_multiples, read_size
+
+# Strengths and scales above it are said to be too large where a network makes NaN.
+LARGE = 100.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +122,7 @@ class Run:
                 progress=progress,
                 watch=watch,
             )
-        check_finite(latents)
+        check_finite(latents, self.model, self.numbers)
         if isinstance(tape, Recording) and answer is not None:
             tape.finish(self._key, answer)
         return latents, history
@@ -128,6 +132,17 @@ class Run:
         _, history = self(record=True)
         assert history is not None
         return history
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The numbers that can be too large for the network, by name."""
+        edits = [edit for own in self.plan.edits for edit in own] if self.plan else []
+        strengths = [item for edit in edits for item in getattr(edit, "strengths", {}).items()]
+        scale = getattr(self.guidance, "scale", None)
+        return {
+            **({} if scale is None else {"the guidance": scale}),
+            **{f"the strength of {word!r}": strength for word, strength in strengths},
+        }
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -336,14 +351,23 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
         raise InvalidInput(
             f"{model.name} takes no guidance scale as an input: give the number {guidance.scale:g}"
         )
-    if not isinstance(guidance, float | int) or isinstance(guidance, bool):
+    if not isinstance(guidance, Real) or isinstance(guidance, bool):
         return guidance
-    if guidance < 1:
+    check_scale("guidance", guidance, such_as=7.5)
+    scale = (
+        guidance if isinstance(guidance, int | float) else float(guidance)
+    )  # numpy's would end up in files
+    if scale < 1:
+        effect = (
+            "turn the picture away from its prompt" if scale < 0
+            else "leave the prompt out" if scale == 0
+            else "weaken the prompt instead of strengthening it"
+        )  # fmt: skip
         raise InvalidInput(
-            f"a guidance of {guidance:g} would turn the picture away from its prompt: give 1 for no guidance (which "
-            f"diffusers also writes 0), or ClassifierFree({guidance:g}) if that is meant"
+            f"a guidance of {scale:g} would {effect}: give 1 for no guidance, even where diffusers' pipelines are "
+            f"given 0, or ClassifierFree({scale:g}) if that is meant"
         )
-    chosen = model.backbone.guide(guidance)
+    chosen = model.backbone.guide(scale)
     # At 1 the unconditional prediction cancels, so it need not be made.
     return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen
 
@@ -361,13 +385,41 @@ def _apart(guidance: Guidance, source: float) -> Guidance:
     return SourceApart(replace(guidance, scale=source), guidance)  # pyright: ignore[reportArgumentType]
 
 
-def check_finite(latents: Tensor) -> None:
-    """Raise ``ModelError`` if what a model made has NaN or infinite values, naming the dtype to use instead."""
-    if not torch.isfinite(latents).all():
+def check_finite(latents: Tensor, model: Model, numbers: Mapping[str, float]) -> None:
+    """Raise ``ModelError`` if what a model made has NaN or infinite values, with the likeliest reason.
+
+    Args:
+        numbers: what the caller chose that could be too large, by its name.
+    """
+    if torch.isfinite(latents).all():
+        return
+    half = latents.dtype in (torch.float16, torch.bfloat16)
+    made = f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}"
+    if weight := _not_finite(model):
+        instead = "load it with dtype='float32', and if that does not help, " if half else ""
         raise ModelError(
-            f"the model made NaN or infinite values in {str(latents.dtype).removeprefix('torch.')}: load it with "
-            "dtype='float32'" + (", or 'bfloat16'" if latents.dtype == torch.float16 else "")
+            f"{made}, because its weights hold such values, first {weight}: {instead}get its files again"
         )
+    name, largest = max(numbers.items(), key=lambda item: abs(item[1]), default=("", 0.0))
+    if abs(largest) > LARGE:
+        raise ModelError(f"{made}, because {name} is too large: {largest:g}; usual numbers are below 20")
+    if half:
+        others = ", or 'bfloat16'" if latents.dtype == torch.float16 else ""
+        raise ModelError(f"{made}: load it with dtype='float32'{others}")
+    given = "".join(f", {name} is {number:g}" for name, number in numbers.items())
+    raise ModelError(
+        f"{made}, though its weights are finite{given}: try smaller numbers, or another scheduler"
+    )
+
+
+def _not_finite(model: Model) -> str:
+    """Return where a model's weights have NaN or infinite values first; nothing if they have none."""
+    parts = {"unet": model.unet, "text_encoder": model.text_encoder, "vae": model.vae, **model.more}
+    for part, network in parts.items():
+        for name, weight in network.named_parameters() if isinstance(network, nn.Module) else ():
+            if not torch.isfinite(weight).all():
+                return f"{part}.{name}"
+    return ""
 
 
 def _check_negative(negative: object, guidance: Guidance, evaluations: int) -> None:

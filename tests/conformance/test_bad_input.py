@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import pipelines
 import wordbrush as wb
+from wordbrush.files import png, read_settings, write_files
 from wordbrush.inversion.start import Start
+from wordbrush.run import check_finite
 
 SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
 NOISE = torch.zeros(1, 4, 8, 8)
@@ -187,15 +191,109 @@ def test_a_plan_is_made_without_computing():
     assert "steps 0 to 0.25" in described
 
 
-def test_pictures_that_are_not_finite_are_refused():
+@pytest.mark.parametrize(
+    ("dtype", "advice"),
+    [
+        (torch.float32, "get its files again"),
+        (torch.bfloat16, "load it with dtype='float32', and if that does not help, get its files again"),
+    ],
+)
+def test_weights_that_are_not_finite_are_named(dtype: torch.dtype, advice: str):
+    model = wb.Model("broken", **pipelines.parts("sd1", dtype))
+    with torch.no_grad():
+        model.unet.get_parameter("conv_out.bias").fill_(float("nan"))
+    name = str(dtype).removeprefix("torch.")
+    with pytest.raises(wb.ModelError) as caught:
+        wb.generate(model, SOURCE, seed=1, steps=1)
+    assert str(caught.value) == (
+        f"the model made NaN or infinite values in {name}, because its weights hold such values, first "
+        f"unet.conv_out.bias: {advice}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"edits": wb.Reweight({"dog": 1e30})}, "because the strength of 'dog' is too large: 1e+30"),
+        (
+            {"edits": [wb.Replace(), wb.Reweight({"dog": 2.0, "beach": -1e36})]},
+            "because the strength of 'beach' is too large: -1e+36",
+        ),
+        ({"guidance": 1e38}, "because the guidance is too large: 1e+38"),
+    ],
+)
+def test_numbers_that_are_too_large_are_named(settings: dict[str, Any], reason: str):
     model = pipelines.model("sd1", torch.float32)
-    weight = model.unet.get_parameter("conv_out.bias")
-    kept = weight.detach().clone()
-    try:
-        with torch.no_grad():
-            weight.fill_(float("nan"))
-        with pytest.raises(wb.ModelError, match="NaN or infinite values in float32"):
-            wb.generate(model, SOURCE, seed=1, steps=1)
-    finally:
-        with torch.no_grad():
-            weight.copy_(kept)
+    with pytest.raises(wb.ModelError) as caught:
+        wb.edit(model, SOURCE, to=TARGET, seed=1, steps=2, **settings)
+    assert str(caught.value) == (
+        f"the model made NaN or infinite values in float32, {reason}; usual numbers are below 20"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "reason"),
+    [
+        (torch.float16, ": load it with dtype='float32', or 'bfloat16'"),
+        (torch.bfloat16, ": load it with dtype='float32'"),
+        (
+            torch.float32,
+            ", though its weights are finite, the guidance is 7.5, the strength of 'dog' is 2: try smaller numbers, or "
+            "another scheduler",
+        ),
+    ],
+)
+def test_a_dtype_is_blamed_only_where_it_can_be(dtype: torch.dtype, reason: str):
+    numbers = {"the guidance": 7.5, "the strength of 'dog'": 2.0}
+    latents = torch.full((1, 4, 8, 8), float("inf"), dtype=dtype)
+    with pytest.raises(wb.ModelError) as caught:
+        check_finite(latents, pipelines.model("sd1", torch.float32), numbers)
+    name = str(dtype).removeprefix("torch.")
+    assert str(caught.value) == f"the model made NaN or infinite values in {name}{reason}"
+
+
+@pytest.mark.parametrize(
+    ("guidance", "effect"),
+    [
+        (0.5, "weaken the prompt instead of strengthening it"),
+        (np.float32(0.5), "weaken the prompt instead of strengthening it"),
+        (0, "leave the prompt out"),
+        (-2.0, "turn the picture away from its prompt"),
+    ],
+)
+def test_guidance_below_one(guidance: Any, effect: str):
+    with pytest.raises(wb.InvalidInput) as caught:
+        wb.edit(pipelines.model("sd1", torch.float32), SOURCE, to=TARGET, seed=1, guidance=guidance)
+    assert str(caught.value) == (
+        f"a guidance of {guidance:g} would {effect}: give 1 for no guidance, even where diffusers' pipelines are given "
+        f"0, or ClassifierFree({guidance:g}) if that is meant"
+    )
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path):
+    model = pipelines.model("sd1", torch.float32)
+    given: dict[str, Any] = {
+        "edits": [wb.Replace(until=0.5), wb.Reweight({("dog", 0): 2.0})],
+        "self_attention": 0.5,
+        "blend": wb.Blend("cat", "dog", threshold=0.5, start=0.5),
+        "seed": 3,
+        "steps": 2,
+        "guidance": 4.0,
+        "size": (16, 16),
+    }
+    numpys = {
+        **given,
+        "edits": [wb.Replace(until=np.float32(0.5)), wb.Reweight({("dog", np.int64(0)): np.float32(2)})],  # pyright: ignore[reportArgumentType]
+        "self_attention": np.float32(0.5),
+        "blend": wb.Blend("cat", "dog", threshold=np.float32(0.5), start=np.float16(0.5)),  # pyright: ignore[reportArgumentType]
+        "seed": np.int64(3),
+        "steps": np.int32(2),
+        "size": (np.int64(16), np.uint8(16)),
+    }
+    expected = wb.edit(model, SOURCE, to=TARGET, **given)
+    for guidance in (np.float32(4), np.int64(4)):
+        made = wb.edit(model, SOURCE, to=TARGET, **{**numpys, "guidance": guidance})
+        assert torch.equal(made.latents, expected.latents)
+        write_files({tmp_path / "made.png": png(made.images[0], made.settings)})
+        told = read_settings(tmp_path / "made.png")
+        assert (told["seed"], told["guidance"], told["size"]) == (3, 4.0, [16, 16])

@@ -313,6 +313,8 @@ def test_defaults_of_the_editor(folder: Path, tmp_path: Path):
         ('{"preset": "slow"}', "preset is one of published, default, fast, not 'slow'"),
         ('{"text_guidance": "much"}', "text guidance scale must be a finite number"),
         ('{"prest": 1}', "did you mean 'preset'"),
+        ('{"side": "x"}', "side must be a whole number of at least 1, not 'x'"),
+        ("[1]", "cannot be read: .* holds a list"),
     ):
         (copy / "wordbrush.json").write_text(text)
         with pytest.raises(wb.ModelError, match=message):

@@ -83,6 +83,27 @@ def test_defaults_of_the_model(copy: Path):
         wb.load(copy, device="cpu")
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"steps": "x"}, "steps must be a whole number of at least 1, not 'x'"),
+        ({"steps": 1001}, "trained with 1000 timesteps, so there cannot be 1001 steps"),
+        ({"guidance": "x"}, "guidance is a number of at least 1, or none, not 'x'"),
+        ({"guidance": 0.5}, "guidance is a number of at least 1"),
+        ({"scheduler": 3}, "scheduler is a name"),
+        ({"scheduler": "dimm"}, "unknown scheduler 'dimm'; did you mean 'ddim'"),
+        ({"until": [0.2, 0.8]}, "until is a fraction of the run"),
+        ({"self_attention": 1.5}, "self_attention is a fraction of the run within 0 and 1, not 1.5"),
+        ({"blend": True}, "blend is 'auto' or 'none', not True"),
+        ({"blocks": "x"}, "blocks are the numbers"),
+    ],
+)
+def test_defaults_that_cannot_be_used_are_refused_when_read(copy: Path, given: dict[str, Any], message: str):
+    (copy / "wordbrush.json").write_text(json.dumps(given))
+    with pytest.raises(wb.ModelError, match=rf"wordbrush.json: .*{message}"):
+        wb.load(copy, device="cpu")
+
+
 def truncated(folder: Path) -> None:
     path = folder / "unet" / "diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
@@ -120,7 +141,10 @@ def _index(folder: Path, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncated, "the unet of .* cannot be read"),
+        (
+            truncated,
+            "the unet of .* cannot be read: diffusion_pytorch_model.safetensors is truncated or damaged: get the file",
+        ),
         (incomplete, "lack 1 tensors, first .*q_proj"),
         (pickled, "no safetensors weights, only diffusion_pytorch_model.bin"),
         (editor, "is a StableDiffusionInstructPix2PixPipeline, which cannot be edited"),
@@ -130,6 +154,22 @@ def _index(folder: Path, **changes: Any) -> None:
         (lambda folder: (folder / "unet" / "config.json").write_text("{"), "the unet of .* cannot be read"),
         (lambda folder: (folder / "model_index.json").write_text("{"), "model_index.json cannot be read"),
         (lambda folder: (folder / "model_index.json").unlink(), "no model_index.json"),
+        (
+            lambda folder: (folder / "model_index.json").write_text("[]"),
+            "json cannot be read: .*holds a list",
+        ),
+        (lambda folder: (folder / "model_index.json").write_text("[" * 100_000), "json cannot be read"),
+        (lambda folder: _index(folder, _class_name=[]), r"names no pipeline: its _class_name is \[\]"),
+        (
+            lambda folder: _index(folder, vae="AutoencoderKL"),
+            r"describes the vae as 'AutoencoderKL', not as \[lib",
+        ),
+        (lambda folder: _index(folder, vae=["diffusers"]), "describes the vae as"),
+        (
+            lambda folder: (folder / "wordbrush.json").write_text("[1]"),
+            "wordbrush.json cannot be read: .* a list",
+        ),
+        (lambda folder: (folder / "wordbrush.json").write_text('"steps"'), "holds a str"),
     ],
 )
 def test_damaged_directory(copy: Path, damage: Any, message: str):

@@ -50,6 +50,12 @@ def test_source_row_is_bit_equal_to_plain_generation(kind: str, dtype: torch.dty
     assert torch.equal(result.latents[0], expected[0])
 
 
+@pytest.mark.parametrize("kind", pipelines.KINDS)
+def test_source_row_is_plain_generation_to_rounding_in_another_batch(kind: str):
+    result = edit([DOG, RED], kind=kind, dtype=torch.float64)
+    assert distance(result.latents[0], plain([SOURCE], kind=kind, dtype=torch.float64)[0]) < 1e-10
+
+
 def test_strength_one_is_no_fader():
     faded = edit(DOG, edits=[wb.Replace(), wb.Reweight({"beach": 2.0})]).latents
     neutral = edit(DOG, edits=[wb.Replace(), wb.Reweight({"beach": 1.0})]).latents

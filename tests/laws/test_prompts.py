@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -69,6 +70,37 @@ def test_every_word_is_found_by_text_or_said_to_be_ambiguous(text: str):
             assert not word.tokens
         else:
             assert set(word.tokens) <= set(found)
+
+
+# Words of plain letters, and anything between them.
+SPACED = st.lists(
+    st.sampled_from(["a", "cat", "dog", "hippopotamus", " ", "  ", "\t", ",", "é", "日"]), max_size=8
+)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+@settings(max_examples=75, deadline=None)
+@given(
+    texts=st.one_of(
+        st.tuples(ODD, ODD), st.tuples(SPACED, SPACED).map(lambda pair: tuple(map("".join, pair)))
+    )
+)
+def test_published_rules_relate_any_two_prompts_or_refuse_them_with_a_sentence(
+    tokenizer: str, texts: tuple[str, str]
+):
+    source, target = (read(text, tokenizer, length=130) for text in texts)
+    for prompt in (source, target):
+        for word in prompt.text.split(" "):
+            assert all(0 < token < len(prompt.tokens) - 1 for token in wb.published.find(prompt, word))
+    mapper, aligned = wb.published.refine_mapper(source, target)
+    assert mapper.shape == aligned.shape == (130,)
+    assert mapper.max() < 130
+    try:
+        matrix = wb.published.replace_matrix(source, target)
+    except wb.InvalidInput:
+        return
+    assert matrix.shape == (130, 130)
+    assert np.isfinite(matrix).all()
 
 
 def tokens(text: str, word: Any) -> list[str]:

@@ -7,6 +7,7 @@ The results come from the official code on tiny random-weight pipelines; they ar
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ NAMES = (
     "sd32_ldm_local_blend",
 )
 TOLERANCE = 1e-5  # relative, per row: separates every deliberate mistake from rounding
+
+
+PUBLISHED: Any = wb.published  # to give it what its types forbid
 
 
 def read(text: str) -> Prompt:
@@ -152,3 +156,81 @@ def test_one_strength_per_target_of_the_ldm_notebook():
         size=16,
     )
     assert len({float(row.sum()) for row in result.latents}) == 4
+
+
+LONGER = ["a red cat on a beach", "a cat on a snow beach", "a cat on a beach"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "prompt"),
+    [
+        (wb.published.stable("refine+reweight", equalizer={"beach": 3.0}), 1),
+        (wb.published.nulltext("refine+reweight", equalizer={"beach": 3.0}), 1),
+        (wb.published.ldm("refine+reweight", equalizer=[{"beach": 3.0}]), 0),
+        (wb.published.ldm("refine+reweight", equalizer=[{"beach": 3.0}] * 3), 0),
+    ],
+)
+def test_factors_of_all_targets_stand_at_the_tokens_of_one_prompt(recipe: wb.Recipe, prompt: int):
+    made = wb.plan(pipelines.model(), "a cat on a beach", to=LONGER, edits=recipe)
+    expected = np.ones(pipelines.LENGTH)
+    expected[[5, 6][prompt]] = 3.0
+    for target, (_, equalizer) in zip(made.targets, made.edits, strict=True):
+        assert isinstance(equalizer, wb.published.Equalizer)
+        np.testing.assert_array_equal(equalizer.factors(target), expected)
+
+
+def test_each_mapping_of_the_ldm_notebook_is_for_one_target():
+    recipe = wb.published.ldm("reweight", equalizer=[{"cat": 2.0}] * 2)
+    with pytest.raises(wb.InvalidInput, match="lists 2 mappings but there are 3 targets"):
+        wb.plan(pipelines.model(), "a cat on a beach", to=LONGER, edits=recipe)
+
+
+def test_a_blend_is_that_of_its_notebook():
+    blend = wb.published.LocalBlend(["cat", "dog"])
+    for make, start, pooled in (
+        (wb.published.stable, 0.0, True),
+        (wb.published.ldm, 0.0, False),
+        (wb.published.nulltext, 0.2, True),
+    ):
+        assert make("replace", local_blend=blend).blend == replace(blend, start=start, pooled=pooled)
+    own = wb.published.LocalBlend(["cat", "dog"], start=0.0, pooled=True)
+    assert wb.published.nulltext("replace", local_blend=own).blend == own
+    assert wb.published.ldm("replace", local_blend=own).blend == own
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("a  cat", "a  dog"), ("a cat ", "a cat b"), (" cat", " dog"), ("a cat b", "a cat ")],
+)
+def test_swaps_of_words_between_odd_spaces_are_refused(source: str, target: str):
+    with pytest.raises(
+        wb.InvalidInput, match=r"finds no token for the word .* take out doubled and outer spaces"
+    ):
+        wb.plan(pipelines.model(), source, to=target, edits=wb.published.stable("replace"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PUBLISHED.stable("replace+reweight", equalizer={"dog": "x"}), "finite numbers.*'x'"),
+        (lambda: PUBLISHED.stable("reweight", equalizer={"dog": float("nan")}), "finite numbers"),
+        (lambda: PUBLISHED.stable("reweight", equalizer=["dog"]), r"maps words.*not \['dog'\]"),
+        (lambda: PUBLISHED.stable("reweight", equalizer={}), "maps words"),
+        (lambda: PUBLISHED.ldm("reweight", equalizer=["dog"]), "maps words.*not 'dog'"),
+        (lambda: PUBLISHED.ldm("reweight", equalizer="dog"), "a list of mappings"),
+        (lambda: PUBLISHED.ldm("reweight", equalizer=[]), "needs an equalizer"),
+        (lambda: PUBLISHED.stable("replace", equalizer={"dog": 2.0}), "does not take an equalizer"),
+        (lambda: PUBLISHED.stable("replaced"), "no published edit 'replaced'; did you mean 'replace'"),
+        (lambda: PUBLISHED.stable(3), "no published edit 3"),
+        (lambda: PUBLISHED.stable("replace", cross_replace_steps="x"), "window of steps"),
+        (lambda: PUBLISHED.stable("replace", cross_replace_steps={"dog": 2.0}), "window of steps"),
+        (lambda: PUBLISHED.nulltext("replace", self_replace_steps=1.5), "window of steps"),
+        (lambda: PUBLISHED.ldm("replace", local_blend=wb.Blend("cat", "dog")), "local_blend is a"),
+        (lambda: PUBLISHED.LocalBlend("cat"), "a list with those of every prompt.*not 'cat'"),
+        (lambda: PUBLISHED.LocalBlend(["cat", "dog"], threshold="x"), r"in \[0, 1\)"),
+        (lambda: PUBLISHED.LocalBlend(["cat", "dog"], start=2), "window of steps"),
+    ],
+)
+def test_recipes_that_cannot_be(make: Any, message: str):
+    with pytest.raises(wb.InvalidInput, match=message):
+        make()

@@ -111,7 +111,7 @@ class LocalBlend:
         """Return (targets, h, w) from (samples, h, w, columns): one column to include, perhaps one to take out."""
         rule = self._rule
         chosen, *subtracted = maps.unbind(-1)
-        region = _region(chosen, pooled=rule.pooled, threshold=rule.threshold, size=size)
+        region = _region(chosen, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
         mask = region[:1] | region[1:]
         for column in subtracted:
             taken = _region(column, pooled=False, threshold=rule.subtract_threshold, size=size)
@@ -128,7 +128,10 @@ class LocalBlend:
         own = torch.stack([maps[number + 1, ..., number] for number in range(maps.shape[-1])])
         both = torch.stack([maps[0].movedim(-1, 0), own])
         paired = (both > 0).any(dim=(2, 3)).all(dim=0)  # words in the source and in the target
-        near = [_region(side, pooled=rule.pooled, threshold=rule.threshold, size=size) for side in both]
+        near = [
+            _region(side, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
+            for side in both
+        ]
         wide = [_region(side, pooled=True, threshold=rule.unpaired_threshold, size=size) for side in both]
         mask = torch.where(paired[:, None, None], near[0] | near[1], wide[0] | wide[1])
         if self._everywhere is None:

@@ -209,5 +209,5 @@ def _redraw(
         guidance=run.guidance,
         progress=progress,
     )
-    check_finite(latents)
+    check_finite(latents, model, run.numbers)
     return latents, len(shortened.timesteps) * count * len(run.guidance.branches)

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
-from wordbrush.checks import is_number
+from wordbrush.checks import is_number, is_whole
 from wordbrush.edits.align import Relation, align
 from wordbrush.edits.prompt import Prompt, WordLike
 from wordbrush.edits.window import Clock, Window, from_fraction_on
@@ -31,8 +31,8 @@ class BlendRule(Protocol):
         ...
 
     @property
-    def pooled(self) -> bool:
-        """Whether each map is widened by a 3 × 3 maximum first."""
+    def pooled(self) -> bool | None:
+        """Whether each map is widened by a 3 × 3 maximum first; it is if this is None."""
         ...
 
     @property
@@ -243,12 +243,7 @@ def _listed(words: Words) -> list[WordLike]:
 
 def _is_occurrence(words: Sequence[object]) -> bool:
     """Tell a single word given as (text, occurrence) from a list of words."""
-    return (
-        isinstance(words, tuple)
-        and len(words) == 2
-        and isinstance(words[0], str)
-        and isinstance(words[1], int)
-    )
+    return isinstance(words, tuple) and len(words) == 2 and isinstance(words[0], str) and is_whole(words[1])
 
 
 def _where_found(words: Sequence[WordLike], prompts: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:

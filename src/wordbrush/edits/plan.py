@@ -5,7 +5,7 @@ A plan needs the prompts as the model's tokenizer reads them, but no network, de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,9 +59,13 @@ Edits = Edit | Sequence[Edit] | Sequence[Sequence[Edit]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Edits, self-attention and blend that belong together, such as the published ones."""
+    """Edits, self-attention and blend that belong together, such as the published ones.
 
-    edits: Edits
+    Args:
+        edits: as for ``wordbrush.edit``, or a function of the source and its targets that returns them.
+    """
+
+    edits: Edits | Callable[[Prompt, Sequence[Prompt]], Edits]
     self_attention: SelfAttention
     blend: BlendRule | None = None
 
@@ -174,9 +178,10 @@ def make_plan(
             raise InvalidInput("an empty prompt cannot be edited: describe the picture in words")
     if not targets:
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
-    within = None if blocks is None else _numbered(blocks)
+    within = None if blocks is None else check_blocks(blocks)
     if isinstance(edits, Recipe):
-        chosen = tuple(tuple(own or ()) for own in _per_target(edits.edits, len(targets)))
+        given = edits.edits(source, targets) if callable(edits.edits) else edits.edits
+        chosen = tuple(tuple(own or ()) for own in _per_target(given, len(targets)))
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend, within)
     per_target = _per_target(edits, len(targets))
@@ -192,7 +197,8 @@ def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
     return Replace(until) if swapped else Refine(until)
 
 
-def _numbered(blocks: object) -> frozenset[int]:
+def check_blocks(blocks: object) -> frozenset[int]:
+    """Return the numbers of transformer blocks. Raises ``InvalidInput`` unless they are whole numbers."""
     numbers = list(blocks) if isinstance(blocks, Iterable) else [blocks]
     if isinstance(blocks, str) or not all(map(is_whole, numbers)):
         raise InvalidInput(f"blocks are the numbers of transformer blocks, as in [0, 1, 2], not {blocks!r}")

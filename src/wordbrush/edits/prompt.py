@@ -166,8 +166,8 @@ def as_word(word: WordLike) -> Word:
             return word
         case str(text) if text.strip():
             return Word(text)
-        case (str(text), int(occurrence)) if text.strip():
-            return Word(text, occurrence)
+        case (str(text), occurrence) if text.strip() and is_whole(occurrence):
+            return Word(text, int(occurrence))
     raise InvalidInput(f"a word is given by its text, its position or (text, occurrence), not {word!r}")
 
 

@@ -5,109 +5,29 @@
 
 Three notebooks were published, with different rules: ``stable`` (Stable Diffusion), ``ldm`` (latent diffusion) and
 ``nulltext`` (inverted pictures). Words are compared as they stand between single spaces, punctuation and case included;
-every occurrence counts, and words that do not occur are ignored. Token positions are those of the padded 77.
+every occurrence counts, and words that do not occur are ignored. Token positions are those of the padded 77; those of
+re-weighted words are looked up in one prompt, and used for every target.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 
+from wordbrush.checks import is_number
 from wordbrush.edits.mix import TokenMix
-from wordbrush.edits.plan import Edit, Recipe
+from wordbrush.edits.plan import Edits, Recipe
 from wordbrush.edits.prompt import Prompt
+from wordbrush.edits.published_tokens import check_tokens, find, refine_mapper, replace_matrix
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import DEFAULT_WORD, Clock, Fraction, Rounding, Window
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import InvalidInput, nearest
 
 Kind = Literal["replace", "refine", "reweight", "replace+reweight", "refine+reweight"]
 Steps = Fraction | Mapping[str, Fraction]
-
-
-def find(prompt: Prompt, word: str | int) -> tuple[int, ...]:
-    """Return the token positions of all occurrences of a word between spaces, or of the word at a position.
-
-    Tokens are counted off against the words by the length of their text, so double spaces shift what follows.
-    """
-    _check_tokens(prompt)
-    words = prompt.text.split(" ")
-    chosen = {word} if isinstance(word, int) else {i for i, other in enumerate(words) if other == word}
-    found, current, length = [], 0, 0
-    for position, token in enumerate(prompt.tokens[1:-1], start=1):
-        if current in chosen:
-            found.append(position)
-        length += len(token.text.strip("#"))
-        if current < len(words) and length >= len(words[current]):
-            current, length = current + 1, 0
-    return tuple(found)
-
-
-def _check_tokens(prompt: Prompt) -> None:
-    """Refuse prompts that the published code could not have counted off."""
-    if prompt.sequences or not prompt.tokens or prompt.tokens[0].end > prompt.tokens[0].start:
-        raise InvalidInput(
-            "the published recipes count tokens as CLIP and BERT make them, with one before the first word: use "
-            "Replace, Refine or Reweight with this model"
-        )
-
-
-def replace_matrix(source: Prompt, target: Prompt) -> np.ndarray:
-    """Return the transfer matrix (source tokens, target tokens) of a word swap.
-
-    Words are compared by position. After the last swapped word the matrix is the identity in *target* positions: if
-    the swap changed the number of tokens, all later words take the map of a neighbour.
-    """
-    old, new = source.text.split(" "), target.text.split(" ")
-    if len(old) != len(new):
-        raise InvalidInput(
-            f"the published word swap needs equally many words, but {source.text!r} has {len(old)} and "
-            f"{target.text!r} has {len(new)}"
-        )
-    swaps = [(find(source, k), find(target, k)) for k in range(len(new)) if old[k] != new[k]]
-    matrix = np.zeros((source.length, target.length))
-    i = j = 0
-    while i < source.length and j < target.length:
-        if not swaps:
-            matrix[j, j] = 1.0
-            i, j = i + 1, j + 1
-        elif swaps[0][0][0] == i:
-            olds, news = swaps.pop(0)
-            same = len(olds) == len(news)
-            matrix[np.ix_(olds, news)] = np.eye(len(olds)) if same else 1.0 / len(news)
-            i, j = i + len(olds), j + len(news)
-        else:
-            matrix[i, j] = 1.0
-            i, j = i + 1, j + 1
-    return matrix
-
-
-def refine_mapper(source: Prompt, target: Prompt) -> tuple[np.ndarray, np.ndarray]:
-    """Return for every target token the source token it is aligned with (or -1), and 1 where it is aligned.
-
-    Needleman-Wunsch over token ids with gap 0, match 1, mismatch -1; a repeated token is aligned with its earliest
-    possible place. Padding is the identity in *target* positions, not shifted.
-    """
-    _check_tokens(source)
-    old, new = ([token.id for token in prompt.tokens] for prompt in (source, target))
-    score = np.zeros((len(old) + 1, len(new) + 1), dtype=int)
-    for i, a in enumerate(old, 1):
-        for j, b in enumerate(new, 1):
-            score[i, j] = max(score[i, j - 1], score[i - 1, j], score[i - 1, j - 1] + (1 if a == b else -1))
-    mapper, aligned = np.arange(target.length), np.ones(target.length)
-    i, j = len(old), len(new)
-    while j > 0:
-        if i == 0 or score[i, j] == score[i, j - 1]:
-            j -= 1
-            mapper[j], aligned[j] = -1, 0.0
-        elif score[i, j] == score[i - 1, j]:
-            i -= 1
-        else:
-            i, j = i - 1, j - 1
-            mapper[j] = i
-    return mapper, aligned
 
 
 @dataclass(frozen=True)
@@ -115,6 +35,10 @@ class CrossSchedule:
     """``cross_replace_steps``: a table of nominal steps + 1 rows; words not in a mapping are always on."""
 
     steps: Steps
+
+    def __post_init__(self) -> None:
+        for steps in self.steps.values() if isinstance(self.steps, Mapping) else (self.steps,):
+            Window.of(steps)
 
     def gates(self, target: Prompt, clock: Clock) -> np.ndarray:
         """Return the gates, (evaluations, tokens)."""
@@ -144,13 +68,22 @@ class Transfer:
 
     def fold(self, mix: TokenMix, gate: np.ndarray, *, source: Prompt, target: Prompt) -> TokenMix:
         """Apply the edit on top of ``mix``."""
+        return mix.transferred(*self.matrix(source, target), gate)
+
+    def matrix(self, source: Prompt, target: Prompt) -> tuple[np.ndarray, np.ndarray]:
+        """Return what ``TokenMix.transferred`` takes: M, (source tokens, target tokens), and k, (target tokens,).
+
+        Raises:
+            InvalidInput: prompts that the published code cannot relate.
+        """
         if self.kind == "refine":
             mapper, aligned = refine_mapper(source, target)
             matrix = np.zeros((source.length, target.length))
             matrix[mapper, np.arange(target.length)] = aligned
-            return mix.transferred(matrix, 1 - aligned, gate)
+            return matrix, 1 - aligned
+        check_tokens(source)
         matrix = replace_matrix(source, target) if self.kind == "replace" else np.eye(target.length)
-        return mix.transferred(matrix, np.zeros(target.length), gate)
+        return matrix, np.zeros(target.length)
 
     def describe(self) -> str:
         """Say in one line what the edit does."""
@@ -163,19 +96,19 @@ class Equalizer:
 
     Args:
         strengths: word → factor.
-        prompt: the prompt whose token positions are used for every target; None for each target's own.
+        prompt: the one in which the words are looked up; their token positions there are used for every target.
     """
 
     strengths: Mapping[str, float]
     schedule: CrossSchedule
-    prompt: Prompt | None = None
+    prompt: Prompt
     words = ()
 
     def factors(self, target: Prompt) -> np.ndarray:
         """Return the factor of every token, (tokens,)."""
         factors = np.ones(target.length)
         for word, strength in self.strengths.items():
-            factors[list(find(self.prompt or target, word))] = strength
+            factors[list(find(self.prompt, word))] = strength
         return factors
 
     def fold(self, mix: TokenMix, gate: np.ndarray, *, source: Prompt, target: Prompt) -> TokenMix:
@@ -189,22 +122,67 @@ class Equalizer:
 
 
 @dataclass(frozen=True)
+class Chain:
+    """The edits of a notebook: a transfer, and for some kinds a re-weighting after it.
+
+    Args:
+        transfer: the source's maps for the targets' tokens.
+        strengths: word → factor, one mapping for each target or a single one for all; empty for no re-weighting.
+        prompt: the number of the prompt in which the words of ``strengths`` are looked up for every target, counted
+            from 0, which is the source.
+    """
+
+    transfer: Transfer
+    strengths: tuple[Mapping[str, float], ...]
+    prompt: int
+
+    def __call__(self, source: Prompt, targets: Sequence[Prompt]) -> Edits:
+        """Return the edits of these prompts.
+
+        Raises:
+            InvalidInput: prompts that the published code cannot relate, or another number of mappings than of targets.
+        """
+        for target in targets:
+            self.transfer.matrix(source, target)
+        if len(self.strengths) not in (0, 1, len(targets)):
+            raise InvalidInput(
+                f"equalizer lists {len(self.strengths)} mappings but there are {len(targets)} targets: give one for "
+                "each, or a single one for all"
+            )
+        weighted = self.equalizers(source, targets)
+        per_target = [[self.transfer, one] for one in weighted] or [[self.transfer]]
+        return per_target if len(per_target) > 1 else per_target[0]
+
+    def equalizers(self, source: Prompt, targets: Sequence[Prompt]) -> list[Equalizer]:
+        """Return one re-weighting for every mapping of factors."""
+        counted = (source, *targets)[self.prompt]
+        return [Equalizer(one, self.transfer.schedule, counted) for one in self.strengths]
+
+
+@dataclass(frozen=True)
 class LocalBlend:
     """The published local blend: judged by the *edited* maps of the targets.
+
+    The recipe that it is given to fills in None as its notebook has it; elsewhere None is as in ``stable``.
 
     Args:
         words: for every prompt, source first, a word or a list of words.
         threshold: relative to the map's maximum.
-        start: the fraction of the run before which nothing is blended: ``int(start·n)`` steps.
-        pooled: False repeats the slip of the LDM notebook, which computes the 3 × 3 maximum and then does not use it.
+        start: the fraction of the run before which nothing is blended: ``int(start·n)`` steps. None for 0, and for 0.2
+            in ``nulltext``.
+        pooled: whether each map is widened by a 3 × 3 maximum first. None for True, and for False in ``ldm``, whose
+            notebook computes the maximum and then does not use it.
         subtract: as ``words``, for regions that are taken out again; empty for none.
         subtract_threshold: their threshold.
+
+    Raises:
+        InvalidInput: no list of words, or a number out of its range.
     """
 
     words: Sequence[str | Sequence[str]]
     threshold: float = 0.3
-    start: float = 0.0
-    pooled: bool = True
+    start: float | None = None
+    pooled: bool | None = None
     subtract: Sequence[str | Sequence[str]] = ()
     subtract_threshold: float = 0.3
     edited_maps = True
@@ -212,9 +190,22 @@ class LocalBlend:
     max_spread = 1.0
     unpaired_threshold = 0.0
 
+    def __post_init__(self) -> None:
+        for words in (self.words, self.subtract):
+            if isinstance(words, str) or not isinstance(words, Sequence):
+                raise InvalidInput(
+                    f"the words of a published blend are a list with those of every prompt, as in ['cat', 'dog'], not "
+                    f"{words!r}"
+                )
+        for threshold in (self.threshold, self.subtract_threshold):
+            if not is_number(threshold):
+                raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
+        if self.start is not None:
+            Window.of((self.start, 1.0))
+
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
-        return range(int(self.start * clock.nominal), clock.evaluations)
+        return range(int((self.start or 0.0) * clock.nominal), clock.evaluations)
 
     def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
         """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1 or 2)."""
@@ -242,13 +233,18 @@ def stable(
     equalizer: Mapping[str, float] | None = None,
     local_blend: LocalBlend | None = None,
 ) -> Recipe:
-    """The Stable Diffusion notebook: self-attention up to 16², blend from the first step (``LocalBlend(start=0)``).
+    """The Stable Diffusion notebook: self-attention up to 16², and a blend from the first step.
 
     ``"replace+reweight"`` and ``"refine+reweight"`` chain a re-weighting after the other edit, whose own windows are
-    then ignored: those given here count for both.
+    then ignored: those given here count for both. The words of ``equalizer`` are looked up in the first target, and
+    their token positions there are used for all targets.
+
+    Raises:
+        InvalidInput: an unknown kind, a number out of its range, or an equalizer that is missing, of no use, or no
+            mapping of words to numbers.
     """
-    edits = _edits(kind, cross_replace_steps, [equalizer])[0]
-    return Recipe(edits, _self_attention(self_replace_steps, 16), local_blend)
+    chain = _chain(kind, cross_replace_steps, _one(equalizer), prompt=1)
+    return Recipe(chain, _self_attention(self_replace_steps, 16), _blend(local_blend, start=0.0, pooled=True))
 
 
 def ldm(
@@ -259,11 +255,19 @@ def ldm(
     equalizer: Sequence[Mapping[str, float]] | None = None,
     local_blend: LocalBlend | None = None,
 ) -> Recipe:
-    """The latent-diffusion notebook: one mapping of factors per target, and ``LocalBlend(pooled=False)``."""
-    if isinstance(equalizer, Mapping):
-        raise InvalidInput(f"here equalizer is a list of mappings, one per target: [{dict(equalizer)!r}]")
-    edits = _edits(kind, cross_replace_steps, list(equalizer or [None]))
-    return Recipe(edits if equalizer else edits[0], _self_attention(self_replace_steps, 16), local_blend)
+    """The latent-diffusion notebook: one mapping of factors per target, and maps of the blend that are not widened.
+
+    A single mapping in the list is for all targets. Words are looked up in the source, and their token positions there
+    are used for all targets. The rest is as in ``stable``, errors too.
+    """
+    if equalizer is not None and (
+        isinstance(equalizer, str | Mapping) or not isinstance(equalizer, Sequence)
+    ):
+        raise InvalidInput(f"here equalizer is a list of mappings, one per target: [{equalizer!r}]")
+    chain = _chain(kind, cross_replace_steps, tuple(equalizer or ()), prompt=0)
+    return Recipe(
+        chain, _self_attention(self_replace_steps, 16), _blend(local_blend, start=0.0, pooled=False)
+    )
 
 
 def nulltext(
@@ -274,27 +278,48 @@ def nulltext(
     equalizer: Mapping[str, float] | None = None,
     local_blend: LocalBlend | None = None,
 ) -> Recipe:
-    """The null-text notebook: self-attention up to 32², blend after a fifth of the run, ``LocalBlend(start=0.2)``."""
-    edits = _edits(kind, cross_replace_steps, [equalizer])[0]
-    return Recipe(edits, _self_attention(self_replace_steps, 32), local_blend)
+    """The null-text notebook: self-attention up to 32², and a blend after a fifth of the run; else as ``stable``."""
+    chain = _chain(kind, cross_replace_steps, _one(equalizer), prompt=1)
+    return Recipe(chain, _self_attention(self_replace_steps, 32), _blend(local_blend, start=0.2, pooled=True))
 
 
-def _edits(
-    kind: str, steps: Steps, equalizers: Sequence[Mapping[str, float] | None]
-) -> tuple[tuple[Edit, ...], ...]:
-    """Return the edits for every mapping of factors."""
-    schedule = CrossSchedule(steps)
-    first, _, chained = kind.partition("+")
-    if first not in ("replace", "refine", "reweight") or chained not in ("", "reweight"):
-        raise InvalidInput(f"there is no published edit {kind!r}; there are {', '.join(Kind.__args__)}")
-    weighted = "reweight" in (first, chained)
-    if weighted != all(equalizers):
+def _one(equalizer: Mapping[str, float] | None) -> tuple[Mapping[str, float], ...]:
+    return () if equalizer is None else (equalizer,)
+
+
+def _chain(kind: str, steps: Steps, equalizers: Sequence[Mapping[str, float]], *, prompt: int) -> Chain:
+    if kind not in get_args(Kind):
+        raise InvalidInput(
+            f"there is no published edit {kind!r}{nearest(str(kind), get_args(Kind))}; there are "
+            f"{', '.join(get_args(Kind))}"
+        )
+    weighted = kind.endswith("reweight")
+    if weighted != bool(equalizers):
         raise InvalidInput(
             f"{kind!r} {'needs' if weighted else 'does not take'} an equalizer: {{word: factor}}"
         )
-    transfer = Transfer(first, schedule)  # pyright: ignore[reportArgumentType]
-    return tuple((transfer, *((Equalizer(e, schedule),) if e else ())) for e in equalizers)
+    for equalizer in equalizers:
+        if not isinstance(equalizer, Mapping) or not equalizer or not all(map(is_number, equalizer.values())):
+            raise InvalidInput(
+                f"an equalizer maps words to finite numbers, as in {{'snow': 2.0}}, not {equalizer!r}"
+            )
+    first = kind.partition("+")[0]
+    transfer = Transfer(first, CrossSchedule(steps))  # pyright: ignore[reportArgumentType]
+    return Chain(transfer, tuple(dict(equalizer) for equalizer in equalizers), prompt)
 
 
 def _self_attention(steps: Fraction, side: int) -> SelfAttention:
     return SelfAttention(steps, max_pixels=side**2, rounding=Rounding.PUBLISHED_SELF)
+
+
+def _blend(given: LocalBlend | None, *, start: float, pooled: bool) -> LocalBlend | None:
+    """Return the blend with what it leaves open as the notebook has it."""
+    if given is None:
+        return None
+    if not isinstance(given, LocalBlend):
+        raise InvalidInput(f"local_blend is a wordbrush.published.LocalBlend, not {given!r}")
+    return replace(
+        given,
+        start=start if given.start is None else given.start,
+        pooled=pooled if given.pooled is None else given.pooled,
+    )
