@@ -7,7 +7,16 @@ from collections.abc import Iterable
 
 
 class WordbrushError(Exception):
-    """Base class of all errors raised on purpose; the command line prints its message and exits with status 2."""
+    """Base class of all errors raised on purpose; the command line prints ``command`` and exits with status 2.
+
+    Args:
+        sentence: what was given, what was expected, and what to do, as a caller from Python would do it.
+        command: the same for the command line, where that is done otherwise.
+    """
+
+    def __init__(self, sentence: str, *, command: str | None = None) -> None:
+        super().__init__(sentence)
+        self.command = command or sentence
 
 
 class InvalidInput(WordbrushError, ValueError):

@@ -14,7 +14,7 @@ from torch import Tensor
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
-from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer
+from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer, stale
 from wordbrush.checks import check_seed
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
@@ -254,10 +254,7 @@ class Run:
             sites = injected_by_default(backbone) | reading
             return self.cache.record(sites, layout, self._attended, self.evaluations)
         if not same_answer(known.answer, answer):
-            raise InvalidInput(
-                "the cache is stale: the network predicts something else now; use another SourceCache, or clear() "
-                "this one"
-            )
+            raise stale("the network predicts something else now")
         return Replay(known, layout, replace(layout, source_in=self._attended))
 
 
@@ -339,9 +336,12 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     if not isinstance(guidance, float | int) or isinstance(guidance, bool):
         return guidance
     if guidance < 1:
+        told = (
+            f"a guidance of {guidance:g} would turn the picture away from its prompt: give 1 for no guidance"
+        )
         raise InvalidInput(
-            f"a guidance of {guidance:g} would turn the picture away from its prompt: give 1 for no guidance (which "
-            f"diffusers also writes 0), or ClassifierFree({guidance:g}) if that is meant"
+            f"{told} (which diffusers also writes 0), or ClassifierFree({guidance:g}) if that is meant",
+            command=told,
         )
     chosen = model.backbone.guide(guidance)
     # At 1 the unconditional prediction cancels, so it need not be made.

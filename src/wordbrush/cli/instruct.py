@@ -153,11 +153,11 @@ def instruct(
                 ]
                 made = sheets(path, results, columns=len(image_scales)) if grid else singles(path, results)
             except (BadPicture, ModelError) as error:
-                done.failed.append({"picture": str(path), "error": str(error)})
-                err.print(f"wordbrush: {error}", style="red", soft_wrap=True, highlight=False, markup=False)
+                done.failed.append({"picture": str(path), "error": error.command})
+                err.print(f"wordbrush: {error.command}", style="red", soft_wrap=True)
                 continue
             for note in results[0].rows[0]["notes"]:
-                err.print(f"{path}: {note}", soft_wrap=True, highlight=False, markup=False)
+                err.print(f"{path}: {note}", soft_wrap=True)
             done.add(made)
     done.finish(json)
 
