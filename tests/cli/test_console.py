@@ -78,9 +78,3 @@ def test_an_error_says_the_same_to_both_unless_told_otherwise():
     assert (
         InvalidInput("a sentence").command == str(InvalidInput("a sentence", command="other")) == "a sentence"
     )
-
-
-def test_bad_usage_is_printed_as_it_is():
-    result = CliRunner().invoke(app, ["edit", "a cat", "--steps", "[/x]"])
-    assert result.exit_code == 2
-    assert "[/x]" in result.stderr
