@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wordbrush import autoencoders
 from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
-from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
+from wordbrush.errors import InvalidInput, ModelError, OtherKind, counted, nearest
 from wordbrush.quiet import quiet
 
 if TYPE_CHECKING:
@@ -364,7 +364,9 @@ def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
             folder, use_safetensors=True, output_loading_info=True, **{precision: dtype}
         )
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
+        raise ModelError(
+            f"the weights in {folder} lack {counted(len(missing), 'tensor')}, first {missing[0]}"
+        )
     return part
 
 

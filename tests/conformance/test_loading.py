@@ -121,7 +121,7 @@ def _index(folder: Path, **changes: Any) -> None:
     ("damage", "message"),
     [
         (truncated, "the unet of .* cannot be read"),
-        (incomplete, "lack 1 tensors, first .*q_proj"),
+        (incomplete, "lack 1 tensor, first .*q_proj"),
         (pickled, "no safetensors weights, only diffusion_pytorch_model.bin"),
         (editor, "is a StableDiffusionInstructPix2PixPipeline, which cannot be edited"),
         (eight_channels, "8 input channels where its autoencoder makes 4"),

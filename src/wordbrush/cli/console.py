@@ -104,11 +104,6 @@ def now_and_then() -> Callable[[], bool]:
     return due
 
 
-def counted(number: int, thing: str) -> str:
-    """Return ``"1 edit"`` or ``"3 edits"``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
-
-
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON, and nothing else, on stdout."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -11,7 +11,7 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import Report, counted, print_json, progress
+from wordbrush.cli.console import Report, print_json, progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import (
@@ -24,6 +24,7 @@ from wordbrush.cli.parse import (
     slug,
 )
 from wordbrush.cli.source import Kind, kind_of
+from wordbrush.errors import counted
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:

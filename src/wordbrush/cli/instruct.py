@@ -12,12 +12,12 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, err, progress
+from wordbrush.cli.console import err, progress
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import BadOption, parse_edited_size, parse_scales, slug
 from wordbrush.cli.pictures import find_pictures, split_instruction
-from wordbrush.errors import BadPicture, ModelError
+from wordbrush.errors import BadPicture, ModelError, counted
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:

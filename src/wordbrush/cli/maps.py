@@ -10,11 +10,12 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, progress
+from wordbrush.cli.console import progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_size, parse_word, slug
 from wordbrush.edits.prompt import named
+from wordbrush.errors import counted
 from wordbrush.files import png, write_files
 
 

@@ -169,7 +169,7 @@ class Prompt:
     def _unknown(self, text: str) -> str:
         tokens = " | ".join(token.text for token in self.reading.tokens if token.end > token.start)
         near = nearest(text, [word.text for word in self.words])
-        return f"the word {text!r} is not in the prompt {self.text!r} (tokens: {tokens}){near}"
+        return f"the word {text!r} is not in the prompt {self.text!r}{near}; tokens: {tokens}"
 
 
 def as_word(word: WordLike) -> Word:
