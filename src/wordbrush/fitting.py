@@ -23,15 +23,17 @@ def fitted(image: Image.Image, size: tuple[int, int], *, grain: int, resize: boo
         return resized(image, size, crop=crop)
     near = (max(1, round(image.height * width / image.width / grain)) * grain, width)
     if not resize:
+        had = f"{image.height} × {image.width}"
+        told = f"the picture has {had} pixels and the model was trained for {height} × {width}:"
         raise BadPicture(
-            f"the picture has {image.height} × {image.width} pixels and the model was trained for {height} × {width}: "
-            f"give size={near} to resize it, or crop=True to cut it to the model's shape (--size "
-            f"{near[0]}x{near[1]} or --crop)"
+            f"{told} give size={near} to resize it, or crop=True to cut it to the model's shape",
+            command=f"{told} give --size {near[0]}x{near[1]} to resize it, or --crop to cut it to the model's shape",
         )
     if abs(height - image.height * width / image.width) >= grain:
+        told = f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give"
         raise BadPicture(
-            f"a picture of {image.height} × {image.width} pixels would be stretched to {height} × {width}: give "
-            f"size={near}, which has its shape, or crop=True to cut it (--size {near[0]}x{near[1]} or --crop)"
+            f"{told} size={near}, which has its shape, or crop=True to cut it",
+            command=f"{told} --size {near[0]}x{near[1]}, which has its shape, or --crop to cut it",
         )
     return resized(image, size)
 

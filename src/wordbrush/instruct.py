@@ -371,10 +371,11 @@ def _check(model: Model) -> None:
     unet: Any = model.unet
     taken, made = unet.config.in_channels, model.vae.config.latent_channels
     if taken == made:
-        raise OtherKind(
+        told = (
             f"{model.name} has a network of {taken} input channels, so it is a text-to-image model, which takes no "
-            "instructions: use load, and edit its words"
+            "instructions: use"
         )
+        raise OtherKind(f"{told} load, and edit its words", command=f"{told} wordbrush edit")
     if taken != 2 * made:
         raise OtherKind(
             f"{model.name} has a network of {taken} input channels where an instruction editor with this autoencoder "

@@ -18,7 +18,7 @@ from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
 from wordbrush.checks import check_count, is_number
 from wordbrush.edits.plan import check_blocks
-from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
+from wordbrush.errors import InvalidInput, ModelError, OtherKind, counted, nearest
 from wordbrush.quiet import quiet
 from wordbrush.sampling import check_steps, make_scheduler
 
@@ -42,22 +42,30 @@ class Kind:
         embedded: the names of those that come with wordbrush, and where they are.
         families: those that are taken.
         refusal: what is said of a pipeline of any other.
-        instead: class name → what is said of some of those.
+        instead: class name → what is said of some of those, in Python and on the command line.
     """
 
     embedded: Mapping[str, Path]
     families: tuple[Family, ...]
     refusal: str
-    instead: Mapping[str, str]
+    instead: Mapping[str, tuple[str, str]]
 
 
+TWO_ENCODERS = (
+    "which has two text encoders: only editors with one, in the manner of Stable Diffusion 1 and 2, can be used "
+    "here"
+)
 TEXT_TO_IMAGE = Kind(
     EMBEDDED,
     FAMILIES,
     "which cannot be edited by its words: load a text-to-image model of one of the families "
     + ", ".join(family.name for family in FAMILIES),
     dict.fromkeys(
-        EDITORS.pipelines, "which cannot be edited by its words: it follows instructions; use load_editor"
+        EDITORS.pipelines,
+        (
+            "which cannot be edited by its words: it follows instructions; use load_editor",
+            "which cannot be edited by its words: it follows instructions; use wordbrush instruct",
+        ),
     ),
 )
 EDITOR = Kind(
@@ -67,10 +75,12 @@ EDITOR = Kind(
     {
         **dict.fromkeys(
             (pipeline for family in FAMILIES for pipeline in family.pipelines),
-            "a text-to-image model, which takes no instructions: use load, and edit its words",
+            (
+                "a text-to-image model, which takes no instructions: use load, and edit its words",
+                "a text-to-image model, which takes no instructions: use wordbrush edit",
+            ),
         ),
-        "StableDiffusionXLInstructPix2PixPipeline": "which has two text encoders: only editors with one, in the "
-        "manner of Stable Diffusion 1 and 2, can be used here",
+        "StableDiffusionXLInstructPix2PixPipeline": (TWO_ENCODERS, TWO_ENCODERS),
     },
 )
 
@@ -337,7 +347,8 @@ def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[s
     kind = pipeline_class(folder)
     family = family_of(kind, wanted.families)
     if family is None:
-        raise OtherKind(f"{folder} is a {kind}, {wanted.instead.get(kind, wanted.refusal)}")
+        told, command = wanted.instead.get(kind, (wanted.refusal, wanted.refusal))
+        raise OtherKind(f"{folder} is a {kind}, {told}", command=f"{folder} is a {kind}, {command}")
     index = _read_index(folder)
     names = {"unet": family.network, **family.pipelines[kind]}
     parts = {part: _load_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
@@ -415,7 +426,9 @@ def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
             folder, use_safetensors=True, output_loading_info=True, **{precision: dtype}
         )
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"the weights in {folder} lack {len(missing)} tensors, first {missing[0]}")
+        raise ModelError(
+            f"the weights in {folder} lack {counted(len(missing), 'tensor')}, first {missing[0]}"
+        )
     return part
 
 
@@ -463,15 +476,14 @@ def _check(model: Model) -> None:
     """Refuse networks that are not text-to-image."""
     taken, made = model.backbone.latent_channels, autoencoders.channels(model.vae)
     if taken != made:
-        what = (
-            "an instruction editor: use load_editor"
-            if taken == 2 * made
-            else "an inpainting model or the like"
-        )
-        raise OtherKind(
+        told = (
             f"{model.name} has a network of {taken} input channels where its autoencoder makes {made}, so it is not a "
-            f"text-to-image model but {what}"
+            "text-to-image model but"
         )
+        if taken != 2 * made:
+            raise OtherKind(f"{told} an inpainting model or the like")
+        told = f"{told} an instruction editor: use"
+        raise OtherKind(f"{told} load_editor", command=f"{told} wordbrush instruct")
 
 
 def _read_json(path: Path) -> dict[str, Any]:

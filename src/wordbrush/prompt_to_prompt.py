@@ -13,7 +13,8 @@ from torch import Tensor
 
 from wordbrush.backbones.source_cache import SourceCache
 from wordbrush.edits.blend import BlendChoice
-from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, make_plan
+from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, infers, make_plan
+from wordbrush.edits.window import Until, with_default
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import Guidance
 from wordbrush.inversion.start import Start
@@ -93,6 +94,7 @@ def edit(
     *,
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
+    until: Until | None = None,
     self_attention: Injection | None = None,
     blend: BlendChoice | None = None,
     blocks: Sequence[int] | None = None,
@@ -117,6 +119,9 @@ def edit(
         to: one target prompt or several, all edited from the same source in one batch.
         edits: None infers them from the words; an edit or a list of edits applies to every target; a list of lists
             has one for each target. ``Reweight`` alone acts on top of the inferred edit; ``[]`` is no edit.
+        until: the part of the run in which the inferred edit uses the source's word maps: a fraction, a pair
+            (start, stop), or a mapping from words of the targets to either; the words that it does not name follow
+            its ``"default_"``, or without one the model's default, as all do if None.
         self_attention: the part of the run in which targets attend to themselves as the source does; a list has one
             for each target; None for the model's default.
         blend: where the pictures may change: a ``Blend``, ``"auto"`` for where the changed words act, ``"none"`` for
@@ -166,9 +171,19 @@ def edit(
         )
     if keep_pixels and mask is None:
         raise InvalidInput(
-            "keep_pixels (--keep-pixels) keeps what is black in a mask: give mask as well (--mask)"
+            "keep_pixels keeps what is black in a mask: give mask as well",
+            command="--keep-pixels keeps what is black in a mask: give --mask as well",
         )
-    made = plan(model, source, to=to, edits=edits, self_attention=self_attention, blend=blend, blocks=blocks)
+    made = plan(
+        model,
+        source,
+        to=to,
+        edits=edits,
+        until=until,
+        self_attention=self_attention,
+        blend=blend,
+        blocks=blocks,
+    )
     noise = make_noise(model, [seed], size, start.latents if start else latents)
     height, width = (side * model.factor for side in noise.shape[-2:])
     region = None if mask is None else Mask.read(mask, (height, width), model.factor, start)
@@ -211,6 +226,7 @@ def plan(
     *,
     to: str | Sequence[str],
     edits: Edits | Recipe | None = None,
+    until: Until | None = None,
     self_attention: Injection | None = None,
     blend: BlendChoice | None = None,
     blocks: Sequence[int] | None = None,
@@ -230,12 +246,17 @@ def plan(
         raise InvalidInput(
             "a recipe brings its own self_attention and blend: give either the recipe or these"
         )
+    targets = _listed(to)
+    if until is not None and not infers(edits, len(targets)):
+        raise InvalidInput(
+            "until is that of the edit inferred from the words, and none is: give it to Replace(…) or Refine(…)"
+        )
     read = model.backbone.read
     return make_plan(
         read(source if isinstance(source, str) else source.prompt),
-        [read(target) for target in _listed(to)],
+        [read(target) for target in targets],
         edits=edits,
-        until=model.defaults.until,
+        until=model.defaults.until if until is None else with_default(until, model.defaults.until),
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
         blend=model.defaults.blend if blend is None else blend,
         blocks=model.defaults.blocks if blocks is None else blocks,

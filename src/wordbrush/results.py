@@ -13,7 +13,7 @@ from torch import Tensor
 from wordbrush.backbones.maps import MapHistory
 from wordbrush.contact import contact_sheet, overlay
 from wordbrush.edits.plan import Edit, EditPlan
-from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.edits.reweight import Reweight
 from wordbrush.errors import InvalidInput, UnknownWord, nearest
 from wordbrush.files import png, versions, write_files
@@ -87,7 +87,7 @@ class WordMaps:
                 return sample
         texts = " nor in ".join(repr(prompt.text) for prompt in self._prompts)
         words = [one.text for prompt in self._prompts for one in prompt.words]
-        raise UnknownWord(f"the word {word!r} is not in {texts}{nearest(str(word), words)}")
+        raise UnknownWord(f"the word {named(word)!r} is not in {texts}{nearest(named(word), words)}")
 
 
 class Generation:
@@ -171,11 +171,9 @@ class EditResult(Generation):
         return self._pictures[1:]
 
     def _captions(self) -> list[str]:
-        source, *targets = super()._captions()
-        return [
-            source,
-            *(target + _weights(edits) for target, edits in zip(targets, self.plan.edits, strict=True)),
-        ]
+        source, *targets = self.prompts
+        edited = zip(targets, self.plan.edits, strict=True)
+        return [source.text, *(target.text + _weights(target, edits) for target, edits in edited)]
 
     @cached_property
     def maps(self) -> WordMaps:
@@ -263,10 +261,20 @@ def padded(images: Sequence[Image]) -> list[Image]:
     return [image if image.size == size else ImageOps.pad(image, size, color="white") for image in images]
 
 
-def _weights(edits: Sequence[Edit]) -> str:
+def _weights(target: Prompt, edits: Sequence[Edit]) -> str:
     """Return the strengths of re-weighted words as a caption shows them: ``", snow × 2"``."""
-    strengths = [item for edit in edits if isinstance(edit, Reweight) for item in edit.strengths.items()]
-    return "".join(f", {word} × {strength:g}" for word, strength in strengths)
+    return "".join(f", {word} × {strength:g}" for word, strength in strengths(target, edits))
+
+
+def strengths(target: Prompt, edits: Sequence[Edit]) -> list[tuple[str, float]]:
+    """Return the words of a target that are turned up or down, as people are told of them, and how far."""
+    return [
+        (named(word, target), strength)
+        for edit in edits
+        if isinstance(edit, Reweight)
+        for word, strength in edit.strengths.items()
+        if target.has(word)
+    ]
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
-from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer
+from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer, stale
 from wordbrush.checks import check_seed
 from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
@@ -269,10 +269,7 @@ class Run:
             sites = injected_by_default(backbone) | reading
             return self.cache.record(sites, layout, self._attended, self.evaluations)
         if not same_answer(known.answer, answer):
-            raise InvalidInput(
-                "the cache is stale: the network predicts something else now; use another SourceCache, or clear() "
-                "this one"
-            )
+            raise stale("the network predicts something else now")
         return Replay(known, layout, replace(layout, source_in=self._attended))
 
 
@@ -354,18 +351,21 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     if not isinstance(guidance, Real) or isinstance(guidance, bool):
         return guidance
     check_scale("guidance", guidance, such_as=7.5)
-    scale = (
-        guidance if isinstance(guidance, int | float) else float(guidance)
-    )  # numpy's would end up in files
+    # A number of numpy's would end up in files.
+    scale = guidance if isinstance(guidance, int | float) else float(guidance)
     if scale < 1:
         effect = (
             "turn the picture away from its prompt" if scale < 0
             else "leave the prompt out" if scale == 0
             else "weaken the prompt instead of strengthening it"
         )  # fmt: skip
-        raise InvalidInput(
+        told = (
             f"a guidance of {scale:g} would {effect}: give 1 for no guidance, even where diffusers' pipelines are "
-            f"given 0, or ClassifierFree({scale:g}) if that is meant"
+            "given 0"
+        )
+        raise InvalidInput(
+            f"{told}, or ClassifierFree({scale:g}) if that is meant",
+            command=told,
         )
     chosen = model.backbone.guide(scale)
     # At 1 the unconditional prediction cancels, so it need not be made.

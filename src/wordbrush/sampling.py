@@ -62,11 +62,13 @@ def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] 
         return choice.around(_converted(trained, _class(ancestral.HOME), **ancestral.GRID))
     homes = _usable(trained) if noise is None else {**_usable(trained), ancestral.NAME: ancestral.HOME}
     classes = {home.rpartition(".")[2]: name for name, home in homes.items()}
-    usable = f"use one of {', '.join(homes)}, or an instance of one of these diffusers classes"
+    names = f"use one of {', '.join(homes)}"
+    usable = f"{names}, or an instance of one of these diffusers classes"
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
         if name not in homes:
-            raise InvalidInput(f"{_unusable(choice, name)}{nearest(choice.lower(), homes)}; {usable}")
+            told = f"{_unusable(choice, name)}{nearest(choice.lower(), homes)}"
+            raise InvalidInput(f"{told}; {usable}", command=f"{told}; {names}")
         scheduler = _converted(trained, _class(homes[name]))
     elif type(choice).__name__ in classes:
         scheduler = type(choice).from_config(choice.config)  # pyright: ignore[reportAttributeAccessIssue]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from wordbrush.backbones.families import Family, family_of
-from wordbrush.errors import ModelError, OtherKind
+from wordbrush.errors import ModelError, OtherKind, counted
 from wordbrush.models import pipeline_class
 from wordbrush.quiet import quiet
 
@@ -92,7 +92,7 @@ def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:
                 return {}
             if missing := sorted(set(averages.values()) - present):
                 raise ModelError(
-                    f"the averaged weights in {path} lack {len(missing)} tensors, first {missing[0]}"
+                    f"the averaged weights in {path} lack {counted(len(missing), 'tensor')}, first {missing[0]}"
                 )
             return {name: file.get_tensor(average) for name, average in averages.items()}
     except (SafetensorError, OSError) as error:

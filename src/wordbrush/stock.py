@@ -42,7 +42,9 @@ def from_pipe(pipe: Any) -> Model:
     name = next((one for one in classes if family_of(one)), classes[0])
     family = family_of(name)
     if family is None:
-        reason = next((TEXT_TO_IMAGE.instead[one] for one in classes if one in TEXT_TO_IMAGE.instead), None)
+        reason = next(
+            (TEXT_TO_IMAGE.instead[one][0] for one in classes if one in TEXT_TO_IMAGE.instead), None
+        )
         raise ModelError(f"the pipeline is a {name}, {reason or TEXT_TO_IMAGE.refusal}")
     names = {"unet": family.network, **family.pipelines[name]}
     parts: dict[str, Any] = {

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wordbrush.cli import parse
 from wordbrush.cli.parse import BadOption
+from wordbrush.edits.prompt import Word
 
 
 def test_sizes():
@@ -34,9 +35,12 @@ def test_windows():
     assert parse.parse_until(["lion=0.4"]) == {"lion": 0.4}
     assert parse.parse_until(["0.8", "lion=0.1:0.4"]) == {"default_": 0.8, "lion": (0.1, 0.4)}
     assert parse.parse_until(["two words=0.4", "dog#1=1"]) == {"two words": 0.4, ("dog", 1): 1.0}
+    assert parse.parse_until(["dog#all=0.4"]) == {Word("dog", "all"): 0.4}
 
 
-@pytest.mark.parametrize("texts", [["much"], ["=0.4"], ["0.1:0.2:0.3"], ["0.8", "0.4"], ["lion="], [""]])
+@pytest.mark.parametrize(
+    "texts", [["much"], ["=0.4"], ["0.1:0.2:0.3"], ["0.8", "0.4"], ["lion="], [""], ["lion=1", "lion=0"]]
+)
 def test_bad_windows(texts: list[str]):
     with pytest.raises(BadOption, match="--until"):
         parse.parse_until(texts)
@@ -46,6 +50,7 @@ def test_weights():
     assert parse.parse_weights([]) == {}
     assert parse.parse_weights(["snow=2", "pink=-1"]) == {"snow": (2.0,), "pink": (-1.0,)}
     assert parse.parse_weights(["snow=0, 1,2", "dog#0=3"]) == {"snow": (0.0, 1.0, 2.0), ("dog", 0): (3.0,)}
+    assert parse.parse_weights(["dog#all=2", "dog#0=3"]) == {Word("dog", "all"): (2.0,), ("dog", 0): (3.0,)}
 
 
 @pytest.mark.parametrize(
@@ -58,6 +63,7 @@ def test_weights():
         ["snow=1,"],
         ["a=1", "a=2"],
         ["a=1", "A=2"],
+        ["a#all=1", "A#all=2"],
         ["a=1,2", "b=1,2,3"],
     ],
 )
@@ -71,9 +77,12 @@ def test_blends():
     assert parse.parse_blend("cat:dog") == (["cat"], ["dog"])
     assert parse.parse_blend("cat") == (["cat"], ["cat"])
     assert parse.parse_blend("muscle, car:sports,car#1") == (["muscle", "car"], ["sports", ("car", 1)])
+    assert parse.parse_blend("cat#all") == ([Word("cat", "all")], [Word("cat", "all")])
+    assert parse.parse_blend(":hat") == ([], ["hat"])
+    assert parse.parse_blend("hat, scarf:") == (["hat", "scarf"], [])
 
 
-@pytest.mark.parametrize("text", ["", ":", "cat:", ":dog", "a:b:c", "a,:b"])
+@pytest.mark.parametrize("text", ["", " ", ":", " : ", "a:b:c", "a,:b", ":,", "::"])
 def test_bad_blends(text: str):
     with pytest.raises(BadOption, match="--blend"):
         parse.parse_blend(text)

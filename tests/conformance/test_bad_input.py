@@ -71,7 +71,7 @@ EDITS: list[tuple[dict[str, Any], type[Exception], str]] = [
     (
         {"scheduler": "dimm"},
         wb.InvalidInput,
-        "unknown scheduler 'dimm'; did you mean 'ddim'.*use one of ddim, pndm",
+        r"unknown scheduler 'dimm' \(did you mean 'ddim'.*use one of ddim, pndm",
     ),
     ({"scheduler": "DDPMScheduler"}, wb.InvalidInput, "use one of ddim"),
     ({"scheduler": 3}, wb.InvalidInput, "the scheduler int cannot be used"),

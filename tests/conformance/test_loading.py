@@ -145,7 +145,7 @@ def _index(folder: Path, **changes: Any) -> None:
             truncated,
             "the unet of .* cannot be read: diffusion_pytorch_model.safetensors is truncated or damaged: get the file",
         ),
-        (incomplete, "lack 1 tensors, first .*q_proj"),
+        (incomplete, "lack 1 tensor, first .*q_proj"),
         (pickled, "no safetensors weights, only diffusion_pytorch_model.bin"),
         (editor, "is a StableDiffusionInstructPix2PixPipeline, which cannot be edited"),
         (eight_channels, "8 input channels where its autoencoder makes 4"),

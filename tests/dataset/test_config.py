@@ -102,10 +102,10 @@ def test_what_is_shown_can_be_read_again(file: Path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("captions.source=x", r"config.toml \[captions\] has no setting 'source'; did you mean 'sources'"),
-        ("pairs.candidate=9", r"\[pairs\] has no setting 'candidate'; did you mean 'candidates'"),
+        ("captions.source=x", r"config.toml \[captions\] has no setting 'source' \(did you mean 'sources'"),
+        ("pairs.candidate=9", r"\[pairs\] has no setting 'candidate' \(did you mean 'candidates'"),
         ("pairs.seed=9", r"\[pairs\] has no setting 'seed'"),
-        ("writers.kind=local", "has no setting 'writers'; did you mean 'writer'"),
+        ("writers.kind=local", r"has no setting 'writers' \(did you mean 'writer'"),
         ("pairs.candidates=0", "pairs: candidates must be at least 1, not 0"),
         ("pairs.candidates=many", "pairs.candidates: .*integer.*, not 'many'"),
         ("pairs.share=[0.5]", "pairs.share.1"),

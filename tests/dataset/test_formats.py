@@ -177,7 +177,7 @@ def test_several_splits_are_never_mixed_unasked(tmp_path: Path):
     assert [pair.before for pair in formats.read("ultraedit", merged.parent, split="dev")] == [
         "a cat, number 2"
     ]
-    with pytest.raises(DataError, match=r"no split 'FreeFrom_0'; did you mean 'FreeForm_0'"):
+    with pytest.raises(DataError, match=r"no split 'FreeFrom_0' \(did you mean 'FreeForm_0'"):
         next(formats.read("ultraedit", merged.parent, split="FreeFrom_0"))
 
 

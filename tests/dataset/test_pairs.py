@@ -145,7 +145,7 @@ def test_bad_settings():
         ({"enough": 0}, "enough must be at least 1"),
         ({"draft_steps": 0}, "draft_steps must be at least 1"),
         ({"draft_steps": 20, "steps": 20}, "draft_steps must be fewer than the 20 steps, not 20"),
-        ({"gates": {"clip_imag": 0.5}}, "no gate 'clip_imag'; did you mean 'clip_image'"),
+        ({"gates": {"clip_imag": 0.5}}, r"no gate 'clip_imag' \(did you mean 'clip_image'"),
         ({"gates": {"truth_after": 0.5}}, "no gate 'truth_after'"),
     ):
         with pytest.raises(wb.InvalidInput, match=message):

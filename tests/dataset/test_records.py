@@ -65,7 +65,7 @@ def test_pictures_are_stored_as_hugging_face_does():
 def test_a_missing_column_is_named():
     row = RECORDS[1].to_row()
     row["instructions"] = row.pop("instruction")
-    with pytest.raises(DataError, match="no column 'instruction'; did you mean 'instructions'"):
+    with pytest.raises(DataError, match=r"no column 'instruction' \(did you mean 'instructions'"):
         Triplet.from_row(row)
 
 

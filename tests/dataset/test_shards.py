@@ -67,7 +67,7 @@ def test_what_a_file_holds_is_counted_alike_when_written_and_when_read(rows: lis
         ({"steps": "many"}, "column 'steps' takes int32"),
         ({"kept": False, "reason": None}, "a row has a reason if it was rejected, and only then"),
         ({"kept": True, "reason": "l1: 0"}, "a row has a reason if it was rejected, and only then"),
-        ({"clip_images": 0.5}, "unknown column 'clip_images'; did you mean 'clip_image'"),
+        ({"clip_images": 0.5}, r"unknown column 'clip_images' \(did you mean 'clip_image'"),
         ({"key": "double"}, "key 'double' occurs twice"),
     ],
 )

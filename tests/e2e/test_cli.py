@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from wordbrush.cli.app import app
 from wordbrush.figures import FIGURES
 from wordbrush.files import read_settings
-from wordbrush.models import EMBEDDED
+from wordbrush.models import EMBEDDED, EMBEDDED_EDITORS
 from wordbrush.storybook import font
 
 SOURCE, TARGET = "a cat on a beach at sunset", "a dog on a beach at sunset"
@@ -118,24 +118,53 @@ def test_fader_makes_one_picture_per_strength(model: str):
 
 
 def test_plan_stops_before_computing(model: str):
-    common = [
-        "edit",
-        SOURCE,
-        "--to",
-        TARGET,
-        "--until",
-        "dog=0.3",
-        "--blend",
-        "cat:dog",
-        "-m",
-        model,
-        "--plan",
-    ]
-    text = run(*common).stdout
-    assert "dog" in text
-    assert "0.3" in text
-    assert json.loads(run(*common, "--json").stdout)["plan"] == text.rstrip("\n")
+    common = ["edit", SOURCE, "--to", TARGET, "-m", model, "--plan"]
+    usual = json.loads(run(*common, "--json").stdout)["targets"][0]["edits"][0]
+    assert 0 < usual["until"][1] < 1
+    assert usual["words"] == {}
+    asked = [*common, "--until", "dog=0.3", "--self-attention", "0.1:0.5", "--blend", "cat:dog"]
+    text = run(*asked).stdout
+    told = json.loads(run(*asked, "--json").stdout)
+    assert told["plan"] == text.rstrip("\n")
+    assert f"steps 0 to {usual['until'][1]:g}, dog: 0 to 0.3" in text
+    (target,) = told["targets"]
+    (edit,) = target["edits"]
+    assert (edit["until"], edit["words"]) == (usual["until"], {"dog": [0, 0.3]})
+    assert target["self_attention"]["until"] == [0.1, 0.5]
+    assert (told["blend"]["source"], told["blend"]["targets"]) == ([["cat"]], [["dog"]])
     assert files() == []
+
+
+def test_a_plan_of_all_the_same_words_and_of_what_is_added(model: str):
+    common = ["edit", "a cat and a cat", "-w", "cat#all=2", "-m", model, "--plan", "--json"]
+    told = json.loads(run(*common).stdout)["targets"][0]["edits"][1]
+    assert told["strengths"] == {"cat#all": 2}
+    added = ["edit", "a cat", "--to", "a cat with a hat", "--blend", ":hat", "-m", model, "--plan", "--json"]
+    blend = json.loads(run(*added).stdout)["blend"]
+    assert (blend["source"], blend["targets"]) == ([[]], [["hat"]])
+
+
+def test_a_weight_is_for_the_targets_that_have_the_word(model: str):
+    common = ["edit", "a cat", "--to", "a dog", "--to", "a fox", "-w", "dog=2", "--until", "fox=0.5"]
+    told = json.loads(run(*common, "--steps", "2", "-m", model, "-o", "f", "--json").stdout)
+    assert [Path(path).name for path in told["files"][2:]] == ["01-a-dog-dog-2.png", "02-a-fox.png"]
+    assert "'cow' is not in the prompt" in refused(*common, "-w", "cow=2", "-m", model)
+
+
+def test_paths_are_told_as_they_are(model: str):
+    """Whatever Rich would make of them, an unmatched [/x] included."""
+    folder = "[bold]x[/bold] :cat:"
+    place, picture = f"{folder}/[/x]", f"{folder}/[/x].png"
+    common = ["--steps", "2", "-m", model]
+    for command in (["edit", "a cat", "-t", "a dog"], ["generate", "a cat"], ["maps", "a cat"]):
+        output = place if command[0] == "edit" else picture
+        assert run(*command, *common, "-o", output).stdout.rstrip().endswith(f"in {output}")
+    start = f"{folder}/[/x].safetensors"
+    told = run("invert", f"{place}/source.png", "-c", "a cat", *common, "-o", start).stdout
+    assert told.endswith(f"{start}: edit it with wordbrush edit {start} --to …\n")
+    told = run("figures", "p2p-4", *common, "-o", place).stdout
+    assert told == f"p2p-4: {place}/p2p-4.png and {place}/p2p-4.pdf\n"
+    assert Path(start).is_file()
 
 
 def test_generate(model: str):
@@ -232,7 +261,14 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
         (["edit", SOURCE, "--to", TARGET, "--size", "big"], "96x128"),
         (["edit", SOURCE, "--to", TARGET, "--weight", "sno=2"], "'sno'"),
         (["edit", SOURCE, "--weight", "a=2"], "occurs 2 times"),
-        (["edit", SOURCE, "--to", SOURCE], "equals"),
+        (["edit", SOURCE, "--weight", "a=2"], "choose one with a#0 or a#1, or all with a#all"),
+        (["maps", SOURCE, "--words", "a"], "choose one with a#0 or a#1, or all with a#all"),
+        (["edit", SOURCE, "--to", SOURCE], "turn one up or down with --weight WORD=STRENGTH"),
+        (["edit", SOURCE, "--to", TARGET, "--guidance", "0"], "its prompt: give 1 for no guidance"),
+        (["edit", SOURCE, "--to", TARGET, "--self-attention", "1.5"], "within 0 and 1"),
+        (["edit", SOURCE, "--to", TARGET, "--self-attention", "much"], "--self-attention 'much'"),
+        (["edit", SOURCE, "--to", TARGET, "--blend", ":"], "such as cat:dog, or one of them, as :hat"),
+        (["edit", SOURCE, "--to", TARGET, "--keep-pixels"], "give --mask as well"),
         (["edit", SOURCE, "--to", ""], "empty"),
         (["edit", SOURCE, "--to", TARGET, "--weight", "dog=nan"], "finite"),
         (["edit", SOURCE, "--to", TARGET, "--blend", "cat:lion"], "'lion'"),
@@ -249,7 +285,18 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
 )
 def test_what_cannot_be_used_is_one_sentence(model: str, arguments: list[str], says: str):
     extra = ["--steps", "1"] if arguments[0] != "figures" else []
-    assert says in refused(*arguments, *extra, "--model", model)
+    sentence = refused(*arguments, *extra, "--model", model)
+    assert says in sentence
+    for python in ("edits=", "Word(", "instance", "ClassifierFree", "keep_pixels"):
+        assert python not in sentence
+
+
+def test_models_of_the_other_kind():
+    told = refused("edit", SOURCE, "--to", TARGET, "--model", str(EMBEDDED_EDITORS["storybook"]))
+    assert told.endswith("use wordbrush instruct")
+    Image.new("RGB", (128, 128)).save("a.png")
+    told = refused("instruct", "a.png", "make it night", "--model", str(EMBEDDED["storybook"]))
+    assert told.endswith("use wordbrush edit")
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "./nowhere", "broken", "nothing-inside"])

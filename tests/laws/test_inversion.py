@@ -411,7 +411,7 @@ def test_pictures_are_resized_only_as_told():
         ({"picture": drawn() / 255}, wb.InvalidInput, "uint8 of shape"),
         ({"prompt": " "}, wb.InvalidInput, "what the picture shows"),
         ({"prompt": "cat " * 30}, wb.PromptTooLong, "32 tokens but the text encoder reads 24"),
-        ({"method": "dirct"}, wb.InvalidInput, "no inversion 'dirct'; did you mean 'direct'"),
+        ({"method": "dirct"}, wb.InvalidInput, r"no inversion 'dirct' \(did you mean 'direct'"),
         ({"method": wb.NullText}, wb.InvalidInput, "a method is one of"),
         ({"scheduler": "euler"}, wb.InvalidInput, "needs a DDIMScheduler, not EulerDiscreteScheduler"),
         ({"steps": 0}, wb.InvalidInput, "from 1 to 1000"),

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import pipelines
 import wordbrush as wb
-from wordbrush.edits.prompt import Prompt, read_prompt
+from wordbrush.cli.parse import parse_word
+from wordbrush.edits.prompt import Prompt, as_word, named, read_prompt
 
 TOKENIZERS = {"clip": pipelines.clip_tokenizer, "bert": pipelines.bert_tokenizer}
 ODD = st.text(
@@ -141,12 +142,18 @@ def test_repeated_words_are_told_apart():
 @pytest.mark.parametrize(
     ("text", "word", "error", "message"),
     [
-        ("a cat on the beach", "beech", wb.UnknownWord, r"tokens: a \| cat \| on .* did you mean 'beach'\?"),
+        (
+            "a cat on the beach",
+            "beech",
+            wb.UnknownWord,
+            r"\(did you mean 'beach'\?\); tokens: a \| cat \| on ",
+        ),
         ("a cat on the beach", "at", wb.UnknownWord, "'at' is not in the prompt"),
         ("a cat on the beach", 5, wb.UnknownWord, "no word at position 5 .* 0 'a', 1 'cat'"),
         ("a cat on the beach", -1, wb.UnknownWord, "no word at position -1"),
         ("a cat and a cat", "cat", wb.AmbiguousWord, r"2 times .* \('cat', 0\) or \('cat', 1\)"),
-        ("a cat and a cat", ("cat", 2), wb.UnknownWord, "0 to 1, not 2"),
+        ("a cat and a cat", ("cat", 2), wb.UnknownWord, "occurs 2 times .* must be 0 to 1, not 2"),
+        ("a cat", ("cat", 1), wb.UnknownWord, "occurs once .* must be 0, not 1"),
         ("a cat", "", wb.InvalidInput, "a word is given by"),
         ("a cat", 1.5, wb.InvalidInput, "a word is given by"),
         ("a cat", True, wb.InvalidInput, "a word is given by"),
@@ -166,3 +173,22 @@ def test_long_prompts_are_refused_not_cut():
 def test_tokenizers_without_offsets_are_refused():
     with pytest.raises(wb.InvalidInput, match="'fast' tokenizer"):
         read_prompt("a cat", lambda text: text.split(), length=24)
+
+
+def test_words_as_people_are_told_of_them():
+    prompt = read_prompt("a cat and a Cat on the beach", pipelines.clip_tokenizer(), length=24)
+    told = {
+        "cat": "cat",
+        ("cat", 1): "cat#1",
+        wb.Word("cat", "all"): "cat#all",
+        wb.Word("the beach"): "the beach",
+    }
+    for word, name in told.items():
+        assert named(word) == named(word, prompt) == str(as_word(word)) == name
+    assert named(2) == "the word at position 2"
+    assert [named(position, prompt) for position in range(8)] == [
+        "a#0", "cat#0", "and", "a#1", "Cat#1", "on", "the", "beach",
+    ]  # fmt: skip
+    assert all(
+        prompt.find(parse_word(named(position, prompt))) == prompt.find(position) for position in range(8)
+    )

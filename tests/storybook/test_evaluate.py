@@ -75,7 +75,7 @@ def test_a_record_is_gone_on_from(tmp_path):
     assert json.dumps(again) == json.dumps(whole)
     with pytest.raises(DataError, match=r"is a record of .+, not of .+: name another file"):
         evaluate(prompts=2, record=record, p2p=True, steps=4)
-    with pytest.raises(InvalidInput, match="no kind of edit 'subjct'; did you mean 'subject'"):
+    with pytest.raises(InvalidInput, match=r"no kind of edit 'subjct' \(did you mean 'subject'"):
         evaluate(prompts=1, p2p=True, kinds=["subjct"])
 
 

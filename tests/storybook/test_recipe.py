@@ -199,9 +199,9 @@ def test_accuracy_asks_for_every_attribute_of_a_picture(tokenizer: CLIPTokenizer
 
 
 def test_bad_stages_and_settings_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(WordbrushError, match="unknown stage 'autoencodr'; did you mean 'autoencoder'"):
+    with pytest.raises(WordbrushError, match=r"unknown stage 'autoencodr' \(did you mean 'autoencoder'"):
         cli.train("autoencodr", minutes=1, out=tmp_path)
-    with pytest.raises(WordbrushError, match="no setting 'totl'; did you mean 'total'"):
+    with pytest.raises(WordbrushError, match=r"no setting 'totl' \(did you mean 'total'"):
         cli.train("autoencoder", minutes=1, out=tmp_path, settings={"totl": "3"})
     with pytest.raises(WordbrushError, match="no rendered pictures"):
         cli.train("autoencoder", minutes=1, out=tmp_path)

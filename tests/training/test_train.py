@@ -545,7 +545,7 @@ def test_a_stale_cache_is_refused(what: str, tiny_folder: Path, data: Path, tmp_
         ({"text_encoder": "trained"}, "what a text encoder says while it is trained cannot be cached"),
         ({"save": {"tensorboard": True}}, "save.tensorboard needs the package tensorboard"),
         ({"data": {"crop": "random", "fit": "cover"}}, "latents cannot be cached where every visit crops"),
-        ({"data": {"format": "magicbrsh"}}, "no format 'magicbrsh'; did you mean 'magicbrush'"),
+        ({"data": {"format": "magicbrsh"}}, r"no format 'magicbrsh' \(did you mean 'magicbrush'"),
         ({"lora": {"rank": 2, "targets": ["to_x"]}}, r"lora.targets: .*to_x"),
         ({"data": {"fit": "cover"}}, None),
     ],

@@ -83,9 +83,9 @@ def test_a_dry_run_prints_every_setting(file: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--set", "optimizer.rat=1"], "[optimizer] has no setting 'rat'; did you mean 'rate'"),
-        (["--set", "optimiser.rate=1"], "has no setting 'optimiser'; did you mean 'optimizer'"),
-        (["--set", "preset=publishd"], "has no preset 'publishd'; did you mean 'published'"),
+        (["--set", "optimizer.rat=1"], "[optimizer] has no setting 'rat' (did you mean 'rate'"),
+        (["--set", "optimiser.rate=1"], "has no setting 'optimiser' (did you mean 'optimizer'"),
+        (["--set", "preset=publishd"], "has no preset 'publishd' (did you mean 'published'"),
         (["--set", "steps=0"], "steps: Input should be greater than 0, not 0"),
         (["--set", "loss.dropout=0.5"], "loss.dropout: Input should be less than or equal to 0.33"),
         (["--prepare", "--export"], "--prepare and --export do different things"),

@@ -88,9 +88,10 @@ class FluxBackbone(TransformerBackbone):
             return Distilled(scale)
         if scale == 1:
             return Unguided()
+        told = "this model was distilled to need no guidance: leave"
         raise InvalidInput(
-            f"this model was distilled to need no guidance: leave guidance={scale:g} out, or give "
-            f"ClassifierFree({scale:g}) for an unconditional branch"
+            f"{told} guidance={scale:g} out, or give ClassifierFree({scale:g}) for an unconditional branch",
+            command=f"{told} --guidance {scale:g} out",
         )
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:

@@ -118,10 +118,8 @@ class SourceCache:
             kept = self._source.key.get(name)
             if kept != value:
                 told = "" if name.startswith("the ") else f" {kept}, not {value}"
-                raise InvalidInput(
-                    f"the cache is stale: it was filled with {'another value of ' if not told else ''}{name}{told}; "
-                    "use another SourceCache, or clear() this one"
-                )
+                other = f"{'another value of ' if not told else ''}{name}{told}"
+                raise stale(f"it was filled with {other}")
         return self._source
 
     def keep(self, source: Source) -> None:
@@ -237,9 +235,10 @@ class Replay:
         """
         branches = [branch for branch in self._whole.branches if self._whole.has_source(branch)]
         if not injected <= self._source.sites or not set(branches) <= set(self._source.branches):
+            told = "the cache was filled by an edit that injects less self-attention than this one:"
             raise InvalidInput(
-                "the cache was filled by an edit that injects less self-attention than this one: clear() it, and make "
-                "the edit with the largest max_pixels first, or the one with branches='all'"
+                f"{told} clear() it, and make the edit with the largest max_pixels first, or that with branches='all'",
+                command=f"{told} delete its folder, or use another",
             )
         return frozenset()
 
@@ -300,6 +299,14 @@ class Replay:
 def _mask(call: AttentionCall) -> Tensor:
     assert call.mask is not None
     return call.mask
+
+
+def stale(why: str) -> InvalidInput:
+    """Return the error that tells of a cache which is of no use for an edit."""
+    told = f"the cache is stale: {why}; use another"
+    return InvalidInput(
+        f"{told} SourceCache, or clear() this one", command=f"{told} folder, or delete this one"
+    )
 
 
 def same_answer(kept: Tensor, answer: Tensor) -> bool:

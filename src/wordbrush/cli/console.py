@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 from typer.core import TyperGroup
 
 from wordbrush.errors import WordbrushError
@@ -17,8 +18,14 @@ from wordbrush.errors import WordbrushError
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-out = Console()
-err = Console(stderr=True)
+
+def plain(**settings: Any) -> Console:
+    """Return a console that prints text as it is: paths and names may hold what Rich reads as markup or emoji."""
+    return Console(markup=False, emoji=False, highlight=False, **settings)
+
+
+out = plain()
+err = plain(stderr=True)
 
 INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
 STOPPED = "Stopped; no file was left half-written."
@@ -35,7 +42,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except WordbrushError as error:
-            typer.secho(f"wordbrush: {error}", err=True, fg=typer.colors.RED)
+            typer.secho(f"wordbrush: {error.command}", err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(f"\n{STOPPED}", err=True)
@@ -48,7 +55,7 @@ def working(what: str) -> Iterator[None]:
     if not err.is_terminal:
         yield
         return
-    with err.status(what):
+    with err.status(Text(what)):
         yield
 
 
@@ -57,7 +64,12 @@ def bars() -> Iterator[Progress]:
     """Lend bars on stderr, which disappear at the end; none are shown where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as shown:
         yield shown
 
@@ -90,11 +102,6 @@ def now_and_then() -> Callable[[], bool]:
         return True
 
     return due
-
-
-def counted(number: int, thing: str) -> str:
-    """Return ``"1 edit"`` or ``"3 edits"``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:

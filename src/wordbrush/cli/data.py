@@ -125,7 +125,6 @@ def write(
     out.print(
         f"{total.attempts:,} texts; tokens: {total.tokens_in:,} read, {total.tokens_out:,} written{cost}",
         soft_wrap=True,
-        highlight=False,
     )
 
 

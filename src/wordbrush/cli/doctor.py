@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, working
@@ -167,12 +167,13 @@ def show(machine: Mapping[str, Any], checks: Sequence[Check]) -> None:
     out.print(about, "")
     table = Table("", "", "for", "found, or what to do", box=None, pad_edge=False)
     present = [check for check in checks if check.purpose == EVERYTHING and check.works]
-    table.add_row("[green]yes[/]", f"{len(present)} packages", EVERYTHING,
+    table.add_row(Text("yes", "green"), f"{len(present)} packages", EVERYTHING,
                   ", ".join(f"{check.name} {check.found}" for check in present))  # fmt: skip
     for check in (check for check in checks if check not in present):
-        mark = "[green]yes[/]" if check.works else "[red]NO[/]" if check.needed else "[yellow]no[/]"
+        missing = Text("NO", "red") if check.needed else Text("no", "yellow")
+        mark = Text("yes", "green") if check.works else missing
         told = check.found if check.works else check.remedy
-        table.add_row(mark, escape(check.name), check.purpose, escape(told))
+        table.add_row(mark, check.name, check.purpose, told)
     out.print(table)
 
 

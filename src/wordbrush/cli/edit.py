@@ -11,15 +11,25 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import Report, counted, print_json, progress
+from wordbrush.cli.console import Report, print_json, progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import Destination, destination, tell, with_versions
-from wordbrush.cli.parse import BadOption, parse_blend, parse_size, parse_until, parse_weights, slug
+from wordbrush.cli.parse import (
+    BadOption,
+    parse_blend,
+    parse_size,
+    parse_until,
+    parse_weights,
+    parse_window,
+    slug,
+)
 from wordbrush.cli.source import Kind, kind_of
+from wordbrush.errors import counted
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
     from wordbrush.edits.plan import Edit
+    from wordbrush.edits.prompt import Prompt
 
 KEEP = "How much of the source is kept"
 
@@ -55,14 +65,12 @@ def edit(
         ),
     ] = None,
     self_attention: Annotated[
-        float | None,
+        str | None,
         typer.Option(
             "--self-attention",
-            min=0,
-            max=1,
             metavar="X",
             rich_help_panel=KEEP,
-            help="Part of the steps that keep the source's shapes.",
+            help="Part of the steps that keep the source's shapes: 0.4, 0.1:0.5.",
         ),
     ] = None,
     blend: Annotated[
@@ -71,8 +79,8 @@ def edit(
             "--blend",
             metavar="WORD:WORD|auto|none",
             rich_help_panel=KEEP,
-            help="Change only where these words are, source:target, as cat:dog; auto: where the changed words are; "
-            "none: anywhere.",
+            help="Change only where these words are, source:target, as cat:dog, or of one of them alone, as :hat; "
+            "auto: where the changed words are; none: anywhere.",
         ),
     ] = None,
     caption: Annotated[
@@ -144,10 +152,11 @@ def edit(
     check_pictures_options(kind, seed=seed, method=method, crop=crop)
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
+    shapes = None if self_attention is None else parse_window(self_attention, "--self-attention")
     start = wb.Start.load(source) if kind == "inverted" else None
     text = start.prompt if start else source if caption is None else caption
     targets = fader_targets(text, to or [], weights)
-    deciding = (targets, weights, windows, self_attention, blending, steps, guidance, scheduler)
+    deciding = (targets, weights, windows, shapes, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
     if kind == "prompt":
         name = folder_name(source, seed or 0, [*deciding, *((mask, keep_pixels) if mask else ())])
@@ -156,11 +165,11 @@ def edit(
             Path(source).stem, None, [*deciding, source, caption, method, crop, mask, keep_pixels]
         )
     place = destination(output, name)
-    edits = chosen_edits(windows, weights, len(targets))
+    edits = chosen_edits(weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
     kept = wb.SourceCache(cache_limit, cache) if cache else None
     loaded = load_model(model, dtype=dtype, device=device, config=config)
-    how: dict[str, Any] = {"edits": edits, "self_attention": self_attention, "blend": blended}
+    how: dict[str, Any] = {"edits": edits, "until": windows, "self_attention": shapes, "blend": blended}
     if plan:
         show_plan(wb.plan(loaded, text, to=targets, **how), json)
         return
@@ -244,17 +253,17 @@ def fader_targets(source: str, to: list[str], weights: dict[Any, tuple[float, ..
 
 
 def chosen_edits(
-    windows: Any, weights: dict[Any, tuple[float, ...]], targets: int
-) -> list[list[Edit]] | None:
-    """Return the edits of every target; None leaves them to be inferred from the words."""
-    if windows is None and not weights:
+    weights: dict[Any, tuple[float, ...]], targets: int
+) -> wb.Reweight | list[list[wb.Reweight]] | None:
+    """Return what --weight adds to the edits that are inferred: one for all targets, or a list for each of them."""
+    if not weights:
         return None
-    transfer = [] if windows is None else [wb.Replace(until=windows)]
-    edits: list[list[Edit]] = []
-    for number in range(targets):
-        strengths = {word: values[number if len(values) > 1 else 0] for word, values in weights.items()}
-        edits.append([*transfer, *([wb.Reweight(strengths)] if strengths else [])])
-    return edits
+    if all(len(strengths) == 1 for strengths in weights.values()):
+        return wb.Reweight({word: strength for word, (strength,) in weights.items()})
+    return [
+        [wb.Reweight({word: values[number if len(values) > 1 else 0] for word, values in weights.items()})]
+        for number in range(targets)
+    ]
 
 
 def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> dict[Path, bytes]:
@@ -265,22 +274,21 @@ def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> d
         return {place.file: captioned}
     assert place.folder is not None
     files = {place.folder / "grid.png": captioned, place.folder / "source.png": png(result.source, settings)}
-    made = zip(result.images, prompts[1:], result.plan.edits, strict=True)
+    made = zip(result.images, result.plan.targets, result.plan.edits, strict=True)
     for number, (image, target, edits) in enumerate(made, start=1):
-        name = f"{number:02d}-{slug(target)}{strengths_in_name(edits)}.png"
-        files[place.folder / name] = png(image, {**settings, "target": target, "row": number})
+        name = f"{number:02d}-{slug(target.text)}{strengths_in_name(target, edits)}.png"
+        files[place.folder / name] = png(image, {**settings, "target": target.text, "row": number})
     return files
 
 
-def strengths_in_name(edits: Sequence[Edit], length: int = 100) -> str:
+def strengths_in_name(target: Prompt, edits: Sequence[Edit], length: int = 100) -> str:
     """Return the strengths of re-weighted words as ``-snow-0.5``: as many words as fit into ``length`` bytes."""
-    from wordbrush.edits.reweight import Reweight
+    from wordbrush.results import strengths
 
     name = ""
-    for edit in edits:
-        for word, strength in edit.strengths.items() if isinstance(edit, Reweight) else ():
-            longer = f"{name}-{slug(str(word))}-{strength:g}"
-            name = longer if len(longer.encode()) <= length else name
+    for word, strength in strengths(target, edits):
+        longer = f"{name}-{slug(word)}-{strength:g}"
+        name = longer if len(longer.encode()) <= length else name
     return name
 
 
@@ -293,6 +301,8 @@ def described(result: wb.EditResult, prompts: list[str]) -> dict[str, Any]:
 def show_plan(plan: wb.EditPlan, json: bool) -> None:
     """Print what an edit would do."""
     if json:
-        print_json({"plan": plan.describe()})
+        from wordbrush.edits.fields import fields
+
+        print_json({"plan": plan.describe(), **fields(plan)})
     else:
         typer.echo(plan.describe())

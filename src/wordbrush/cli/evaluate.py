@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from wordbrush.cli import options
-from wordbrush.cli.console import err, out, print_json, progress
+from wordbrush.cli.console import err, out, plain, print_json, progress
 from wordbrush.cli.loading import load_editor, load_model
 from wordbrush.cli.parse import BadOption, parse_scales, slug
 from wordbrush.errors import nearest
@@ -304,17 +303,17 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
     write_files(files)
     failed = [row for row in rows if row.failed is not None]
     for row in failed[:5]:
-        err.print(f"{row.method}, {row.key}: {row.failed}", soft_wrap=True, highlight=False, markup=False)
+        err.print(f"{row.method}, {row.key}: {row.failed}", soft_wrap=True)
     if json:
         print_json({**summary, "files": [str(path) for path in files]})
     else:
-        wide = Console(width=max(out.width, WIDTH))  # rather lines that a terminal wraps than numbers cut off
+        wide = plain(width=max(out.width, WIDTH))  # rather lines that a terminal wraps than numbers cut off
         wide.print(_table({"": found}, SHOWN))
         if len(kinds) > 1:
             usual = {kind: [_usual(curve) for curve in own] for kind, own in kinds.items()}
             out.print()
             wide.print(_table(usual, SHOWN_BY_KIND))
-        out.print(f"\nResults in {place}", soft_wrap=True, highlight=False)
+        out.print(f"\nResults in {place}", soft_wrap=True)
     if failed:
         err.print(f"{len(failed)} edits could not be made", style="red")
         raise typer.Exit(FAILED)
@@ -334,11 +333,11 @@ def _table(groups: Mapping[str, Sequence[Curve]], shown: Mapping[str, str]) -> T
     table = Table(first, *(shown[name] for name in names), "samples", "s", "MiB", box=None, pad_edge=False)
     for group, curves in groups.items():
         if group:
-            table.add_row(f"[bold]{group}[/bold]")
+            table.add_row(Text(group, "bold"))
         for curve in curves:
             for point in curve.points:
                 at = "" if point.at is None else f" {point.at:g}"
-                table.add_row(f"{escape(curve.label)}{at}", *_cells(point, names))
+                table.add_row(f"{curve.label}{at}", *_cells(point, names))
     return table
 
 

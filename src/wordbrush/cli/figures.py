@@ -102,7 +102,7 @@ def figures(
     if "ip2p-10" in wanted and "ip2p-10" not in names and len(labels) < 2 and not results:
         wanted.remove("ip2p-10")  # a group draws what can be drawn
         told = "ip2p-10 is left out: it compares editors, so give several with --editor"
-        err.print(told, soft_wrap=True, highlight=False)
+        err.print(told, soft_wrap=True)
     reading = set(MEASURED) if results else set()
     needs = {need for name in wanted if name not in reading for need in FIGURES[name].needs}
     from wordbrush.figures import load
@@ -136,7 +136,7 @@ def figures(
         write_files(files)
         written += [str(path) for path in files]
         if not json:
-            out.print(f"{name}: {' and '.join(map(str, files))}", soft_wrap=True, highlight=False)
+            out.print(f"{name}: {' and '.join(map(str, files))}", soft_wrap=True)
     if json:
         print_json({"files": written})
 
@@ -163,4 +163,4 @@ def list_figures(json: bool) -> None:
         print_json({name: entry.shows for name, entry in FIGURES.items()})
         return
     for name, entry in FIGURES.items():
-        out.print(f"{name}  {entry.shows}", highlight=False)
+        out.print(f"{name}  {entry.shows}")

@@ -8,10 +8,11 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, progress
+from wordbrush.cli.console import progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_size, slug
+from wordbrush.errors import counted
 from wordbrush.files import png, write_files
 
 

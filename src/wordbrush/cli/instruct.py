@@ -12,12 +12,12 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, err, progress
+from wordbrush.cli.console import err, progress
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import BadOption, parse_edited_size, parse_scales, slug
 from wordbrush.cli.pictures import find_pictures, split_instruction
-from wordbrush.errors import BadPicture, ModelError
+from wordbrush.errors import BadPicture, ModelError, counted
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
@@ -153,11 +153,11 @@ def instruct(
                 ]
                 made = sheets(path, results, columns=len(image_scales)) if grid else singles(path, results)
             except (BadPicture, ModelError) as error:
-                done.failed.append({"picture": str(path), "error": str(error)})
-                err.print(f"wordbrush: {error}", style="red", soft_wrap=True, highlight=False, markup=False)
+                done.failed.append({"picture": str(path), "error": error.command})
+                err.print(f"wordbrush: {error.command}", style="red", soft_wrap=True)
                 continue
             for note in results[0].rows[0]["notes"]:
-                err.print(f"{path}: {note}", soft_wrap=True, highlight=False, markup=False)
+                err.print(f"{path}: {note}", soft_wrap=True)
             done.add(made)
     done.finish(json)
 

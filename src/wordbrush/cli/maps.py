@@ -10,10 +10,12 @@ import typer
 
 import wordbrush as wb
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, progress
+from wordbrush.cli.console import progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_size, parse_word, slug
+from wordbrush.edits.prompt import named
+from wordbrush.errors import counted
 from wordbrush.files import png, write_files
 
 
@@ -75,7 +77,7 @@ def maps(
             progress=report,
         )
     image = result.images[0]
-    labelled = {name(word): word for word in chosen} or labels(prompt)
+    labelled = {named(word): word for word in chosen} or labels(prompt)
     sheet = maps_sheet(
         image,
         result.maps,
@@ -94,8 +96,3 @@ def maps(
     write_files(files)
     told = f"Maps of {counted(len(labelled), 'word')} in {place.place}"
     tell(files, told, json=json, settings=settings)
-
-
-def name(word: str | tuple[str, int]) -> str:
-    """Return a chosen word as the sheet names it: ``dog``, or ``dog#1`` for an occurrence."""
-    return word if isinstance(word, str) else f"{word[0]}#{word[1]}"

@@ -5,12 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from wordbrush.edits.prompt import Word, WordLike, named
 from wordbrush.errors import InvalidInput, nearest
-
-if TYPE_CHECKING:
-    from wordbrush.edits.prompt import WordLike
 
 Window = float | tuple[float, float]
 
@@ -57,7 +54,7 @@ def parse_scales(text: str | None, option: str) -> tuple[float, ...]:
         ) from error
 
 
-def parse_window(text: str) -> Window:
+def parse_window(text: str, option: str = "--until") -> Window:
     """``"0.8"`` → 0.8 (from the start up to 80 % of the steps); ``"0.2:0.8"`` → (0.2, 0.8)."""
     try:
         numbers = [float(part) for part in text.split(":")]
@@ -65,15 +62,17 @@ def parse_window(text: str) -> Window:
         numbers = []
     if len(numbers) not in (1, 2):
         raise BadOption(
-            f"--until {text!r} is not a part of the steps; expected a fraction such as 0.8 or a range such as 0.2:0.8"
+            f"{option} {text!r} is not a part of the steps; expected a fraction such as 0.8 or a range such as 0.2:0.8"
         )
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
-def parse_word(text: str) -> str | tuple[str, int]:
-    """``"dog"`` → that word; ``"dog#1"`` → its second occurrence in the prompt, counted from 0."""
-    word, mark, occurrence = text.strip().rpartition("#")
-    return (word, int(occurrence)) if mark and word and occurrence.isdecimal() else text.strip()
+def parse_word(text: str) -> WordLike:
+    """``"dog"`` → that word; ``"dog#1"`` → its second occurrence, counted from 0; ``"dog#all"`` → all of them."""
+    word, _, occurrence = text.strip().rpartition("#")
+    if word.strip() and occurrence == "all":
+        return Word(word, "all")
+    return (word, int(occurrence)) if word.strip() and occurrence.isdecimal() else text.strip()
 
 
 def parse_until(texts: Sequence[str]) -> Window | dict[WordLike, Window] | None:
@@ -87,6 +86,8 @@ def parse_until(texts: Sequence[str]) -> Window | dict[WordLike, Window] | None:
         if equals:
             if not word.strip():
                 raise BadOption(f"--until {text!r} names no word; expected WORD=FRACTION, such as lion=0.4")
+            if parse_word(word) in words:
+                raise BadOption(f"--until is given twice for {word!r}")
             words[parse_word(word)] = parse_window(window)
         elif rest is not None:
             raise BadOption(f"--until is given twice for all words; for a single word write WORD={text}")
@@ -110,7 +111,7 @@ def parse_weights(texts: Sequence[str]) -> dict[WordLike, tuple[float, ...]]:
             raise BadOption(
                 f"--weight {text!r} is not a weight; expected WORD=STRENGTH, such as snow=2 or snow=0,1,2"
             )
-        if any(str(parse_word(word)).casefold() == str(other).casefold() for other in weights):
+        if any(named(parse_word(word)).casefold() == named(other).casefold() for other in weights):
             raise BadOption(f"--weight is given twice for {word!r}; for several pictures write {word}=0,1,2")
         weights[parse_word(word)] = strengths
     counts = {len(strengths) for strengths in weights.values() if len(strengths) > 1}
@@ -122,13 +123,16 @@ def parse_weights(texts: Sequence[str]) -> dict[WordLike, tuple[float, ...]]:
 def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | str | None:
     """``"cat:dog"`` → (["cat"], ["dog"]); several words with commas; ``"cat"`` means the word of both prompts.
 
-    ``"auto"`` and ``"none"`` are themselves; a word of that name is given as ``auto:auto``.
+    ``":hat"`` is the target's word alone, ``"hat:"`` the source's. ``"auto"`` and ``"none"`` are themselves; a word of
+    that name is given as ``auto:auto``.
     """
     if text is None or text in ("auto", "none"):
         return text
-    parts = [part.split(",") for part in text.split(":")]
-    if len(parts) not in (1, 2) or not all(word.strip() for part in parts for word in part):
-        raise BadOption(f"--blend {text!r} is not a pair of words; expected SOURCE:TARGET, such as cat:dog")
+    parts = [part.split(",") if part.strip() else [] for part in text.split(":")]
+    if len(parts) not in (1, 2) or not any(parts) or not all(word.strip() for part in parts for word in part):
+        raise BadOption(
+            f"--blend {text!r} is not a pair of words; expected SOURCE:TARGET, such as cat:dog, or one of them, as :hat"
+        )
     return [parse_word(word) for word in parts[0]], [parse_word(word) for word in parts[-1]]
 
 

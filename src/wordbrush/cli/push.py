@@ -37,13 +37,13 @@ def push(
     listed = {"kind": parcel.kind, "name": name, "public": public, "files": dict(parcel.files)}
     if not json:
         for file, size in parcel.files.items():
-            out.print(f"{size:>14,}  {file}", soft_wrap=True, highlight=False)
+            out.print(f"{size:>14,}  {file}", soft_wrap=True)
     what = f"{len(parcel.files)} files, {parcel.megabytes:.1f} MB, as a {parcel.kind} {name}"
     if dry:
         if json:
             print_json({**listed, "sent": False})
         else:
-            out.print(f"Would send {what}; licence {parcel.card['license']}", soft_wrap=True, highlight=False)
+            out.print(f"Would send {what}; licence {parcel.card['license']}", soft_wrap=True)
         return
     if not yes:
         if json or not sys.stdin.isatty():
@@ -54,4 +54,4 @@ def push(
     if json:
         print_json({**listed, "sent": True, "address": address})
     else:
-        out.print(f"Sent to {address}", soft_wrap=True, highlight=False)
+        out.print(f"Sent to {address}", soft_wrap=True)

@@ -63,7 +63,6 @@ def print_stage(stage: StageReport) -> None:
     out.print(
         f"{stage.stage}: {kept}{f' (rejected: {reasons})' if reasons else ''}; {made}",
         soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -73,7 +72,6 @@ def print_selection(selection: Selection) -> None:
     out.print(
         f"selection: {selection.selected:,} of {selection.pairs:,} pairs{f' (rejected: {reasons})' if reasons else ''}",
         soft_wrap=True,
-        highlight=False,
     )
 
 
@@ -82,10 +80,10 @@ def _bars() -> Iterator[Progress]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
-        TextColumn("{task.description:<8}"),
+        TextColumn("{task.description:<8}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[told]}", markup=False),
     )
     tasks: dict[str, int] = {}
     with Progress(*columns, console=err) as bars:

@@ -10,10 +10,10 @@ import typer
 from rich.table import Table
 
 from wordbrush.cli import options
-from wordbrush.cli.console import counted, out, print_json, progress, working
+from wordbrush.cli.console import out, print_json, progress, working
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_settings, slug
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import InvalidInput, counted
 from wordbrush.files import png, write_files
 
 app = typer.Typer(

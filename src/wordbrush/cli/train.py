@@ -79,16 +79,13 @@ def train(
     if json:
         print_json(asdict(done))
     elif prepare:
-        out.print(f"{done.pairs:,} pairs are prepared in {folder}", soft_wrap=True, highlight=False)
+        out.print(f"{done.pairs:,} pairs are prepared in {folder}", soft_wrap=True)
     elif done.editor is not None:
-        out.print(
-            f"The editor after {done.step:,} steps is in {done.editor}", soft_wrap=True, highlight=False
-        )
+        out.print(f"The editor after {done.step:,} steps is in {done.editor}", soft_wrap=True)
     elif not done.finished:
         out.print(
             f"Stopped after {done.step:,} of {config.steps:,} steps; the same command goes on",
             soft_wrap=True,
-            highlight=False,
         )
 
 

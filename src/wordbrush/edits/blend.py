@@ -10,7 +10,7 @@ import numpy as np
 
 from wordbrush.checks import is_number, is_whole
 from wordbrush.edits.align import Relation, align
-from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.edits.window import Clock, Window, from_fraction_on
 from wordbrush.errors import InvalidInput, UnknownWord
 
@@ -82,8 +82,9 @@ class Blend:
     """Let the picture change only where the source's or the target's words attend.
 
     Args:
-        source: words of the source prompt.
-        target: words of the target prompts, each looked up in those that contain it; or one list per target.
+        source: words of the source prompt; empty for the targets' alone, as for what is added.
+        target: words of the target prompts, each looked up in those that contain it; or one list per target. Empty for
+            the source's alone, as for what is deleted.
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
         subtract: words, of any of the prompts, whose region must not change even so.
@@ -116,13 +117,17 @@ class Blend:
         """Return 1 at the chosen words' tokens, (1 + targets, tokens, 1), or 2 columns with words to subtract.
 
         Raises:
-            UnknownWord: a word occurs in none of the prompts it is meant for, or a target has no word at all.
+            UnknownWord: a word occurs in none of the prompts it is meant for, or a target has none of those that are
+                named for it.
+            InvalidInput: neither the source's words nor a target's are named.
         """
         prompts = (source, *targets)
         chosen = [[source.find(word) for word in _listed(self.source)], *self._in_targets(targets)]
-        for prompt, found in zip(prompts, chosen, strict=True):
-            if not found:
-                raise UnknownWord(f"the blend names no word of {prompt.text!r}")
+        for target, own, found in zip(targets, self._per_target(len(targets)), chosen[1:], strict=True):
+            if own and not found:
+                raise UnknownWord(f"the blend names no word of {target.text!r}")
+            if not own and not chosen[0]:
+                raise InvalidInput(f"the blend names no word of {source.text!r}, and none of {target.text!r}")
         columns = [_mark(prompts, chosen)]
         if subtract := _listed(self.subtract):
             columns.append(_mark(prompts, _where_found(subtract, prompts)))
@@ -130,20 +135,27 @@ class Blend:
 
     def describe(self) -> str:
         """Say in one line what it does."""
-        text = f"blend: may change where {self.source!r} or {self.target!r} attends above {self.threshold:g}"
-        text += (
-            f", except {self.subtract!r} above {self.subtract_threshold:g}" if _listed(self.subtract) else ""
-        )
+        either = _told(self.source, self.target)
+        text = f"blend: may change where {either} attends above {self.threshold:g}"
+        if _listed(self.subtract):
+            text += f", except where {_told(self.subtract)} does above {self.subtract_threshold:g}"
         return f"{text}, from {self.start:g} of the steps on"
 
-    def _in_targets(self, targets: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
-        if not _per_target(self.target):
-            return _where_found(_listed(self.target), targets)  # pyright: ignore[reportArgumentType]
-        if len(self.target) != len(targets):
+    def _per_target(self, targets: int) -> Sequence[Sequence[WordLike]]:
+        """Return the words that are named for every target."""
+        if not _is_per_target(self.target):
+            return [_listed(self.target)] * targets  # pyright: ignore[reportArgumentType]
+        if len(self.target) != targets:
             raise InvalidInput(
-                f"the blend lists words for {len(self.target)} targets but there are {len(targets)}"
+                f"the blend lists words for {len(self.target)} targets but there are {targets}"
             )
-        return [[p.find(w) for w in words] for p, words in zip(targets, self.target, strict=True)]
+        return self.target
+
+    def _in_targets(self, targets: Sequence[Prompt]) -> list[list[tuple[int, ...]]]:
+        named = self._per_target(len(targets))
+        if not _is_per_target(self.target):
+            return _where_found(named[0], targets)
+        return [[p.find(w) for w in words] for p, words in zip(targets, named, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -233,8 +245,14 @@ def _check_threshold(threshold: object) -> None:
         raise InvalidInput(f"a blend threshold is a number in [0, 1), not {threshold!r}")
 
 
-def _per_target(words: object) -> TypeGuard[Sequence[Sequence[WordLike]]]:
+def _is_per_target(words: object) -> TypeGuard[Sequence[Sequence[WordLike]]]:
     return isinstance(words, Sequence) and bool(words) and all(isinstance(word, list) for word in words)
+
+
+def _told(*groups: Words | Sequence[Sequence[WordLike]]) -> str:
+    """Return words as a plan names them, each once."""
+    lists = [words for group in groups for words in (group if _is_per_target(group) else [group])]
+    return " or ".join(dict.fromkeys(named(word) for words in lists for word in _listed(words)))  # pyright: ignore
 
 
 def _listed(words: Words) -> list[WordLike]:

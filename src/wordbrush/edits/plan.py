@@ -15,12 +15,12 @@ from wordbrush.checks import is_whole
 from wordbrush.edits.align import Match, Relation, align
 from wordbrush.edits.blend import AutoBlend, BlendChoice, BlendRule
 from wordbrush.edits.mix import TokenMix
-from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.edits.refine import Refine
 from wordbrush.edits.replace import Replace
 from wordbrush.edits.reweight import Reweight
 from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import Clock, Fraction
+from wordbrush.edits.window import Clock, Fraction, Schedule, Until, only_of
 from wordbrush.errors import InvalidInput
 
 
@@ -101,7 +101,7 @@ class EditPlan:
     def __post_init__(self) -> None:
         pairs = [(edit, t) for t, own in zip(self.targets, self.edits, strict=True) for edit in own]
         for edit in {id(edit): edit for edit, _ in pairs}.values():
-            _check_words(edit, [target for other, target in pairs if other is edit])
+            _check_words(edit.words, [target for other, target in pairs if other is edit])
         if self.blend is not None:
             self.blend.indicators(self.source, self.targets)
 
@@ -127,7 +127,9 @@ class EditPlan:
         shared = len(set(self.self_attention)) == 1
         for number, (target, edits) in enumerate(zip(self.targets, self.edits, strict=True), 1):
             lines += [f"target {number}: {target.text}", *_word_table(self.source, target)]
-            lines += [f"  {edit.describe()}" for edit in edits] or ["  no edit of the cross-attention"]
+            lines += [f"  {edit.describe()}{_absent(edit, target)}" for edit in edits] or [
+                "  no edit of the cross-attention"
+            ]
             if not shared:
                 lines.append(f"  {self.self_attention[number - 1].describe()}")
         if shared:
@@ -149,7 +151,7 @@ def make_plan(
     targets: Sequence[Prompt],
     *,
     edits: Edits | Recipe | None,
-    until: Fraction,
+    until: Until,
     self_attention: Injection,
     blend: BlendChoice,
     blocks: Iterable[int] | None = None,
@@ -160,7 +162,8 @@ def make_plan(
         edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
             list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
             edit of the cross-attention at all.
-        until: the steps in which inferred edits use the source's maps.
+        until: the steps in which inferred edits use the source's maps; a word that it names must occur in at least one
+            of their targets.
         self_attention: for all targets, or a list with one for each; ignored when ``edits`` is a ``Recipe``, which
             brings its own.
         blend: a rule; ``"auto"`` for ``AutoBlend()`` where words are changed by an edit; or ``"none"``. Ignored when
@@ -185,16 +188,29 @@ def make_plan(
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend, within)
     per_target = _per_target(edits, len(targets))
+    inferring = [target for target, own in zip(targets, per_target, strict=True) if _is_inferred(own)]
+    if inferring:
+        _check_words(Schedule.of(until).named, inferring)
     complete = tuple(_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True))
     injected = _injections(self_attention, len(targets))
     rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
     return EditPlan(source, tuple(targets), complete, injected, rule, within)  # pyright: ignore[reportArgumentType]
 
 
-def infer(source: Prompt, target: Prompt, until: Fraction) -> Edit:
+def infer(source: Prompt, target: Prompt, until: Until) -> Edit:
     """Return the edit that the words call for: ``Replace`` if any was swapped, else ``Refine``."""
     swapped = any(match.relation is Relation.SWAPPED for match in align(source, target))
-    return Replace(until) if swapped else Refine(until)
+    window = only_of(until, target)
+    return Replace(window) if swapped else Refine(window)
+
+
+def infers(edits: Edits | Recipe | None, targets: int) -> bool:
+    """Tell whether what the caller wrote leaves the edit of any target to be inferred."""
+    return not isinstance(edits, Recipe) and any(map(_is_inferred, _per_target(edits, targets)))
+
+
+def _is_inferred(edits: tuple[Edit, ...] | None) -> bool:
+    return edits is None or (bool(edits) and all(isinstance(edit, Reweight) for edit in edits))
 
 
 def check_blocks(blocks: object) -> frozenset[int]:
@@ -240,7 +256,7 @@ def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | No
 
 
 def _completed(
-    source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None, until: Fraction
+    source: Prompt, target: Prompt, edits: tuple[Edit, ...] | None, until: Until
 ) -> tuple[Edit, ...]:
     """Return the edits of one target, with the inferred one where the caller left it to us."""
     for edit in edits or ():
@@ -248,35 +264,43 @@ def _completed(
             raise InvalidInput(f"an edit is Replace(…), Refine(…) or Reweight(…), not {edit!r}")
     transfers_only = edits is None or (bool(edits) and all(isinstance(e, Replace | Refine) for e in edits))
     if transfers_only and [t.id for t in source.tokens] == [t.id for t in target.tokens]:
+        told = f"the target prompt equals the source prompt {source.text!r}: change a word, or turn one up or down with"
         raise InvalidInput(
-            f"the target prompt equals the source prompt {source.text!r}: change a word, "
-            "or turn one up or down with edits=[Reweight({word: strength})]"
+            f"{told} edits=[Reweight({{word: strength}})]", command=f"{told} --weight WORD=STRENGTH"
         )
-    if edits is None:
-        return (infer(source, target, until),)
-    if edits and all(isinstance(edit, Reweight) for edit in edits):
-        return (infer(source, target, until), *edits)
-    return edits
+    inferred = (infer(source, target, until),) if _is_inferred(edits) else ()
+    return (*inferred, *(edits or ()))
 
 
-def _check_words(edit: Edit, targets: Sequence[Prompt]) -> None:
-    for word in edit.words:
+def _check_words(words: Iterable[WordLike], targets: Sequence[Prompt]) -> None:
+    for word in words:
         found = [target.has(word) for target in targets]
         if not any(found):
             targets[0].find(word)  # raises, naming the tokens and the nearest word
 
 
-def _word_table(source: Prompt, target: Prompt) -> list[str]:
-    """Return one line per target word (and deleted word): its tokens and the source words it corresponds to.
+def related(source: Prompt, target: Prompt) -> list[tuple[Match, str, str]]:
+    """Return every match of words with the source's and the target's words by name, empty where one has none.
 
-    Where several tokenizers read the prompts, it shows the first reading.
+    Where several tokenizers read the prompts, they are those of the first reading.
     """
     source, target = source.reading, target.reading
-    rows = []
-    for match in align(source, target):
-        old, new = _named(source, match.source), _named(target, match.target)
-        if old or new:
-            rows.append((new or "-", ",".join(map(str, match.target)), _origin(match, old)))
+    matches = [(m, _named(source, m.source), _named(target, m.target)) for m in align(source, target)]
+    return [(match, old, new) for match, old, new in matches if old or new]
+
+
+def _absent(edit: Edit, target: Prompt) -> str:
+    """Return which of the words that an edit names for several targets are not in this one."""
+    absent = " and ".join(named(word) for word in edit.words if not target.has(word))
+    return f" (no {absent} here)" if absent else ""
+
+
+def _word_table(source: Prompt, target: Prompt) -> list[str]:
+    """Return one line per target word (and deleted word): its tokens and the source words it corresponds to."""
+    rows = [
+        (new or "-", ",".join(map(str, match.target)), _origin(match, old))
+        for match, old, new in related(source, target)
+    ]
     width = max(len(row[0]) for row in rows)
     return [
         f"  {word:<{width}}  {'token ' + tokens if tokens else '':<14} {origin}"

@@ -20,6 +20,10 @@ class Word:
     text: str
     occurrence: int | Literal["all"] | None = None
 
+    def __str__(self) -> str:
+        """Return the word as the command line spells it: ``cat``, ``cat#1``, ``cat#all``."""
+        return self.text if self.occurrence is None else f"{self.text}#{self.occurrence}"
+
 
 # "cat" · the word at position 4 · ("cat", 1): the second "cat" · Word("cat", "all")
 WordLike = str | int | tuple[str, int] | Word
@@ -117,24 +121,20 @@ class Prompt:
         if is_whole(word):
             return self._word_at(word)
         wanted = as_word(word)
-        matches = _pattern(wanted.text).finditer(self.text)
-        found = [tokens for match in matches if (tokens := self.covering(*match.span()))]
+        found = self._occurrences(wanted.text)
         if not found:
             raise UnknownWord(self._unknown(wanted.text))
         if wanted.occurrence == "all":
             return tuple(token for tokens in found for token in tokens)
         if wanted.occurrence is None:
             if len(found) > 1:
-                raise AmbiguousWord(
-                    f"the word {wanted.text!r} occurs {len(found)} times in {self.text!r}: choose one with "
-                    + " or ".join(f"({wanted.text!r}, {i})" for i in range(len(found)))
-                    + f", or all with Word({wanted.text!r}, 'all')"
-                )
+                raise self._ambiguous(wanted.text, len(found))
             return found[0]
         if not 0 <= wanted.occurrence < len(found):
+            several = len(found) > 1
             raise UnknownWord(
-                f"the word {wanted.text!r} occurs {len(found)} times in {self.text!r}, "
-                f"so its occurrence must be 0 to {len(found) - 1}, not {wanted.occurrence}"
+                f"the word {wanted.text!r} occurs {f'{len(found)} times' if several else 'once'} in {self.text!r}, "
+                f"so its occurrence must be {f'0 to {len(found) - 1}' if several else '0'}, not {wanted.occurrence}"
             )
         return found[wanted.occurrence]
 
@@ -144,6 +144,19 @@ class Prompt:
             return bool(self.find(word))
         except UnknownWord:
             return False
+
+    def _occurrences(self, text: str) -> list[tuple[int, ...]]:
+        matches = _pattern(text).finditer(self.text)
+        return [tokens for match in matches if (tokens := self.covering(*match.span()))]
+
+    def _ambiguous(self, text: str, times: int) -> AmbiguousWord:
+        told = f"the word {text!r} occurs {times} times in {self.text!r}: choose one with"
+        one_by_one, every = [Word(text, number) for number in range(times)], Word(text, "all")
+        return AmbiguousWord(
+            f"{told} {' or '.join(f'({text!r}, {word.occurrence})' for word in one_by_one)}, or all with "
+            f"Word({text!r}, 'all')",
+            command=f"{told} {' or '.join(map(str, one_by_one))}, or all with {every}",
+        )
 
     def _word_at(self, position: int) -> tuple[int, ...]:
         if not 0 <= position < len(self.words):
@@ -156,7 +169,7 @@ class Prompt:
     def _unknown(self, text: str) -> str:
         tokens = " | ".join(token.text for token in self.reading.tokens if token.end > token.start)
         near = nearest(text, [word.text for word in self.words])
-        return f"the word {text!r} is not in the prompt {self.text!r} (tokens: {tokens}){near}"
+        return f"the word {text!r} is not in the prompt {self.text!r}{near}; tokens: {tokens}"
 
 
 def as_word(word: WordLike) -> Word:
@@ -169,6 +182,21 @@ def as_word(word: WordLike) -> Word:
         case (str(text), occurrence) if text.strip() and is_whole(occurrence):
             return Word(text, int(occurrence))
     raise InvalidInput(f"a word is given by its text, its position or (text, occurrence), not {word!r}")
+
+
+def named(word: WordLike, prompt: Prompt | None = None) -> str:
+    """Return a word as people are told of it, in the spelling of the command line: ``cat``, ``cat#1``, ``cat#all``.
+
+    Args:
+        prompt: has the word; one that is given by its position is then called by its text.
+    """
+    if not is_whole(word):
+        return str(as_word(word))
+    if prompt is None:
+        return f"the word at position {word}"
+    tokens, text = prompt.find(word), prompt.words[word].text
+    alike = prompt._occurrences(text)
+    return str(Word(text, alike.index(tokens) if len(alike) > 1 and tokens in alike else None))
 
 
 def read_prompt(text: str, tokenizer: Callable[..., Any], *, length: int) -> Prompt:

@@ -18,7 +18,8 @@ class Replace(Scheduled):
 
     Args:
         until: the steps in which the source's maps are used: a fraction of the run, a pair (start, stop), or a
-            mapping from words of the target (``"default_"`` for the others) to either.
+            mapping from words of the target to either. The others follow its ``"default_"``, or are held in all
+            steps, as published, if it has none.
     """
 
     until: Until = 0.8

@@ -9,7 +9,7 @@ import numpy as np
 
 from wordbrush.checks import is_number
 from wordbrush.edits.mix import TokenMix
-from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.edits.window import Scheduled, Until
 from wordbrush.errors import InvalidInput
 
@@ -35,7 +35,9 @@ class Reweight(Scheduled):
             )
         for word, strength in self.strengths.items():
             if not is_number(strength):
-                raise InvalidInput(f"the strength of {word!r} must be a finite number, not {strength!r}")
+                raise InvalidInput(
+                    f"the strength of {named(word)!r} must be a finite number, not {strength!r}"
+                )
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 
     @property
@@ -53,5 +55,5 @@ class Reweight(Scheduled):
 
     def describe(self) -> str:
         """Say in one line what the edit does."""
-        factors = ", ".join(f"{word} × {strength:g}" for word, strength in self.strengths.items())
+        factors = ", ".join(f"{named(word)} × {strength:g}" for word, strength in self.strengths.items())
         return f"re-weight: {factors}, steps {self.schedule}"

@@ -51,6 +51,8 @@ class SelfAttention:
 
     def describe(self) -> str:
         """Say in one line what it does."""
+        if self.window.start == self.window.stop:
+            return "self-attention of the source: none"
         where = (
             "map resolution and coarser"
             if self.max_pixels is None

@@ -10,7 +10,7 @@ from enum import Enum
 import numpy as np
 
 from wordbrush.checks import is_number
-from wordbrush.edits.prompt import Prompt, WordLike
+from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.errors import InvalidInput
 
 DEFAULT_WORD = "default_"
@@ -90,7 +90,7 @@ class Window:
         return range(min(first, clock.evaluations), min(end, clock.evaluations))
 
     def __str__(self) -> str:
-        return f"{self.start:g} to {self.stop:g}"
+        return f"{self.start:g} to {self.stop:g}" if self.start < self.stop else "none"
 
 
 def from_fraction_on(start: float, clock: Clock) -> range:
@@ -110,7 +110,8 @@ class Schedule:
     def of(cls, until: Until | Schedule) -> Schedule:
         """Read a fraction, a pair, or a mapping word → either; words not in a mapping follow its ``"default_"``.
 
-        A mapping without ``"default_"`` leaves the other words active all the time, as published.
+        A mapping without ``"default_"`` leaves the other words active all the time, as published: an edit knows no
+        model. What ``wordbrush.edit`` infers with ``until=`` does, and has them follow that of the model.
         """
         if isinstance(until, Schedule):
             return until
@@ -136,8 +137,20 @@ class Schedule:
         return gates
 
     def __str__(self) -> str:
-        words = "".join(f", {word}: {window}" for word, window in self.words)
+        words = "".join(f", {named(word)}: {window}" for word, window in self.words)
         return f"{self.default}{words}"
+
+
+def with_default(until: Until, default: Fraction) -> Until:
+    """Let the words that a mapping does not name follow ``default``, unless it says itself what they follow."""
+    return {DEFAULT_WORD: default, **until} if isinstance(until, Mapping) else until
+
+
+def only_of(until: Until, target: Prompt) -> Until:
+    """Leave out of a mapping the words that ``target`` does not have."""
+    if not isinstance(until, Mapping):
+        return until
+    return {word: window for word, window in until.items() if word == DEFAULT_WORD or target.has(word)}
 
 
 class Scheduled:

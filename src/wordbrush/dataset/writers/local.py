@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.dataset import weights
 from wordbrush.dataset.writers.base import Answer, Write
 from wordbrush.dataset.writers.form import BadForm, Example, read_completion
-from wordbrush.errors import InvalidInput, ModelError
+from wordbrush.errors import InvalidInput, ModelError, counted
 from wordbrush.optional import optional
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"{name} cannot be read as a causal language model: {reason}") from error
     if missing := sorted(info["missing_keys"]):
-        raise ModelError(f"the weights of {name} lack {len(missing)} tensors, first {missing[0]}")
+        raise ModelError(f"the weights of {name} lack {counted(len(missing), 'tensor')}, first {missing[0]}")
     return _ready(model, device), tokenizer
 
 
