@@ -23,7 +23,7 @@ from wordbrush.edits.plan import Edits, Recipe
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.published_tokens import check_tokens, find, refine_mapper, replace_matrix
 from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import DEFAULT_WORD, Clock, Fraction, Rounding, Schedule, Window
+from wordbrush.edits.window import DEFAULT_WORD, Clock, Fraction, Rounding, Schedule, Until, Window
 from wordbrush.errors import InvalidInput, nearest
 
 Kind = Literal["replace", "refine", "reweight", "replace+reweight", "refine+reweight"]
@@ -55,7 +55,8 @@ class CrossSchedule:
         return list(Window.of(steps).steps(clock, Rounding.PUBLISHED_CROSS))
 
     def __str__(self) -> str:
-        return f"{Schedule.of(self.steps)}, as int(f·(n + 1))"
+        until: Until = {**self.steps} if isinstance(self.steps, Mapping) else self.steps
+        return f"{Schedule.of(until)}, as int(f·(n + 1))"
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from wordbrush.errors import InvalidInput
 
 DEFAULT_WORD = "default_"
 Fraction = float | tuple[float, float]
-Until = Fraction | Mapping[WordLike, Fraction] | Mapping[str, Fraction]  # keys of mappings are invariant
+Until = Fraction | Mapping[WordLike, Fraction]
 
 
 class Rounding(Enum):

@@ -172,6 +172,7 @@ def _train(
     """Train the adapters and return the samples seen: whole batches, so a few more than the epochs have at most."""
     from torch import nn
 
+    from wordbrush.storybook.recipe.budget import Budget
     from wordbrush.storybook.recipe.loop import Run, Schedule
     from wordbrush.storybook.recipe.writer import batch_of
 
@@ -192,11 +193,9 @@ def _train(
     def loss(
         step: int, indices: np.ndarray, generator: torch.Generator
     ) -> tuple[torch.Tensor, dict[str, float]]:
-        if progress is not None:
-            progress(min((step + 1) * settings.batch, total), total)
         return adapted(**batch_of([rows[int(i)] for i in indices], adapted.device)).loss, {}
 
-    run.fit(loss, len(rows), minutes=math.inf, save_every=save_every)
+    run.fit(loss, len(rows), budget=Budget(progress=progress), save_every=save_every)
     return total
 
 
