@@ -91,7 +91,7 @@ def test_defaults_of_the_model(copy: Path):
         ({"guidance": "x"}, "guidance is a number of at least 1, or none, not 'x'"),
         ({"guidance": 0.5}, "guidance is a number of at least 1"),
         ({"scheduler": 3}, "scheduler is a name"),
-        ({"scheduler": "dimm"}, "unknown scheduler 'dimm'; did you mean 'ddim'"),
+        ({"scheduler": "dimm"}, r"unknown scheduler 'dimm' \(did you mean 'ddim'\?\)"),
         ({"until": [0.2, 0.8]}, "until is a fraction of the run"),
         ({"self_attention": 1.5}, "self_attention is a fraction of the run within 0 and 1, not 1.5"),
         ({"blend": True}, "blend is 'auto' or 'none', not True"),

@@ -264,7 +264,7 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
         (["edit", SOURCE, "--weight", "a=2"], "choose one with a#0 or a#1, or all with a#all"),
         (["maps", SOURCE, "--words", "a"], "choose one with a#0 or a#1, or all with a#all"),
         (["edit", SOURCE, "--to", SOURCE], "turn one up or down with --weight WORD=STRENGTH"),
-        (["edit", SOURCE, "--to", TARGET, "--guidance", "0"], "its prompt: give 1 for no guidance"),
+        (["edit", SOURCE, "--to", TARGET, "--guidance", "0"], "leave the prompt out: give 1 for no guidance"),
         (["edit", SOURCE, "--to", TARGET, "--self-attention", "1.5"], "within 0 and 1"),
         (["edit", SOURCE, "--to", TARGET, "--self-attention", "much"], "--self-attention 'much'"),
         (["edit", SOURCE, "--to", TARGET, "--blend", ":"], "such as cat:dog, or one of them, as :hat"),

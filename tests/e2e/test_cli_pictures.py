@@ -115,7 +115,7 @@ def test_a_mask_with_the_pixels_kept(tiny_folder: Path):
         ([CAPTION, "--crop", "--to", TARGET], "--crop says how a picture is inverted"),
         (["photo.png", "-c", CAPTION, "--size", "32x64", "--to", TARGET], "would be stretched to 32 × 64"),
         (["photo.png", "-c", CAPTION, "--method", "dirct", "--to", TARGET], "did you mean 'direct'"),
-        ([CAPTION, "--keep-pixels", "--to", TARGET], "give mask as well"),
+        ([CAPTION, "--keep-pixels", "--to", TARGET], "give --mask as well"),
         ([CAPTION, "--cache", "c", "--cache-limit", "lots", "--to", TARGET], "the limit of a cache"),
     ],
 )  # fmt: skip

@@ -220,7 +220,7 @@ def test_swaps_of_words_between_odd_spaces_are_refused(source: str, target: str)
         (lambda: PUBLISHED.ldm("reweight", equalizer="dog"), "a list of mappings"),
         (lambda: PUBLISHED.ldm("reweight", equalizer=[]), "needs an equalizer"),
         (lambda: PUBLISHED.stable("replace", equalizer={"dog": 2.0}), "does not take an equalizer"),
-        (lambda: PUBLISHED.stable("replaced"), "no published edit 'replaced'; did you mean 'replace'"),
+        (lambda: PUBLISHED.stable("replaced"), r"no published edit 'replaced' \(did you mean 'replace'\?\)"),
         (lambda: PUBLISHED.stable(3), "no published edit 3"),
         (lambda: PUBLISHED.stable("replace", cross_replace_steps="x"), "window of steps"),
         (lambda: PUBLISHED.stable("replace", cross_replace_steps={"dog": 2.0}), "window of steps"),

@@ -50,6 +50,8 @@ from wordbrush.storybook.statistics import mean, share
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from wordbrush.edits.prompt import Prompt
+
 FADER = (0.0, 0.5, 1.0, 1.5, 2.0)
 """Factors of the faded word, rising."""
 
@@ -220,7 +222,10 @@ def _how(way: str, before: Scene, afters: Sequence[Scene]) -> Setting:
         wordbrush.published.stable("replace" if len(caption(after).split()) == words else "refine")
         for after in afters
     ]
-    edits: Any = [recipe.edits for recipe in recipes]
+
+    def edits(source: Prompt, targets: Sequence[Prompt]) -> Any:
+        return [recipe.edits(source, [target]) for recipe, target in zip(recipes, targets, strict=True)]  # pyright: ignore
+
     return {"edits": replace(recipes[0], edits=edits)}
 
 
