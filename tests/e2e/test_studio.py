@@ -260,9 +260,12 @@ def test_stop_ends_the_work_within_a_step(
     monkeypatch.setattr(Studio, "halt", halted)
     with Visit(browser, address) as page:
         page.get_by_text("Sampling").click()
-        page.locator("#steps input[type=number]").fill("100")
-        page.locator("#steps input[type=number]").press("Enter")
-        sync_api.expect(page.locator("#steps input[type=range]")).to_have_value("100")
+        steps, slider = (page.locator(f"#steps input[type={kind}]") for kind in ("number", "range"))
+        # What is typed before the page has come to life is lost.
+        sync_api.expect(steps).to_have_value(str(STEPS))
+        steps.fill("100")
+        steps.press("Enter")
+        sync_api.expect(slider).to_have_value("100", timeout=PATIENT)
         brake.hold_after(3)
         paint(page, "a house by a lake")
         told(page, "Step 3 of 100")
