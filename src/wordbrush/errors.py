@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -68,23 +69,6 @@ def counted(number: int, thing: str) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return ``" (did you mean 'x'?)"`` for the known word that ``word`` is most likely a slip for, or nothing.
-
-    It is the one with the smallest share of letters to put right, which may be a half at most.
-    """
-    shares = {other: _slips(word, other) / max(len(word), len(other), 1) for other in known}
-    best = min(shares, key=shares.__getitem__, default="")
-    return f" (did you mean {best!r}?)" if shares.get(best, 1.0) <= 0.5 else ""
-
-
-def _slips(a: str, b: str) -> int:
-    """Return how often a letter of ``a`` must be added, dropped, changed or swapped with the next one to make ``b``."""
-    rows = [list(range(len(b) + 1))]
-    for i, letter in enumerate(a, 1):
-        row = [i]
-        for j, other in enumerate(b, 1):
-            slips = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != other))
-            swapped = i > 1 and j > 1 and (a[i - 2], letter) == (other, b[j - 2])
-            row.append(min(slips, rows[-2][j - 2] + 1) if swapped else slips)
-        rows.append(row)
-    return rows[-1][-1]
+    """Return ``" (did you mean 'x'?)"`` for the known word closest to ``word``, or an empty string."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

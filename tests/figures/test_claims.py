@@ -18,7 +18,9 @@ def brush() -> Brush:
 
 
 def test_injection_keeps_the_place_that_the_same_noise_alone_loses(brush: Brush):
-    targets = [p2p_2_word_swap.SOURCE.replace("cake", word) for word in p2p_2_word_swap.WORDS[1:4]]
+    targets = [
+        p2p_2_word_swap.SOURCE.replace(p2p_2_word_swap.NOUN, word) for word in p2p_2_word_swap.WORDS[1:4]
+    ]
     edited = brush.edit(p2p_2_word_swap.SOURCE, targets, seed=p2p_2_word_swap.SEED)
     noise = brush.same_noise(targets, seed=p2p_2_word_swap.SEED)
     source, *others = Judges().read([edited.source, *edited.images, *noise]).outline

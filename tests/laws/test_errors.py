@@ -16,7 +16,6 @@ FIGURE_NAMES = [*FIGURES, *GROUPS]
 @pytest.mark.parametrize(
     ("word", "known", "best"),
     [
-        ("p2p-0", FIGURE_NAMES, "p2p-1"),
         ("ip2p-11", FIGURE_NAMES, "ip2p-1"),
         ("p2p-al", FIGURE_NAMES, "p2p-all"),
         ("cta", ["a", "cart", "cat"], "cat"),

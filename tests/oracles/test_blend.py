@@ -168,7 +168,8 @@ def test_the_thresholds_of_swapped_words_and_of_others_are_apart():
     added = "a red cat on the beach"
     for target, acts, rests in ((TARGET, 0, 1), (added, 1, 0)):
         blends = [
-            wb.AutoBlend(first, 0.2, 1.0, second) for first, second in ((0.7, 0.7), (0.95, 0.7), (0.7, 0.95))
+            wb.AutoBlend(paired, start=0.2, max_spread=1.0, unpaired_threshold=unpaired)
+            for paired, unpaired in ((0.7, 0.7), (0.95, 0.7), (0.7, 0.95))
         ]
         whole, *changed = (automatic(target, blend=blend) for blend in blends)
         assert not torch.equal(whole, changed[acts])

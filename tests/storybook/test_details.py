@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from wordbrush.errors import WordbrushError
 from wordbrush.storybook import font
 from wordbrush.storybook.recipe import autoencoder, cli, decoder, details, renders, text_to_image, vocabulary
 from wordbrush.storybook.recipe import latents as stage_of_latents
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.details import Critic, criticism, persuasion
 from wordbrush.storybook.recipe.files import write_array, write_json
 from wordbrush.storybook.recipe.loop import FROZEN, Run
@@ -95,10 +94,10 @@ def test_it_changes_the_decoder_alone_and_goes_on_to_the_same_bits(
     assert changed == {"decoder", "post_quant_conv"}
     whole = load_file(state)
     state.unlink()
-    minutes = itertools.count(0, 60)  # of which the first run gets enough for one step of two
+    spent = iter((False, True))  # after one step of two
     with monkeypatch.context() as patched:
-        patched.setattr(time, "monotonic", lambda: float(next(minutes)))
-        assert not cli.train("details", minutes=2, out=tmp_path, settings=settings)["finished"]
+        patched.setattr(Budget, "spent", property(lambda _: next(spent)))
+        assert not cli.train("details", minutes=5, out=tmp_path, settings=settings)["finished"]
     assert any(not torch.equal(value, whole[name]) for name, value in load_file(state).items())
     assert cli.train("details", minutes=5, out=tmp_path, resume=True, settings=settings)["finished"]
     assert all(torch.equal(value, whole[name]) for name, value in load_file(state).items())

@@ -216,7 +216,7 @@ def test_bad_stages_and_settings_are_refused(tmp_path: Path) -> None:
 def test_renders_stop_in_time_and_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(renders, "SHARD", 2)
     told: list[tuple[int, int]] = []
-    assert not make_renders(tmp_path, "train", 6, workers=1, budget=Budget(minutes=-1))
+    assert not make_renders(tmp_path, "train", 6, workers=1, budget=Budget(minutes=0))
     assert not list(tmp_path.rglob("*.npy"))
     assert make_renders(tmp_path, "train", 4, workers=1)
     shown = Budget(progress=lambda done, total: told.append((done, total)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +14,8 @@ from wordbrush.dataset.writers.form import ASK, CHANGE, END
 from wordbrush.dataset.writers.local import LocalWriter, Sampling
 from wordbrush.storybook.evaluate_writer import evaluate_writer
 from wordbrush.storybook.instructions import objection
-from wordbrush.storybook.recipe import budget, cli, loop, writer
+from wordbrush.storybook.recipe import cli, writer
+from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.renders import is_held_out
 from wordbrush.storybook.scene import parse
@@ -103,11 +103,10 @@ def test_loss_is_on_the_completion_alone():
 def test_stopped_and_resumed_is_bit_for_bit_the_same(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    ticks = itertools.count()
-    with monkeypatch.context() as patched:  # a clock by which a step takes two seconds
-        for module in (budget, loop):
-            patched.setattr(module, "time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
-        first = cli.train("writer", minutes=8 / 60, out=tmp_path, device="cpu", settings=STEPS)
+    spent = itertools.chain(itertools.repeat(False, 4), itertools.repeat(True))
+    with monkeypatch.context() as patched:
+        patched.setattr(Budget, "spent", property(lambda _: next(spent)))
+        first = cli.train("writer", minutes=5, out=tmp_path, device="cpu", settings=STEPS)
     assert not first["finished"]
     with safe_open(tmp_path / "writer" / "state.safetensors", "pt") as state:
         assert state.metadata()["step"] == "4"  # of 6; the triplets begin with step 3

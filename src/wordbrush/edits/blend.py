@@ -170,13 +170,15 @@ class AutoBlend:
     Args:
         threshold: in [0, 1), relative to the map's maximum; the region is where the map is above it.
         start: the fraction of the run before which nothing is blended.
-        unpaired_threshold: the threshold, in [0, 1), of a target whose words were added alone or deleted alone. One
-            prompt shows how far they reach, not two, so their maps are widened by a 3 × 3 maximum, too.
         max_spread: the largest mean, in (0, 1], of a map of maximum 1 that counts as a region: a word of which all
             of the picture has much has none.
         pooled: widen each map by a 3 × 3 maximum first, as published; a region of more than its words keeps less.
         unedited: targets, counted from 0, that are left alone.
         weighted: for each target, words that are turned up or down as well; empty for none at all.
+        unpaired_threshold: the threshold, in [0, 1), of a target whose words were added alone or deleted alone. One
+            prompt shows how far they reach, not two, so their maps are widened by a 3 × 3 maximum, too.
+
+    The numbers are those that kept most beside the edit, and the edit itself, on storybook.
 
     Raises:
         InvalidInput: a number out of its range.
@@ -185,10 +187,10 @@ class AutoBlend:
     threshold: float = 0.3
     start: float = 0.4
     max_spread: float = 0.45
-    unpaired_threshold: float = 0.2
     pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
+    unpaired_threshold: float = 0.2
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0

@@ -69,6 +69,10 @@ class Recipe:
     self_attention: SelfAttention
     blend: BlendRule | None = None
 
+    def edits_for(self, source: Prompt, targets: Sequence[Prompt]) -> Edits:
+        """Return the edits of these prompts."""
+        return self.edits(source, targets) if callable(self.edits) else self.edits
+
 
 Injection = Fraction | SelfAttention | list[Fraction | SelfAttention]
 """For all targets, or a list with one for each."""
@@ -183,8 +187,8 @@ def make_plan(
         raise InvalidInput("there is no target prompt: say with to= what the picture should become")
     within = None if blocks is None else check_blocks(blocks)
     if isinstance(edits, Recipe):
-        given = edits.edits(source, targets) if callable(edits.edits) else edits.edits
-        chosen = tuple(tuple(own or ()) for own in _per_target(given, len(targets)))
+        given = _per_target(edits.edits_for(source, targets), len(targets))
+        chosen = tuple(tuple(own or ()) for own in given)
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend, within)
     per_target = _per_target(edits, len(targets))

@@ -10,14 +10,15 @@ from wordbrush.figures.grid import CELL, GAP, SIZE, Cell, column, row
 from wordbrush.figures.layout import INK, Page, text_height
 
 SEED = 3
-SOURCE = "a cake on a beach"
+NOUN = "cake"
+SOURCE = f"a {NOUN} on a beach"
 WORDS = ("teapot", "pumpkin", "turtle", "mushroom", "car", "snail")
 SOURCE_CELL = 1.3 * CELL
 
 
 def draw(brush: Brush) -> Page:
     """Draw the source at the left, the two ways of editing as two blocks at its right."""
-    targets = [SOURCE.replace("cake", word) for word in WORDS]
+    targets = [SOURCE.replace(NOUN, word) for word in WORDS]
     edited = brush.edit(SOURCE, targets, seed=SEED)
     regenerated = brush.same_noise(targets, seed=SEED)
     captions = [changed(SOURCE, target) for target in targets]

@@ -224,7 +224,7 @@ def _how(way: str, before: Scene, afters: Sequence[Scene]) -> Setting:
     ]
 
     def edits(source: Prompt, targets: Sequence[Prompt]) -> Any:
-        return [recipe.edits(source, [target]) for recipe, target in zip(recipes, targets, strict=True)]  # pyright: ignore
+        return [recipe.edits_for(source, [target]) for recipe, target in zip(recipes, targets, strict=True)]
 
     return {"edits": replace(recipes[0], edits=edits)}
 

@@ -13,13 +13,13 @@ class Budget:
     """A wall-clock limit that begins when it is made.
 
     Args:
-        minutes: the limit.
+        minutes: the limit, 0 or more; at 0 it is spent at once.
         progress: called with (done, of all), in samples or shards, whichever the stage counts.
     """
 
     minutes: float = math.inf
     progress: Callable[[int, int], None] | None = None
-    began: float = field(default_factory=lambda: time.monotonic(), init=False)
+    began: float = field(default_factory=time.monotonic, init=False)
 
     @property
     def seconds(self) -> float:
@@ -29,7 +29,7 @@ class Budget:
     @property
     def spent(self) -> bool:
         """Whether the time is over."""
-        return self.seconds > 60 * self.minutes
+        return self.seconds >= 60 * self.minutes
 
     def tell(self, done: int, total: int) -> None:
         """Say how far the stage is."""
