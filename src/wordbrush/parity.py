@@ -25,7 +25,7 @@ from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.published import Chain, CrossSchedule, LocalBlend
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock
-from wordbrush.guidance import TextImage
+from wordbrush.guidance import ClassifierFree, TextImage
 from wordbrush.instruct import Editor, load_editor
 from wordbrush.instruct_run import denoise
 from wordbrush.inversion.null_text import NullText
@@ -57,7 +57,8 @@ def run_case(case: Case, pipelines_dir: str | Path) -> np.ndarray:
     """Return the final latents of a case, (1 + targets, 4, h, w), source first.
 
     Args:
-        case: with ``init`` (1, 4, h, w), the latent that all rows start from.
+        case: with ``init`` (1, 4, h, w), the latent that all rows start from; with ``null_text``, instead, ``null_z0``
+            (1, 4, h, w), the latent of the picture that is inverted first.
         pipelines_dir: the folder that has the directory ``case["pipeline"]``.
     """
     precision = "float64" if "float64" in case["dtypes"] else "float32"
@@ -70,8 +71,8 @@ def run_case(case: Case, pipelines_dir: str | Path) -> np.ndarray:
         edits=_recipe(case),
         latents=None if "null_text" in case else torch.as_tensor(np.asarray(case["init"])),
         steps=case["num_steps"],
-        guidance=case["guidance"],
-        scheduler=_scheduler(case, model),
+        guidance=ClassifierFree(case["guidance"]),  # the published loop takes any number
+        scheduler=None if "null_text" in case else _scheduler(case, model),
     )
     return result.latents[: len(case["prompts"])].numpy()
 

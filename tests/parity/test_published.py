@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from diffusers import DDIMScheduler
 
 import pipelines
 import wordbrush as wb
 from wordbrush.edits.prompt import Prompt, read_prompt
+from wordbrush.inversion.picture import invert_latents
 
 REFERENCE = Path(__file__).parents[2].parent / "shared" / "parity" / "p2p"
 NAMES = (
@@ -48,8 +51,59 @@ def test_latents_of_the_official_code(name: str):
     latents = wb.parity.run_case({**case, **precision, "init": stored["init"]}, REFERENCE / "pipelines")
     expected = stored["latents"].astype(np.float64)
     assert latents.shape == expected.shape
-    for row, target in zip(latents, expected, strict=True):
-        assert np.linalg.norm(row - target) / np.linalg.norm(target) < TOLERANCE
+    assert max(map(relative, latents, expected)) < TOLERANCE
+
+
+def relative(row: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.linalg.norm(row - expected) / np.linalg.norm(expected))
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
+@pytest.mark.parametrize(("name", "offset"), [("ddim", 1), ("ddim_offset0", 0)])
+def test_a_case_of_null_text_inversion_is_inverted_first(name: str, offset: int):
+    clean = np.random.default_rng(5).standard_normal((1, 4, 32, 32)).astype(np.float32)
+    case: dict[str, Any] = {
+        "pipeline": "tiny_sd32",
+        "prompts": ["a cat on the beach", "a dog on the beach"],
+        "variant": "nulltext",
+        "scheduler": name,
+        "num_steps": 4,
+        "guidance": 7.5,
+        "dtypes": ["float32"],
+        "controller": {"type": "replace", "cross_replace_steps": 0.8, "self_replace_steps": 0.5},
+        "null_text": {"num_inner_steps": 3, "epsilon": 1e-5},
+        "null_z0": clean,
+    }
+    rows = wb.parity.run_case(case, REFERENCE / "pipelines")
+    model = wb.load(REFERENCE / "pipelines" / "tiny_sd32", dtype=torch.float32)
+    start = invert_latents(
+        model,
+        torch.as_tensor(clean),
+        case["prompts"][0],
+        method=wb.NullText(3, 1e-5),
+        steps=4,
+        guidance=7.5,
+        scheduler=DDIMScheduler.from_config(model.scheduler.config, steps_offset=offset),
+    )
+    recipe = wb.published.nulltext("replace", cross_replace_steps=0.8, self_replace_steps=0.5)
+    expected = wb.edit(model, start, to=case["prompts"][1], edits=recipe).latents.numpy()
+    assert max(map(relative, rows, expected)) < TOLERANCE
+    assert relative(rows[1], rows[0]) > 0.01
+    kept = wb.parity.run_case(
+        {**case, "null_text": {"num_inner_steps": 1, "epsilon": 1e9}}, REFERENCE / "pipelines"
+    )
+    assert relative(rows[0], clean[0]) < relative(kept[0], clean[0])
+
+
+@pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
+def test_a_case_may_have_any_guidance():
+    stored = np.load(REFERENCE / "latents" / "replace.npz")
+    case = json.loads((REFERENCE / "cases.json").read_text(encoding="utf-8"))["replace"]
+    case |= {"dtypes": ["float32"], "num_steps": 2, "init": stored["init"]}
+    rows = [
+        wb.parity.run_case({**case, "guidance": scale}, REFERENCE / "pipelines") for scale in (0.0, 0.5, 1.0)
+    ]
+    assert relative(rows[0], rows[2]) > relative(rows[1], rows[2]) > TOLERANCE
 
 
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
