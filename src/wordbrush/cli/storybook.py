@@ -174,6 +174,35 @@ def evaluate(
     report(measured, json)
 
 
+@app.command()
+def paraphrase(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A folder of `wordbrush data`.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write them (JSON lines).")
+    ],
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, metavar="N", help="Wordings for each triplet, at most.")
+    ] = 24,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Say the instructions of storybook triplets in other words, for `data.paraphrases` of `wordbrush train`."""
+    import json as text
+
+    from wordbrush.storybook.recipe.paraphrases import paraphrased
+
+    with working("Reading"):
+        lines = paraphrased(folder, count, seed=seed)
+    files = {output: "".join(text.dumps(line) + "\n" for line in lines).encode()}
+    write_files(files)
+    tell(
+        files,
+        f"other wordings of {counted(len(lines), 'instruction')} in {output}",
+        json=json,
+        count=len(lines),
+    )
+
+
 def _evaluate_writer(model: str, *, captions: int, device: str | None) -> Mapping[str, Any]:
     from wordbrush.dataset.writers.local import LocalWriter
     from wordbrush.dataset.writers.storybook import NAME, storybook_writer

@@ -2,8 +2,8 @@
 
 Each has the scene and its ground-truth edit, so that everything about it can be decided. The words of the wordings are
 ordinary ones; what is new is how they are put together. Neither the hand-written triplets nor their variations
-(``recipe.wordings``) have them, which a test makes sure of. ``{old}`` and ``{new}`` stand for what is there and what
-should be.
+(``recipe.wordings``) nor other wordings for them (``recipe.paraphrases``) have them, which a test makes sure of.
+``{old}`` and ``{new}`` stand for what is there and what should be.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wordbrush.storybook.phrases import said
 from wordbrush.storybook.recipe.renders import is_held_out
 from wordbrush.storybook.scene import (
     COLOURABLE,
@@ -25,7 +26,6 @@ from wordbrush.storybook.scene import (
     Scene,
     caption,
     random_scene,
-    with_article,
 )
 
 WORDINGS: dict[str, tuple[str, ...]] = {
@@ -101,34 +101,6 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-_AT = {
-    "noon": "at noon",
-    "sunset": "at sunset",
-    "night": "at night",
-    "rain": "in the rain",
-    "snow": "in the snow",
-    "fog": "in the fog",
-}
-_IN = {
-    "beach": "on the beach",
-    "forest": "in the forest",
-    "mountain": "near the mountain",
-    "desert": "in the desert",
-    "city": "in the city",
-    "lake": "by the lake",
-    "meadow": "in the meadow",
-    "volcano": "near the volcano",
-    "room": "in the room",
-    "moon": "on the moon",
-}
-_STYLE = {
-    "plain": "an ordinary picture",
-    "watercolor": "a watercolor",
-    "oil painting": "an oil painting",
-    "pixel art": "a picture in pixel art",
-    "pencil sketch": "a pencil sketch",
-}
-
 
 @dataclass(frozen=True)
 class UnseenEdit:
@@ -165,7 +137,7 @@ def unseen_edit(index: int) -> UnseenEdit:
         if is_held_out(before):
             break
     wordings = WORDINGS[kind]
-    text = _said(wordings[int(rng.integers(len(wordings)))], kind, before, after)
+    text = said(wordings[int(rng.integers(len(wordings)))], kind.split()[0], before, after)
     seed, phrasing = (int(number) for number in rng.integers(2**31, size=2))
     return UnseenEdit(kind, before, after, text, seed, phrasing)
 
@@ -200,19 +172,3 @@ def _scenes(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Scene, S
         case _:
             scene = replace(scene, companion=scene.companion or other(COMPANIONS, None))
             return scene, replace(scene, companion=None)
-
-
-def _said(wording: str, kind: str, before: Scene, after: Scene) -> str:
-    attribute = kind.split()[0]
-    old, new = (str(getattr(scene, attribute)) for scene in (before, after))
-    return wording.format(
-        old=old,
-        new=new,
-        a_old=with_article(old),
-        a_new=with_article(new),
-        the_new=f"the {new}",
-        in_new=_IN.get(new),
-        at_new=_AT.get(new),
-        new_style=_STYLE.get(new),
-        subject=before.subject,
-    )

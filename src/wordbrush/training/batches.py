@@ -6,6 +6,7 @@ import io
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from wordbrush.dataset.formats import EditPair
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.models import Model
-from wordbrush.training import conditioning, texts
+from wordbrush.training import conditioning, paraphrases, texts
 from wordbrush.training.cache import Row, Store, digest_of, prepare
 from wordbrush.training.conditioning import Posterior
 from wordbrush.training.config import Config
@@ -66,16 +67,24 @@ class Batches:
         model: its autoencoder and text encoder are used.
         pictures: the cache of latents or picture files.
         encoded: the cache of instructions, if there is one.
+        wordings: what the instruction of every row may be, its own one first.
         geometry: how pictures are placed.
     """
 
     def __init__(
-        self, config: Config, model: Model, pictures: Store, encoded: Store | None, geometry: Geometry
+        self,
+        config: Config,
+        model: Model,
+        pictures: Store,
+        encoded: Store | None,
+        wordings: Sequence[Sequence[str]],
+        geometry: Geometry,
     ) -> None:
         self.config, self.model, self.pictures, self.encoded = config, model, pictures, encoded
         self.geometry = geometry
         self.keys: list[str] = pictures.columns["key"]
         self.instructions: list[str] = pictures.columns["instruction"]
+        self.wordings = wordings
         self.empty = self._texts([""])[0]
         self._places = {text: i for i, text in enumerate(encoded.columns["text"])} if encoded else {}
         self._items = self._group()
@@ -109,7 +118,7 @@ class Batches:
         else:
             pixels = torch.stack([self._pixels(*one) for one in zip(rows, draws, strict=True)])
         if self.encoded is not None:
-            places = [self._places[self.instructions[row]] for row in rows]
+            places = [self._places[text] for text in self._said(rows, draws)]
             text = torch.stack([self.encoded.tensor(place, "text").float() for place in places])
         return _Read(rows, draws, pixels, latents, text)
 
@@ -140,7 +149,7 @@ class Batches:
         scale = self.model.vae.config.scaling_factor
         text = read.text
         if text is None:
-            text = self._texts([self.instructions[row] for row in read.rows])
+            text = self._texts(self._said(read.rows, read.draws))
         condition, text = conditioning.drop(
             conditioning.condition_latents(before),
             text.to(device),
@@ -157,6 +166,11 @@ class Batches:
             noise=normal[:, 1],
             timesteps=torch.tensor([int(one.timestep * count) for one in read.draws], device=device),
         )
+
+    def _said(self, rows: Sequence[int], draws: Sequence[Draw]) -> list[str]:
+        """Return the instruction of every row in the wording that was drawn."""
+        choices = [self.wordings[row] for row in rows]
+        return [texts[int(one.wording * len(texts))] for texts, one in zip(choices, draws, strict=True)]
 
     def _texts(self, instructions: Sequence[str]) -> Tensor:
         encode = texts.tokens if self.config.text_encoder == "trained" else texts.encode
@@ -239,19 +253,27 @@ def open_batches(config: Config, model: Model, out: Path, *, progress: Any = Non
         return None if progress is None else (lambda count: progress(what, count))
 
     pictures = prepare(folder / kind, made_with, rows, progress=shown(kind))
-    keys, instructions = pictures.columns["key"], pictures.columns["instruction"]
+    columns = pictures.columns
+    wordings = paraphrases.wordings(config.data.paraphrases, columns["prompt"], columns["instruction"])
+    instructions = list(chain.from_iterable(wordings))
     if config.data.long_instructions == "refuse":
+        keys = [key for key, own in zip(columns["key"], wordings, strict=True) for _ in own]
         texts.check_lengths(model, instructions, keys)
     encoded = None
     if config.cache.text:
         wanted = list(dict.fromkeys(instructions))
         encoded = prepare(
             folder / "text",
-            {**made_with_text(model, config), "data": made_with["data"], "share_of_data": config.data.share},
+            {
+                **made_with_text(model, config),
+                "data": made_with["data"],
+                "share_of_data": config.data.share,
+                "paraphrases": paraphrases.digest(config.data.paraphrases),
+            },
             lambda start: texts.encoded_rows(model, wanted[start:], dtype),
             progress=shown("text"),
         )
-    return Batches(config, model, pictures, encoded, geometry)
+    return Batches(config, model, pictures, encoded, wordings, geometry)
 
 
 def made_with_text(model: Model, config: Config) -> dict[str, Any]:

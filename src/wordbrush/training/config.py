@@ -42,6 +42,8 @@ class Data(Section):
         split: of formats that have such.
         share: the part of the prompts that is used, chosen by their keys.
         one_per_prompt: an epoch is a pass over prompts, with one pair of each drawn at every visit; else over pairs.
+        paraphrases: a file of other wordings (``paraphrases.read``), or a list of them; at every visit of a pair one is
+            drawn, its own instruction among them.
         long_instructions: what becomes of those that the text encoder does not read to the end.
         size: side of the square that is trained on, in pixels; None is the model's own.
         resize: the side before the crop is drawn between these two; None is ``size``.
@@ -56,6 +58,7 @@ class Data(Section):
     split: str | None = None
     share: float = Field(default=1.0, gt=0, le=1)
     one_per_prompt: bool = False
+    paraphrases: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
     long_instructions: Literal["refuse", "truncate"] = "refuse"
     size: PositiveInt | None = None
     resize: tuple[PositiveInt, PositiveInt] | None = None
@@ -251,7 +254,8 @@ class Config(Section):
         More steps are the same training as long as the learning rate does not depend on their number.
         """
         values = self.model_dump(mode="json", exclude={"preset", "model", "save", "samples", "export"})
-        del values["speed"]["workers"], values["cache"]["folder"], values["data"]["source"]
+        del values["speed"]["workers"], values["cache"]["folder"]
+        del values["data"]["source"], values["data"]["paraphrases"]
         if not self.optimizer.decay:
             del values["steps"]
         return values

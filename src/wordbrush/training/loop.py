@@ -25,7 +25,7 @@ from wordbrush.errors import DataError, InvalidInput, TrainingError
 from wordbrush.files import check_writable, locked, write_files
 from wordbrush.models import Model
 from wordbrush.training import loss as objective
-from wordbrush.training import state
+from wordbrush.training import paraphrases, state
 from wordbrush.training.batches import Batch, Batches, open_batches
 from wordbrush.training.cache import digest_of
 from wordbrush.training.config import Config, Optimizer
@@ -155,6 +155,7 @@ def _claim(out: Path, config: Config, model: Model) -> None:
     now = {
         **config.decisive,
         "pairs": digest(config.data),
+        "paraphrases": paraphrases.digest(config.data.paraphrases),
         "base": {part: digest_of(getattr(model, part)) for part in ("unet", "vae", "text_encoder")},
     }
     if path.exists() and state.saved(out):  # settings that have trained nothing yet may change

@@ -84,6 +84,7 @@ class Draw:
         flip: mirrored where below 0.5.
         drop: the one draw behind both conditioning dropouts.
         timestep: of the noise.
+        wording: which of an instruction's wordings.
         seed: of the normal draws.
     """
 
@@ -94,10 +95,11 @@ class Draw:
     flip: float
     drop: float
     timestep: float
+    wording: float
     seed: int
 
 
 def draw(seed: int, step: int, position: int) -> Draw:
     """Return the draws of the picture at a position of the whole batch, counted over all processes."""
-    uniform = np.random.default_rng([seed, step, position]).random(7)
+    uniform = np.random.default_rng([seed, step, position]).random(8)
     return Draw(*map(float, uniform), seed=hash_seed(seed, step, position))
