@@ -30,6 +30,7 @@ RINGS = {
     "wordbrush.version": 0,
     "wordbrush.errors": 0,
     "wordbrush.checks": 0,
+    "wordbrush.vocabulary": 0,
     "wordbrush.optional": 0,
     "wordbrush.edits": 0,
     "wordbrush.guidance": 0,

@@ -28,6 +28,7 @@ from wordbrush.results import Instructed
 from wordbrush.run import check_finite
 from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
 from wordbrush.sizes import Size
+from wordbrush.vocabulary import check_words, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -78,21 +79,26 @@ class EditorDefaults:
         text_guidance, image_guidance: the two scales.
         preset: a name of ``PRESETS``.
         side: to which the longer side of a picture is brought; None for the one in the network's configuration.
+        words: all that the editor was shown in training, in small letters; others are warned of. None where that is not
+            known.
 
     Raises:
-        InvalidInput: a scale that is no finite number, an unknown preset, or a side that is no number of pixels.
+        InvalidInput: a scale that is no finite number, an unknown preset, a side that is no number of pixels, or words
+            that are none.
     """
 
     text_guidance: float = 7.5
     image_guidance: float = 1.5
     preset: str = "default"
     side: int | None = None
+    words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         TextImage(self.text_guidance, self.image_guidance)
         find_preset(self.preset)
         if self.side is not None:
             check_count("side", self.side)
+        check_words(self.words)
 
     @property
     def grid(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -235,6 +241,7 @@ class Editor:
         evaluations = len(trial.timesteps)
         asking = sampling.guided.steps(Clock(sampling.steps, evaluations))
         edits = self._edits(images, instructions, seed, mask, negative, size)
+        warn_of_unknown_words((edit.instruction.text for edit in edits), self.defaults.words)
         groups = chunks([edit.canvas.worked.size for edit in edits], batch)
         latents: dict[int, Tensor] = {}
         for number, group in enumerate(groups):

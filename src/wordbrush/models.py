@@ -21,6 +21,7 @@ from wordbrush.edits.plan import check_blocks
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, counted, nearest
 from wordbrush.quiet import quiet
 from wordbrush.sampling import check_steps, make_scheduler
+from wordbrush.vocabulary import check_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -97,6 +98,8 @@ class Defaults:
         self_attention: the fraction of the run in which targets attend to themselves as the source does.
         blend: where the pictures may change.
         blocks: numbers of the transformer blocks in which attention is edited; None for all.
+        words: all that the model was shown in training, in small letters; others are warned of. None where that is not
+            known.
 
     Raises:
         InvalidInput: one of them cannot be used as given.
@@ -109,6 +112,7 @@ class Defaults:
     self_attention: float = 0.4
     blend: Literal["auto", "none"] = "none"
     blocks: Sequence[int] | None = None
+    words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         check_count("steps", self.steps)
@@ -123,6 +127,7 @@ class Defaults:
             raise InvalidInput(f"blend is 'auto' or 'none', not {self.blend!r}")
         if self.blocks is not None:
             check_blocks(self.blocks)
+        check_words(self.words)
 
     @classmethod
     def read(cls, folder: Path, family: Mapping[str, Any], trained: Any) -> Defaults:

@@ -23,6 +23,7 @@ from wordbrush.models import Model
 from wordbrush.results import EditResult, Generation
 from wordbrush.run import Size, latent_size, make_noise, make_run
 from wordbrush.sampling import Progress, Watch
+from wordbrush.vocabulary import warn_of_unknown_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,6 +65,7 @@ def generate(
     read = [model.backbone.read(text) for text in _listed(prompts)]
     if not all(prompt.text.strip() for prompt in read) or not read:
         raise InvalidInput("an empty prompt describes no picture: say what it should show")
+    warn_of_unknown_words((prompt.text for prompt in read), model.defaults.words)
     if (seed is None) == (latents is None):
         raise InvalidInput("give the noise to start from exactly once: seed= or latents=")
     seeds = list(seed) if isinstance(seed, Sequence | range) else [seed] * len(read)
@@ -251,10 +253,12 @@ def plan(
         raise InvalidInput(
             "until is that of the edit inferred from the words, and none is: give it to Replace(…) or Refine(…)"
         )
-    read = model.backbone.read
+    texts = (source if isinstance(source, str) else source.prompt, *targets)
+    before, *after = (model.backbone.read(text) for text in texts)
+    warn_of_unknown_words(texts, model.defaults.words)
     return make_plan(
-        read(source if isinstance(source, str) else source.prompt),
-        [read(target) for target in targets],
+        before,
+        after,
         edits=edits,
         until=model.defaults.until if until is None else with_default(until, model.defaults.until),
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -40,13 +42,27 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = partial(_show_warning, warnings.showwarning)
+                return super().invoke(ctx)
         except WordbrushError as error:
             typer.secho(f"wordbrush: {error.command}", err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+
+def _show_warning(
+    usual: Callable[..., None], message: Any, category: type[Warning], *where: Any, **more: Any
+) -> None:
+    """Tell a warning that is meant for users as a sentence, and any other one as usual."""
+    from wordbrush.vocabulary import UnknownWordWarning
+
+    if issubclass(category, UnknownWordWarning):
+        typer.secho(f"wordbrush: {message}", err=True, fg=typer.colors.YELLOW)
+    else:
+        usual(message, category, *where, **more)
 
 
 @contextmanager

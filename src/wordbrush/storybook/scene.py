@@ -249,6 +249,14 @@ def _fixed_phrases() -> dict[tuple[str, ...], tuple[str, str]]:
     return phrases
 
 
+def caption_words() -> list[str]:
+    """Return all words that captions are made of, in the order of the alphabet."""
+    values = (*SUBJECTS, *PLACES, *COLOURS, *COMPANIONS, *_TIME_ADJECTIVES, *_ARTICLES, *_LINKS)
+    prepositions = (form for forms in _PREPOSITIONS.values() for form in forms)
+    fixed = (" ".join(phrase) for phrase in _PHRASES)
+    return sorted({word for text in (*values, *prepositions, *fixed) for word in _words(text)})
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.lower().replace(",", " ").split())
 

@@ -12,6 +12,7 @@ are left as they are at the destination.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +34,9 @@ from wordbrush.storybook.recipe.cards import card, rows_of
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.latents import latent_scale
 from wordbrush.storybook.recipe.loop import load_average
+from wordbrush.storybook.recipe.paraphrases import instruction_words
 from wordbrush.storybook.recipe.renders import Renders
+from wordbrush.storybook.scene import caption_words
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
 CPU = torch.device("cpu")
@@ -98,7 +101,7 @@ def _text_to_image(out: Path, fresh: Path) -> None:
     pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
     pipeline.to(dtype=torch.float16)
     save_pipeline(pipeline, fresh)
-    write_json(fresh / "wordbrush.json", DEFAULTS)
+    write_json(fresh / "wordbrush.json", {**DEFAULTS, "words": caption_words()})
     stages = ["text_to_image", "autoencoder"]
     stages += [stage for stage in ("decoder", "details") if (out / stage / "state.safetensors").exists()]
     _describe(fresh, out, _seen(out, *stages))
@@ -152,6 +155,8 @@ def _editor(out: Path, fresh: Path) -> None:
     shutil.copytree(out / "editor" / "editor", fresh)
     if (out / "autoencoder" / "state.safetensors").exists():
         _decode_as_now(out / "editor" / "editor" / "vae", fresh / "vae", _vae(out).half())
+    defaults = json.loads((fresh / "wordbrush.json").read_text(encoding="utf-8"))
+    write_json(fresh / "wordbrush.json", {**defaults, "words": instruction_words()})
     readme = fresh / "README.md"
     text = readme.read_text(encoding="utf-8").replace("# Instruction editor", "# Storybook editor")
     measured = rows_of(out / "measured" / "editor.json")

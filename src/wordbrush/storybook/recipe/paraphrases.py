@@ -7,6 +7,7 @@ and not the language. Here the same edit is said in many ways. None of them is a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from wordbrush.dataset.query import connection, names, shards
+from wordbrush.dataset.writers.form import read_examples
 from wordbrush.errors import DataError
-from wordbrush.storybook.instructions import changed
-from wordbrush.storybook.phrases import said
-from wordbrush.storybook.scene import Scene, UnknownCaption, parse
+from wordbrush.storybook.instructions import HAND_WRITTEN, changed
+from wordbrush.storybook.phrases import AT, IN, STYLE, said
+from wordbrush.storybook.scene import Scene, UnknownCaption, caption_words, parse
+from wordbrush.vocabulary import WORD
 
 WORDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "subject": (
@@ -478,6 +481,14 @@ WORDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType({
     ),
 })  # fmt: skip
 """By kind of edit; the slots are those of ``phrases.said``."""
+
+
+def instruction_words() -> list[str]:
+    """Return all words that instructions have in training, in the order of the alphabet: by hand, and in captions."""
+    written = [example.instruction for example in read_examples(HAND_WRITTEN)]
+    wordings = (re.sub(r"{\w+}", " ", text) for texts in WORDINGS.values() for text in texts)
+    filled = (*AT.values(), *IN.values(), *STYLE.values(), *caption_words())
+    return sorted({word for text in (*written, *wordings, *filled) for word in WORD.findall(text.lower())})
 
 
 def paraphrased(folder: Path, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
