@@ -17,7 +17,17 @@ from wordbrush.cli.app import app
 from wordbrush.errors import InvalidInput
 from wordbrush.models import Defaults
 from wordbrush.storybook.recipe.paraphrases import instruction_words
-from wordbrush.storybook.scene import caption, caption_words, random_scene
+from wordbrush.storybook.scene import (
+    COLOURS,
+    COMPANIONS,
+    PLACES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    caption,
+    caption_words,
+    random_scene,
+)
 from wordbrush.storybook.unseen import unseen_edit
 from wordbrush.vocabulary import WORD, UnknownWordWarning, warn_of_unknown_words
 
@@ -83,3 +93,9 @@ def test_the_command_line_says_it_in_a_sentence(tmp_path: Path):
         "wordbrush: this model was never shown 'dgo' (did you mean 'dog'?): what that"
     )
     assert "UserWarning" not in told.stderr
+
+
+def test_the_page_lists_what_there_is():
+    page = (Path(__file__).parents[2] / "docs" / "storybook.md").read_text(encoding="utf-8")
+    for values in (SUBJECTS, PLACES, TIMES, STYLES, COLOURS, COMPANIONS):
+        assert f"| {', '.join(values)} |" in page

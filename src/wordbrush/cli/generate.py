@@ -73,7 +73,11 @@ def generate(
             for number, (image, settings) in enumerate(made, start=1)
         }
     elif place.file and many:
-        sheet = contact_sheet([image for image, _ in made], [settings["prompt"] for _, settings in made])
+        captions = [
+            settings["prompt"] + (f", seed {settings['seed']}" if count > 1 else "") for _, settings in made
+        ]
+        in_columns = len(prompts) if len(prompts) > 1 and count > 1 else None  # a row for each seed
+        sheet = contact_sheet([image for image, _ in made], captions, columns=in_columns)
         files = {place.file: png(sheet, with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}
     else:
         files = {place.place: png(*made[0])}

@@ -214,7 +214,12 @@ class Done:
         from wordbrush.results import padded
 
         images = padded([one.image for one in self.made])
-        sheet = contact_sheet(images, [one.settings["instruction"] for one in self.made])
+        seeds = {one.settings["seed"] for one in self.made}
+        captions = [
+            one.settings["instruction"] + (f", seed {one.settings['seed']}" if len(seeds) > 1 else "")
+            for one in self.made
+        ]
+        sheet = contact_sheet(images, captions)
         return png(sheet, with_versions({"edits": self.settings}))
 
 

@@ -107,8 +107,8 @@ def _lines() -> Iterator[Progress]:
 
     def show(report: StageReport) -> None:
         if due():
-            told = describe(report)
-            err.print(f"{report.stage}: {report.done} of {report.units} units · {told}", soft_wrap=True)
+            told = (f"{report.stage}: {report.done} of {report.units} units", describe(report))
+            err.print(" · ".join(filter(None, told)), soft_wrap=True)
 
     yield show
 
