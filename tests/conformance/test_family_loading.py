@@ -221,7 +221,10 @@ def other_class(folder: Path) -> None:
             "sd3 is incomplete: scheduler has no scheduler_config.json",
         ),
         (two_variants, "has its weights in the variants fp16 and non_ema only: keep the files of one"),
-        (other_scheduler, "has a DDIMScheduler, and models of Stable Diffusion 3 and 3.5 were trained on str"),
+        (
+            other_scheduler,
+            "has a DDIMScheduler, and models of Stable Diffusion 3 and 3.5 were trained on str",
+        ),
         (
             lambda folder: described(folder, text_encoder=["mylib", "CLIPTextModel"]),
             "describes the text_encoder as the class 'CLIPTextModel' of 'mylib', which is none of the inst",
