@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import families
 import pipelines
 import wordbrush as wb
 from compare import distance
@@ -54,6 +55,20 @@ def test_later_edits_cost_half():
     first, second = (cost["forward_samples"] for cost in costs)
     assert (first, second) == (4 * 20 + 1, 2 * 20 + 1)
     assert second <= 0.55 * first
+
+
+def test_what_is_kept_takes_what_the_documentation_says():
+    """Queries and keys of text and image, of every block of a Stable Diffusion 3, in the first fifth of the steps."""
+    model, cache = families.model("sd3"), wb.SourceCache()
+    wb.edit(model, SOURCE, to=DOG, seed=1, steps=6, size=64, cache=cache)
+    assert cache._source is not None
+    latents = cache._source.path[0].numel()
+    image, channels, blocks = (64 // model.factor // 2) ** 2, 2 * 8, 2
+    used = 2  # step 1 of 6 is inside a window until 0.2, as 1/6 is below it
+    positions = model.backbone.read(SOURCE).length + image
+    per_step = blocks * 2 * positions * channels
+    assert [len(sites) for sites in cache._source.uses] == [2, 2, 0, 0, 0, 0]
+    assert cache._source.size == 8 * (used * per_step + 7 * latents)
 
 
 def test_injection_in_all_branches_is_kept_if_the_first_edit_has_it():
