@@ -35,12 +35,12 @@ class ClassifierFree:
     branches = ("uncond", "cond")
 
     def __post_init__(self) -> None:
-        check_scale("guidance", self.scale, such_as=7.5)
+        object.__setattr__(self, "scale", check_scale("guidance", self.scale, such_as=7.5))
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
         uncond, cond = predictions
-        return uncond + float(self.scale) * (cond - uncond)  # torch takes no integer beyond 64 bits
+        return uncond + self.scale * (cond - uncond)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Distilled:
     branches = ("cond",)
 
     def __post_init__(self) -> None:
-        check_scale("guidance", self.scale, such_as=7.5)
+        object.__setattr__(self, "scale", check_scale("guidance", self.scale, such_as=7.5))
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Return the only prediction, (samples, C, h, w)."""
@@ -93,7 +93,7 @@ class Renormalised:
     branches = ("uncond", "cond")
 
     def __post_init__(self) -> None:
-        check_scale("guidance", self.scale, such_as=4.0)
+        object.__setattr__(self, "scale", check_scale("guidance", self.scale, such_as=4.0))
 
     def combine(self, predictions: tuple[Tensor, ...]) -> Tensor:
         """Combine the unconditional and the conditional prediction, (samples, C, h, w) each."""
@@ -248,7 +248,29 @@ class _First:
         return first if self.run.added is None else first + self.run.added
 
 
-def check_scale(name: str, scale: Any, *, such_as: float) -> None:
-    """Raise ``InvalidInput`` unless a scale is a finite number."""
+def check_scale(name: str, scale: Any, *, such_as: float) -> float:
+    """Return a scale as a float, so that 7 is 7.0. Raises ``InvalidInput`` unless it is a finite number."""
     if not is_number(scale):
         raise InvalidInput(f"the {name} scale must be a finite number such as {such_as}, not {scale!r}")
+    return float(scale)
+
+
+def check_strengthening(scale: Any) -> float:
+    """Return a guidance scale given as a number, as a float.
+
+    Raises:
+        InvalidInput: it is no finite number, or below 1, where guidance would not strengthen the prompt.
+    """
+    scale = check_scale("guidance", scale, such_as=7.5)
+    if scale >= 1:
+        return scale
+    effect = (
+        "turn the picture away from its prompt" if scale < 0
+        else "leave the prompt out" if scale == 0
+        else "weaken the prompt instead of strengthening it"
+    )  # fmt: skip
+    told = (
+        f"a guidance of {scale:g} would {effect}: give 1 for no guidance, even where diffusers' pipelines are "
+        "given 0"
+    )
+    raise InvalidInput(f"{told}, or ClassifierFree({scale:g}) if that is meant", command=told)

@@ -18,9 +18,9 @@ from wordbrush.backbones.base import Backbone
 from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
 from wordbrush.checks import check_count, is_number
 from wordbrush.edits.plan import check_blocks
-from wordbrush.errors import InvalidInput, ModelError, OtherKind, counted, nearest
-from wordbrush.quiet import quiet
-from wordbrush.sampling import check_steps, make_scheduler
+from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
+from wordbrush.parts import read_part
+from wordbrush.sampling import check_steps, is_flow, make_scheduler
 from wordbrush.vocabulary import check_words
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ WEIGHTS = Path(__file__).parent / "storybook" / "weights"
 EMBEDDED = {"storybook": WEIGHTS / "text_to_image"}
 EMBEDDED_EDITORS = {"storybook": WEIGHTS / "editor"}
 DEFAULTS_FILE = "wordbrush.json"
+# Weights that are on the hub beside the plain ones, and how their names end: whole, or in numbered shards.
+VARIANTS = ("fp16", "non_ema")
+ENDINGS = (".safetensors", "-*.safetensors")
 
 # The parts that every pipeline has, by our names; the families add theirs.
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -356,7 +359,7 @@ def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[s
         raise OtherKind(f"{folder} is a {kind}, {told}", command=f"{folder} is a {kind}, {command}")
     index = _read_index(folder)
     names = {"unet": family.network, **family.pipelines[kind]}
-    parts = {part: _load_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
+    parts = {part: read_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
     return {**parts, **{name: index[name] for name in family.settings if name in index}}, family
 
 
@@ -365,76 +368,6 @@ def _read_index(folder: Path) -> dict[str, Any]:
     if not index_path.exists():
         raise ModelError(f"{folder} is not a diffusers model: it has no model_index.json")
     return _read_json(index_path)
-
-
-def _load_part(folder: Path, part: str, index: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    match index.get(part):
-        case [str(library), str(kind)]:
-            pass
-        case None | [None, None]:
-            raise ModelError(f"{folder} is incomplete: it has no {part}")
-        case other:
-            raise ModelError(
-                f"{folder / 'model_index.json'} describes the {part} as {other!r}, not as [library, class]"
-            )
-    if not (folder / part).is_dir():
-        raise ModelError(f"{folder} is incomplete: it has no {part}")
-    try:
-        reader = _class(library, kind)
-        if issubclass(reader, nn.Module):
-            return _read_weights(reader, folder / part, dtype)
-        return reader.from_pretrained(folder / part)
-    except ModelError:
-        raise
-    except Exception as error:  # the libraries raise almost anything for an unreadable file
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(
-            f"the {part} of {folder} cannot be read: {_damage(folder / part) or reason}"
-        ) from error
-
-
-def _damage(folder: Path) -> str:
-    """Return which file of weights is too short or has a broken header; nothing if none has."""
-    from safetensors import SafetensorError, safe_open
-
-    for path in sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except SafetensorError:  # it compares the file's size with that in its header, too
-            return f"{path.name} is truncated or damaged: get the file again"
-    return ""
-
-
-def _class(library: str, kind: str) -> Any:
-    import diffusers
-    import transformers
-
-    if kind == "LDMBertModel":
-        from diffusers.pipelines.latent_diffusion.pipeline_latent_diffusion import LDMBertModel
-
-        return LDMBertModel
-    home = {"diffusers": diffusers, "transformers": transformers}[library]
-    # Only the fast tokenizers know which characters a token covers.
-    return getattr(home, f"{kind}Fast", None) or getattr(home, kind)
-
-
-def _read_weights(kind: Any, folder: Path, dtype: torch.dtype) -> nn.Module:
-    """Read a network; weights only from safetensors, and all of them."""
-    if not any(folder.glob("*.safetensors")):
-        others = sorted(path.name for path in folder.glob("*.bin"))
-        pickled = f", only {others[0]}, which may run code" if others else ""
-        raise ModelError(f"{folder} has no safetensors weights{pickled}")
-    precision = "dtype" if _class("transformers", "PreTrainedModel") in kind.__mro__ else "torch_dtype"
-    with quiet():
-        part, info = kind.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, **{precision: dtype}
-        )
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"the weights in {folder} lack {counted(len(missing), 'tensor')}, first {missing[0]}"
-        )
-    return part
 
 
 def _download(name: str, embedded: Mapping[str, Path]) -> Path:
@@ -457,7 +390,7 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
         "*.jinja",
         *(f"{part}/*.safetensors" for part in _weighted_parts()),
     ]
-    unwanted = ["*.fp16.safetensors", "*.non_ema.safetensors", "safety_checker/*"]
+    unwanted = [*(f"*.{variant}{rest}" for variant in VARIANTS for rest in ENDINGS), "safety_checker/*"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except Exception as error:  # network, authentication and cache errors share no base class
@@ -478,7 +411,12 @@ def _weighted_parts() -> Sequence[str]:
 
 
 def _check(model: Model) -> None:
-    """Refuse networks that are not text-to-image."""
+    """Refuse networks that are not text-to-image, and schedulers that cannot sample them."""
+    if model.family.straight and not is_flow(model.scheduler):
+        raise ModelError(
+            f"{model.name} has a {type(model.scheduler).__name__}, and models of {model.family.name} were trained on "
+            "straight paths: its scheduler is to be a FlowMatchEulerDiscreteScheduler"
+        )
     taken, made = model.backbone.latent_channels, autoencoders.channels(model.vae)
     if taken != made:
         told = (

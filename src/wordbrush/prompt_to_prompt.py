@@ -158,6 +158,8 @@ def edit(
         raise InvalidInput(
             "give the noise to start from exactly once: seed=, latents= or an inverted picture"
         )
+    if start and start.network:
+        start.network.check(model)
     if start and start.negative is not None and negative:
         raise InvalidInput(
             "an inverted picture brings the negative side it was fitted with: leave negative out"

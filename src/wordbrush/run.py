@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
-from wordbrush.backbones.control import AttentionControl, injected_by_default
+from wordbrush.backbones.control import AttentionControl
 from wordbrush.backbones.maps import LocalBlend, MapHistory
 from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer, stale
 from wordbrush.checks import check_seed
@@ -21,7 +21,7 @@ from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided, check_scale
+from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided, check_strengthening
 from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
@@ -128,8 +128,8 @@ class Run:
         return latents, history
 
     def history(self) -> MapHistory:
-        """Repeat the run, exactly unless the source is cached by now, this time reading the word maps."""
-        _, history = self(record=True)
+        """Repeat the run, this time reading the word maps; without a cache, which need not have the source's."""
+        _, history = replace(self, cache=None)(record=True)
         assert history is not None
         return history
 
@@ -264,10 +264,7 @@ class Run:
         if self.cache is None or answer is None:
             return None
         if known is None:
-            backbone = self.model.backbone
-            reading = {site.index for site in backbone.sites if site.kind != "self"}
-            sites = injected_by_default(backbone) | reading
-            return self.cache.record(sites, layout, self._attended, self.evaluations)
+            return self.cache.record(layout, self._attended)
         if not same_answer(known.answer, answer):
             raise stale("the network predicts something else now")
         return Replay(known, layout, replace(layout, source_in=self._attended))
@@ -350,23 +347,7 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
         )
     if not isinstance(guidance, Real) or isinstance(guidance, bool):
         return guidance
-    check_scale("guidance", guidance, such_as=7.5)
-    # A number of numpy's would end up in files.
-    scale = guidance if isinstance(guidance, int | float) else float(guidance)
-    if scale < 1:
-        effect = (
-            "turn the picture away from its prompt" if scale < 0
-            else "leave the prompt out" if scale == 0
-            else "weaken the prompt instead of strengthening it"
-        )  # fmt: skip
-        told = (
-            f"a guidance of {scale:g} would {effect}: give 1 for no guidance, even where diffusers' pipelines are "
-            "given 0"
-        )
-        raise InvalidInput(
-            f"{told}, or ClassifierFree({scale:g}) if that is meant",
-            command=told,
-        )
+    scale = check_strengthening(guidance)
     chosen = model.backbone.guide(scale)
     # At 1 the unconditional prediction cancels, so it need not be made.
     return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen

@@ -107,8 +107,10 @@ def _usable(trained: Any) -> dict[str, str]:
     if not is_flow(trained):
         return {**SCHEDULERS, **NOISY_SCHEDULERS}
     own = type(trained).__name__
-    homes = {**SCHEDULERS, **FLOW_SCHEDULERS}
-    return {name: home for name, home in homes.items() if home.endswith(f".{own}")} or FLOW_SCHEDULERS
+    return {
+        **{name: home for name, home in SCHEDULERS.items() if home.endswith(f".{own}")},
+        **FLOW_SCHEDULERS,
+    }
 
 
 def _unusable(choice: str, name: str) -> str:
@@ -134,6 +136,8 @@ def _converted(trained: Any, kind: Any, **changed: Any) -> Any:
     unset = trained.config.get("_use_default_values", ())
     given = {name: value for name, value in trained.config.items() if name not in unset and name[0] != "_"}
     known = inspect.signature(kind.__init__).parameters
+    if is_flow(trained) and "flow_shift" in given:
+        given.setdefault("shift", given["flow_shift"])  # what schedulers of both kinds call it
     settings = {**LATENT_DIFFUSION, **given, **changed}
     return kind(**{name: value for name, value in settings.items() if name in known})
 

@@ -76,6 +76,66 @@ def test_gated_models(monkeypatch: pytest.MonkeyPatch):
         wb.load("some/model")
 
 
+def as_fp16(folder: Path, weights: str) -> None:
+    """Name the weights of a part as diffusers and transformers name those they save with ``variant="fp16"``."""
+    path = folder / weights
+    path.rename(path.with_suffix(".fp16.safetensors"))
+
+
+@pytest.mark.parametrize("parts", [("transformer", "text_encoder_2", "vae"), ("text_encoder",)])
+def test_the_only_variant_is_read(folders: dict[str, Path], tmp_path: Path, parts: tuple[str, ...]):
+    folder = Path(shutil.copytree(folders["sd3"], tmp_path / "sd3"))
+    for part in parts:
+        encoder = part.startswith("text")
+        as_fp16(folder, f"{part}/{'' if encoder else 'diffusion_pytorch_'}model.safetensors")
+    expected = made(families.model("sd3", torch.float32))
+    assert torch.equal(made(wb.load(folder, device="cpu")), expected)
+
+
+def test_variants_in_shards_are_read(tmp_path: Path):
+    """As diffusers saves them: the name of the index ends in the variant."""
+    model = families.model("sd3", torch.float32)
+    families.stock(model).save_pretrained(tmp_path / "sd3", variant="fp16", max_shard_size="30KB")
+    shards = list((tmp_path / "sd3" / "transformer").glob("*.fp16-0*-of-0*.safetensors"))
+    assert len(shards) > 1
+    assert torch.equal(made(wb.load(tmp_path / "sd3", device="cpu")), made(model))
+
+
+def test_vocabularies_of_the_older_kind_are_enough(folders: dict[str, Path], tmp_path: Path):
+    folder = Path(shutil.copytree(folders["sd3"], tmp_path / "sd3"))
+    path = folder / "tokenizer" / "tokenizer.json"
+    known = json.loads(path.read_text())["model"]
+    (path.with_name("vocab.json")).write_text(json.dumps(known["vocab"]))
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in known["merges"]]
+    (path.with_name("merges.txt")).write_text("\n".join(["#version: 0.2", *merges, ""]))
+    path.unlink()
+    assert torch.equal(made(wb.load(folder, device="cpu")), made(families.model("sd3", torch.float32)))
+
+
+def test_variants_beside_the_plain_weights_are_not_downloaded(monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    there = [
+        f"{part}/{name}{variant}{rest}.safetensors"
+        for part, name in (("transformer", "diffusion_pytorch_model"), ("text_encoder_3", "model"))
+        for variant in ("", ".fp16", ".non_ema")
+        for rest in ("", "-00001-of-00002", "-00002-of-00002")
+    ]
+    chosen: list[str] = []
+
+    def fetch(name: str, *, allow_patterns: list[str], ignore_patterns: list[str]) -> str:
+        chosen.extend(
+            filter_repo_objects(there, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns)
+        )
+        raise OSError
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    with pytest.raises(wb.ModelError, match="could not be fetched"):
+        wb.load("some/model")
+    assert chosen == [name for name in there if "fp16" not in name and "non_ema" not in name]
+
+
 def no_encoder(folder: Path) -> None:
     shutil.rmtree(folder / "text_encoder_3")
 
@@ -99,6 +159,42 @@ def no_weights(folder: Path) -> None:
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
 
 
+def emptied(part: str) -> Any:
+    """What an interrupted download leaves of a tokenizer: its settings."""
+
+    def damage(folder: Path) -> None:
+        for path in (folder / part).iterdir():
+            if path.name != "tokenizer_config.json":
+                path.unlink()
+
+    return damage
+
+
+def half_a_vocabulary(folder: Path) -> None:
+    emptied("tokenizer")(folder)
+    (folder / "tokenizer" / "vocab.json").write_text("{}")
+
+
+def other_scheduler(folder: Path) -> None:
+    from diffusers import DDIMScheduler
+
+    shutil.rmtree(folder / "scheduler")
+    DDIMScheduler().save_pretrained(folder / "scheduler")
+    described(folder, scheduler=["diffusers", "DDIMScheduler"])
+
+
+def described(folder: Path, **parts: Any) -> None:
+    path = folder / "model_index.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+
+
+def two_variants(folder: Path) -> None:
+    weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    for variant in ("fp16", "non_ema"):
+        shutil.copy(weights, weights.with_name(f"diffusion_pytorch_model.{variant}.safetensors"))
+    weights.unlink()
+
+
 def other_class(folder: Path) -> None:
     path = folder / "model_index.json"
     path.write_text(
@@ -113,6 +209,30 @@ def other_class(folder: Path) -> None:
         (encoder_left_out, "is incomplete: it has no text_encoder_3"),
         (partly_downloaded, "the unet|transformer of .* cannot be read"),
         (no_weights, "has no safetensors weights"),
+        (emptied("tokenizer_3"), "is incomplete: tokenizer_3 has no vocabulary, .*json or spiece.model; get"),
+        (emptied("tokenizer"), "tokenizer has no vocabulary, .*tokenizer.json or vocab.json and merges.txt"),
+        (half_a_vocabulary, "is incomplete: tokenizer has no vocabulary"),
+        (
+            lambda folder: (folder / "text_encoder" / "config.json").unlink(),
+            "sd3 is incomplete: text_encoder has no config.json",
+        ),
+        (
+            lambda folder: (folder / "scheduler" / "scheduler_config.json").unlink(),
+            "sd3 is incomplete: scheduler has no scheduler_config.json",
+        ),
+        (two_variants, "has its weights in the variants fp16 and non_ema only: keep the files of one"),
+        (
+            other_scheduler,
+            "has a DDIMScheduler, and models of Stable Diffusion 3 and 3.5 were trained on str",
+        ),
+        (
+            lambda folder: described(folder, text_encoder=["mylib", "CLIPTextModel"]),
+            "describes the text_encoder as the class 'CLIPTextModel' of 'mylib', which is none of the inst",
+        ),
+        (
+            lambda folder: described(folder, text_encoder=["transformers", "MyTextModel"]),
+            "as the class 'MyTextModel' of 'transformers', which is none of the installed",
+        ),
         (
             other_class,
             "StableDiffusion3InpaintPipeline, which cannot be edited.* Stable Diffusion XL, .*PixArt",

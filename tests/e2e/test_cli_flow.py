@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import families
 from wordbrush.cli.app import app
+from wordbrush.inversion.start import Start
 
 CAPTION, TARGET = "a cat on the beach", "a dog on the beach"
 
@@ -40,12 +41,13 @@ def test_inverted_and_edited(
     monkeypatch.chdir(tmp_path)
     rows, columns = np.mgrid[:64, :64]
     Image.fromarray(np.stack([rows * 4, columns * 4, 0 * rows + 90], -1).astype(np.uint8)).save("photo.png")
-    chosen = ["--method", method] if method else []
+    chosen = ["--method", method, "--method-setting", "skipped=0.5"] if method else []
     made = run(
         folder, "invert", "photo.png", "-c", CAPTION, *chosen, "--steps", "2", "-o", "a.safetensors", "--json"
     )
     settings = json.loads(made.stdout)["settings"]
     assert (settings["method"], settings["forward_samples"]) == (method or "rectified-flow", cost)
+    assert Start.load("a.safetensors").skipped == (1 if method else 0)
     run(folder, "edit", "a.safetensors", "--to", TARGET, "-o", "edited")
     names = ("source.png", "01-a-dog-on-the-beach.png")
     source, target = (np.asarray(Image.open(Path("edited", name))) for name in names)
@@ -54,3 +56,25 @@ def test_inverted_and_edited(
     refused = run(folder, "edit", "photo.png", "-c", CAPTION, "--to", TARGET, "--method", "direct", status=2)
     assert "'direct' is not for" in refused.stderr
     assert "use rectified-flow or flow-edit" in refused.stderr
+
+
+def test_settings_of_methods(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (64, 64), "teal").save("photo.png")
+    begin = ("edit", "photo.png", "-c", CAPTION, "--to", TARGET, "--steps", "4", "--json")
+    skipping = ("--method", "flow-edit", "--method-setting", "source_guidance=2")
+    made = run(folder, *begin, *skipping, "--method-setting", "skipped=0.75")
+    told = json.loads(made.stdout)["settings"]
+    assert (told["inversion"]["skipped"], told["inversion"]["source_guidance"]) == (3, 2.0)
+    for wrong, says in (
+        (("--method", "flow-edit", "--method-setting", "skiped=1"), "did you mean 'skipped'?"),
+        (("--method-setting", "skipped=0.5"), "is a setting of --method: give that as well"),
+        (("--method", "flow-edit", "--method-setting", "skipped"), "expected NAME=VALUE"),
+        ((*skipping, "--method-setting", "source_guidance=3"), "is given twice for source_guidance"),
+        (("--scheduler", "dpm++"), "cannot sample this model"),
+        (("--guidance", "0.5"), "a guidance of 0.5 would weaken the prompt"),
+    ):
+        assert says in run(folder, *begin, *wrong, status=2).stderr
+        invert = run(folder, "invert", "photo.png", "-c", CAPTION, *wrong, status=2)
+        assert says in invert.stderr
+        assert not list(tmp_path.rglob("*.safetensors"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import families
@@ -16,14 +17,16 @@ import wordbrush as wb
 from compare import distance
 from wordbrush.backbones.base import Text
 from wordbrush.guidance import Unguided
-from wordbrush.inversion.methods import FLOW_METHODS
+from wordbrush.inversion.methods import FLOW_METHODS, method_of
 from wordbrush.inversion.task import Task
 from wordbrush.sampling import make_scheduler, noise_source, sample
 
 STEPS = 4
 SOURCE, TARGET = "a cat on the beach", "a dog on the beach"
-KINDS = ("sd3", "sd3.5", "flux", "schnell", "auraflow", "lumina2", "qwen", "zimage")
+KINDS = ("sd3", "sd3.5", "flux", "schnell", "auraflow", "sana", "lumina2", "qwen", "zimage")
 NAMES = ("rectified-flow", "flow-edit")
+# The steps of 4 that flow-edit leaves out, and the scale of its source, where they are published.
+PUBLISHED = {"sd3": (2, 3.5), "sd3.5": (2, 3.5), "flux": (1, 1.5)}
 PLAIN: dict[str, Any] = {"edits": [], "self_attention": 0.0}
 
 
@@ -49,7 +52,8 @@ def test_an_inverted_picture_is_edited(method: str, kind: str):
     model, start = families.model(kind), inverted(kind, method)
     result = wb.edit(model, start, to=[TARGET, "a red cat on the beach"])
     told = {"method": method, "forward_samples": start.forward_samples}
-    beside = {"skipped": 2, "source_guidance": None} if method == "flow-edit" else {}
+    skipped, source = PUBLISHED.get(kind, (2, None))
+    beside = {"skipped": skipped, "source_guidance": source} if method == "flow-edit" else {}
     assert result.settings["inversion"] == {**told, **beside}
     assert distance(result.latents[:1], any_latents(model)) < 1e-12
     assert distance(result.latents[1], result.latents[0]) > 1e-4
@@ -157,11 +161,56 @@ def test_flow_edit_is_the_published_loop(kind: str, skipped: float, scales: tupl
 
 @pytest.mark.parametrize("kind", ["sd3", "flux", "qwen"])
 def test_flow_edit_to_the_same_words_returns_the_picture(kind: str):
+    """With one scale for both; the published ones differ."""
     model = families.model(kind)
-    result = wb.edit(model, inverted(kind, "flow-edit"), to=SOURCE, **PLAIN).latents
+    result = wb.edit(model, inverted(kind, "flow-edit", guidance=3.0), to=SOURCE, **PLAIN).latents
     assert distance(result[1:], any_latents(model)) < 1e-12
-    other = wb.edit(model, inverted(kind, "flow-edit"), to=TARGET, **PLAIN).latents
+    other = wb.edit(model, inverted(kind, "flow-edit", guidance=3.0), to=TARGET, **PLAIN).latents
     assert distance(other[1:], any_latents(model)) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "skipped", "scales"),
+    [("sd3", 50, 17, (3.5, 13.5)), ("flux", 28, 4, (1.5, 5.5)), ("schnell", 2, 1, (None, 1.0))],
+)
+def test_flow_edit_by_name_has_the_published_settings(
+    kind: str, steps: int, skipped: int, scales: tuple[float | None, float]
+):
+    """arXiv:2412.08629: the last 33 of 50 steps of Stable Diffusion 3, the last 24 of 28 of FLUX.1 dev."""
+    start = inverted(kind, "flow-edit", steps=None)
+    assert (start.steps, start.skipped) == (steps, skipped)
+    assert (start.source_guidance, start.guidance) == scales
+    assert start.path is not None
+    assert len(start.path) == steps - skipped + 1
+
+
+def test_settings_of_ones_own_take_the_place_of_published_ones():
+    start = inverted("flux", wb.FlowEdit(skipped=0.5, source_guidance=2.0), guidance=4.0)
+    assert (start.steps, start.skipped, start.source_guidance, start.guidance) == (STEPS, 2, 2.0, 4.0)
+    start = inverted("sd3", "flow-edit", guidance=4.0)
+    assert (start.skipped, start.source_guidance, start.guidance) == (2, None, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        (
+            "flow-edit",
+            {"skiped": "1"},
+            r"'flow-edit' has no setting 'skiped' \(did you mean 'skipped'\?\); its set",
+        ),
+        ("direct", {"skipped": "1"}, "'direct' has no setting 'skipped'; it has none"),
+        ("flow-edit", {"skipped": "x"}, "skipped of the inversion 'flow-edit' is a number or none, not 'x'"),
+        ("null-text", {"inner_steps": "1.5"}, "inner_steps of .* is a whole number, not '1.5'"),
+        ("null-text", {"epsilon": "none"}, "epsilon of .* is a number, not 'none'"),
+        ("flow-edit", {"skipped": "1"}, "the part of the steps to skip is at least 0 and below 1, not 1.0"),
+    ],
+)
+def test_settings_of_a_method_by_name(name: str, settings: dict[str, str], message: str):
+    given = {"skipped": "0.25", "source_guidance": "none", "seed": "3"}
+    assert method_of("flow-edit", given) == wb.FlowEdit(0.25, None, 3)
+    with pytest.raises(wb.InvalidInput, match=message):
+        method_of(name, settings)
 
 
 def test_attention_control_acts_on_flow_edit():
@@ -202,7 +251,36 @@ def test_the_method_follows_the_model():
     with pytest.raises(
         wb.InvalidInput, match="needs a FlowMatchEulerDiscreteScheduler, not DPMSolverMultistep"
     ):
-        inverted("sana", None)
+        inverted("sana", None, scheduler="dpm++")
+
+
+def test_sana_is_sampled_and_inverted_by_eulers_steps():
+    """Its own scheduler is another one of straight paths; the shift, by another name there, is taken over."""
+    model = families.model("sana")
+    euler = make_scheduler("flow", model.scheduler)
+    assert type(euler).__name__ == "FlowMatchEulerDiscreteScheduler"
+    assert euler.config.shift == model.scheduler.config.flow_shift == 3.0
+    assert type(make_scheduler("dpm++", model.scheduler)).__name__ == "DPMSolverMultistepScheduler"
+    made = [
+        wb.generate(model, SOURCE, seed=1, steps=80, scheduler=name).latents for name in ("flow", "dpm++")
+    ]
+    rough = wb.generate(model, SOURCE, seed=1, steps=2, scheduler="flow").latents
+    assert distance(*made) < distance(rough, made[0]) / 4
+    start = inverted("sana", None)
+    assert (start.method, start.scheduler) == ("rectified-flow", "flow")
+
+
+@pytest.mark.parametrize("guidance", [0.5, 0, -1])
+def test_a_guidance_that_edits_refuse_is_refused_before_anything_is_computed(guidance: float):
+    model, asked = families.model("sd3"), []
+    with pytest.raises(wb.InvalidInput, match=f"a guidance of {guidance:g} would"):
+        wb.invert_latents(
+            model, any_latents(model), SOURCE, guidance=guidance, progress=lambda *n: asked.append(n)
+        )
+    picture = Image.new("RGB", (8, 8))  # of a size that would be refused next
+    with pytest.raises(wb.InvalidInput, match=f"a guidance of {guidance:g} would"):
+        wb.invert(model, picture, SOURCE, guidance=guidance)
+    assert not asked
 
 
 def test_what_flow_edit_cannot_do():

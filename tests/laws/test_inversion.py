@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from wordbrush.edits.window import Clock
 from wordbrush.guidance import ClassifierFree, Unguided
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.methods import METHODS
+from wordbrush.inversion.network import Network
 from wordbrush.sampling import make_scheduler, sample
 
 STEPS = 5
@@ -342,6 +345,60 @@ def test_a_saved_picture_is_loaded_with_all_that_was_done_to_it(tmp_path: Path):
     assert loaded.picture.tobytes() == start.picture.tobytes()
     for name in ("given_size", "cropped", "notes"):
         assert getattr(loaded, name) == getattr(start, name), name
+
+
+def others_of(model: wb.Model, name: str, change: Any) -> wb.Model:
+    """The model under another name, with a copy of its network that was changed."""
+    network = copy.deepcopy(model.unet)
+    with torch.no_grad():
+        change(network)
+    return replace(model, name=name, unet=network)
+
+
+def one_weight(network: Any) -> None:
+    """What an adapter changes: a layer out of many."""
+    network.get_parameter("mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight").mul_(1.01)
+
+
+def test_another_network_is_refused(tmp_path: Path):
+    model, path = pipelines.model(), tmp_path / "start.safetensors"
+    inverted("direct").save(path)
+    for start in (inverted("direct"), wb.Start.load(path)):
+        wb.edit(model, start, to=TARGET)
+        with pytest.raises(
+            wb.InvalidInput, match=r"inverted with sd1 \(UNet2DConditionModel\), not with other \(UNet2D"
+        ):
+            wb.edit(others_of(model, "other", one_weight), start, to=TARGET)
+        with pytest.raises(wb.InvalidInput, match="inverted with other weights of sd1 than it has now"):
+            wb.edit(others_of(model, "sd1", one_weight), start, to=TARGET)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_the_same_network_in_another_precision_is_not_refused(dtype: torch.dtype):
+    model, start = pipelines.model(), inverted("direct", guidance=1.0)
+    rounded = others_of(model, "copy", lambda network: network.to(dtype))
+    assert start.network is not None
+    start.network.check(rounded)
+    Network.of(rounded).check(model)
+    with pytest.raises(wb.InvalidInput, match="not with other"):
+        start.network.check(others_of(rounded, "other", lambda network: network.conv_in.weight.mul_(2)))
+
+
+def test_pictures_saved_before_networks_were_known_are_edited(tmp_path: Path):
+    """Files of the same format without the field are of any network."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = tmp_path / "start.safetensors"
+    inverted("direct").save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["settings"])
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name != "weights"}  # noqa: SIM118
+    assert header.pop("network")
+    save_file(tensors, path, {"format": "wordbrush.start.1", "settings": json.dumps(header)})
+    start = wb.Start.load(path)
+    assert start.network is None
+    wb.edit(others_of(pipelines.model(), "other", one_weight), start, to=TARGET)
 
 
 def test_files_that_are_no_inverted_pictures(tmp_path: Path):

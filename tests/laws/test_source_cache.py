@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+import families
 import pipelines
 import wordbrush as wb
 from compare import distance
@@ -28,14 +29,15 @@ def edit(
 
 @pytest.mark.parametrize("kind", pipelines.KINDS)
 def test_cached_edits_equal_uncached_ones(kind: str, tmp_path: Path):
-    """Other targets, windows, strengths, blends and word maps than those of the edit that filled the cache."""
+    """Other targets, shorter windows, other strengths, blends and maps than those of the edit that filled the cache."""
     folder = tmp_path / "source" if kind == "sd1" else None
     cache = wb.SourceCache(folder=folder)
-    first = edit(DOG, cache, kind=kind, self_attention=0.25, blend="none")
-    assert torch.equal(first.latents, edit(DOG, kind=kind, self_attention=0.25, blend="none").latents)
+    first = edit(DOG, cache, kind=kind, until=1.0, self_attention=1.0)
+    assert torch.equal(first.latents, edit(DOG, kind=kind, until=1.0, self_attention=1.0).latents)
     others: list[dict[str, Any]] = [
         {"to": [RED, DOG], "edits": [wb.Refine(1.0), wb.Reweight({"beach": 2.0})], "self_attention": 1.0},
         {"to": SOURCE, "edits": wb.Reweight({"cat": -1.0}), "blend": wb.Blend("cat", "cat")},
+        {"to": DOG, "until": 0.5, "self_attention": 0.25, "blend": "none"},
     ]
     for other in others:
         again = wb.SourceCache(folder=folder) if folder else cache  # as another process would
@@ -55,6 +57,20 @@ def test_later_edits_cost_half():
     assert second <= 0.55 * first
 
 
+def test_what_is_kept_takes_what_the_documentation_says():
+    """Queries and keys of text and image, of every block of a Stable Diffusion 3, in the first fifth of the steps."""
+    model, cache = families.model("sd3"), wb.SourceCache()
+    wb.edit(model, SOURCE, to=DOG, seed=1, steps=6, size=64, cache=cache)
+    assert cache._source is not None
+    latents = cache._source.path[0].numel()
+    image, channels, blocks = (64 // model.factor // 2) ** 2, 2 * 8, 2
+    used = 2  # step 1 of 6 is inside a window until 0.2, as 1/6 is below it
+    positions = model.backbone.read(SOURCE).length + image
+    per_step = blocks * 2 * positions * channels
+    assert [len(sites) for sites in cache._source.uses] == [2, 2, 0, 0, 0, 0]
+    assert cache._source.size == 8 * (used * per_step + 7 * latents)
+
+
 def test_injection_in_all_branches_is_kept_if_the_first_edit_has_it():
     everywhere = wb.SelfAttention(0.6, branches="all")
     cache = wb.SourceCache()
@@ -65,6 +81,46 @@ def test_injection_in_all_branches_is_kept_if_the_first_edit_has_it():
     edit(DOG, less)
     with pytest.raises(wb.InvalidInput, match="injects less self-attention"):
         edit(RED, less, self_attention=everywhere)
+
+
+def kept(cache: wb.SourceCache) -> list[int]:
+    """How many sites are kept, step by step."""
+    assert cache._source is not None
+    assert [len({name.partition(".")[0] for name in cache._source.step(step)}) for step in range(STEPS)] == [
+        len(sites) for sites in cache._source.uses
+    ]
+    return [len(sites) for sites in cache._source.uses]
+
+
+def test_only_what_is_used_is_kept(tmp_path: Path):
+    """Words for half of the run, self-attention for a quarter, and without a blend nothing in the rest."""
+    cache = wb.SourceCache(folder=tmp_path)
+    edit(DOG, cache, until=0.5, self_attention=0.25, blend="none")
+    first, second, *rest = kept(cache)
+    assert first > second > 0
+    assert rest == [0, 0]
+    sizes = [(tmp_path / f"step-{step:04d}.safetensors").stat().st_size for step in range(STEPS)]
+    assert sizes[0] > sizes[1] > 100 * sizes[2]
+    stronger = {"edits": [wb.Replace(0.5), wb.Reweight({"beach": 3.0})], "self_attention": 0.0}
+    cached, fresh = (edit(RED, one, blend="none", **stronger) for one in (cache, None))
+    assert distance(cached.latents[1:], cached.latents[:1]) > 1e-3
+    assert distance(cached.latents, fresh.latents) < TOLERANCE
+    assert abs(cached.maps.of("cat") - fresh.maps.of("cat")).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("more", "step"),
+    [({"until": 0.75}, 3), ({"self_attention": 0.5}, 2), ({"blend": "auto"}, 3), ({"maps": True}, 3)],
+)
+def test_an_edit_that_uses_more_is_refused(more: dict[str, Any], step: int):
+    less = {"until": 0.5, "self_attention": 0.25, "blend": "none"}
+    cache = wb.SourceCache()
+    edit(DOG, cache, **less)
+    edit(RED, cache, **less)
+    with pytest.raises(
+        wb.InvalidInput, match=f"uses less of the source than this one, first in step {step} of 4"
+    ):
+        edit(RED, cache, **{**less, **more})
 
 
 @pytest.mark.parametrize("method", ["direct", "edit-friendly", "negative-prompt"])
@@ -93,6 +149,25 @@ def test_inverted_pictures_are_cached_too(method: str):
 def test_stale_caches_are_refused(changes: dict[str, Any], message: str, filled: wb.SourceCache):
     with pytest.raises(wb.InvalidInput, match=f"stale: .*{message}"):
         edit(DOG, filled, **changes)
+
+
+def test_whole_numbers_are_no_other_guidance():
+    """7 is 7.0, however it is given."""
+    cache = wb.SourceCache()
+    edit(DOG, cache, guidance=7.0, steps=1)
+    for same in (7, wb.ClassifierFree(7)):
+        assert edit(DOG, cache, guidance=same, steps=1).settings["cache"] == "used"
+    assert repr(wb.ClassifierFree(7)) == "ClassifierFree(scale=7.0)"
+
+
+def test_a_folder_beyond_the_limit_is_refused(tmp_path: Path):
+    edit(DOG, wb.SourceCache(folder=tmp_path), steps=1)
+    kept = wb.SourceCache(folder=tmp_path)._source
+    assert kept
+    assert kept.size > 1000
+    assert wb.SourceCache(kept.size, folder=tmp_path).filled
+    with pytest.raises(wb.InvalidInput, match=r"takes [\d.]+ [kM]B and its limit is 1 kB: raise the limit"):
+        wb.SourceCache("1kB", folder=tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -266,6 +266,11 @@ class Mix(Protocol):
         """True if nothing would change."""
         ...
 
+    @property
+    def borrows(self) -> bool:
+        """Whether some row attends as the source does."""
+        ...
+
     def __call__(self, call: AttentionCall) -> Tensor:
         """Compute the edited attention of the whole batch: (rows, heads, queries, channels)."""
         ...

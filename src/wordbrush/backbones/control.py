@@ -32,6 +32,11 @@ class Action:
     mix: Mix | None
     probes: tuple[Probe, ...] = ()
 
+    @property
+    def uses_source(self) -> bool:
+        """Whether the source's attention matters: to targets that attend as it does, or to its word maps."""
+        return bool(self.probes) or (self.mix is not None and self.mix.borrows)
+
 
 class AttentionControl:
     """Carries out a plan while the network runs.
@@ -73,11 +78,10 @@ class AttentionControl:
         self._mixes = plan.mixes(clock) if plan else ((),) * clock.evaluations
         self._blocks = _blocks(backbone, plan)
         self._injections = _injections(backbone, plan, clock, latent_size, self._blocks)
-        self._tape = tape
-        self._watched = (
-            tape.watch(frozenset[int]().union(*(i.sites for i in self._injections))) if tape else ()
-        )
         self._prepared: dict[tuple[int, ...], dict[int, Action]] = {}
+        self._tape = tape
+        if tape:
+            tape.prepare([self._using_source(step) for step in range(clock.evaluations)])
         self._actions: Mapping[int, Action] = {}
         self._reached: set[int] = set()
         self._stack = ExitStack()
@@ -140,6 +144,10 @@ class AttentionControl:
             self._prepared[key] = dict(self._prepare(mixes, injecting))
         return self._prepared[key]
 
+    def _using_source(self, step: int) -> frozenset[int]:
+        """Return the sites at which the source's attention is used in a step."""
+        return frozenset(index for index, action in self._actions_at(step).items() if action.uses_source)
+
     def _prepare(self, mixes: Sequence[TokenMix], injecting: Sequence[int]) -> Iterator[tuple[int, Action]]:
         made: dict[tuple[object, ...], Mix] = {}  # sites that do the same share their matrices
         for site in self._backbone.sites:
@@ -150,7 +158,7 @@ class AttentionControl:
                 made[key] = self._mix(site, words, here, everywhere)
             mix = made[key]
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
-            if probes or not mix.is_identity or site.index in self._watched:
+            if probes or not mix.is_identity:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
 
     def _mix(

@@ -31,6 +31,7 @@ class Family:
         encoders: the names of the text encoders; every one has the tokenizer of the same number.
         settings: entries of ``model_index.json`` that the backbone reads.
         defaults: network → what is not the same as for Stable Diffusion.
+        straight: whether they were trained on straight paths from noise to picture (rectified flow).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     encoders: tuple[str, ...] = ("text_encoder",)
     settings: tuple[str, ...] = ()
     defaults: Callable[[Any], Settings] = lambda network: {}
+    straight: bool = False
 
     @property
     def tokenizers(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ SD3 = Family(
     sd3.SD3Backbone,
     encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
     defaults=lambda network: sd3.DEFAULTS,
+    straight=True,
 )
 FLUX = Family(
     "FLUX.1",
@@ -90,6 +93,7 @@ FLUX = Family(
     flux.FluxBackbone,
     encoders=("text_encoder", "text_encoder_2"),
     defaults=lambda network: flux.DEFAULTS if network.config.guidance_embeds else flux.SCHNELL_DEFAULTS,
+    straight=True,
 )
 PIXART = Family(
     "PixArt-α and Σ",
@@ -103,30 +107,35 @@ AURAFLOW = Family(
     {"AuraFlowPipeline": {}},
     auraflow.AuraFlowBackbone,
     defaults=lambda network: auraflow.DEFAULTS,
+    straight=True,
 )
 SANA = Family(
     "Sana",
     {"SanaPipeline": {}},
     sana.SanaBackbone,
     defaults=lambda network: sana.DEFAULTS,
+    straight=True,
 )
 LUMINA2 = Family(
     "Lumina-Image 2.0",
     {"Lumina2Pipeline": {}},
     lumina2.Lumina2Backbone,
     defaults=lambda network: lumina2.DEFAULTS,
+    straight=True,
 )
 QWEN_IMAGE = Family(
     "Qwen-Image",
     {"QwenImagePipeline": {}, "QwenImageImg2ImgPipeline": {}},
     qwen_image.QwenImageBackbone,
     defaults=lambda network: qwen_image.DEFAULTS,
+    straight=True,
 )
 Z_IMAGE = Family(
     "Z-Image",
     {"ZImagePipeline": {}, "ZImageImg2ImgPipeline": {}},
     z_image.ZImageBackbone,
     defaults=lambda network: z_image.DEFAULTS,
+    straight=True,
 )
 
 EDITORS = Family(

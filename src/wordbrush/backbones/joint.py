@@ -137,6 +137,11 @@ class JointMix:
         """True if nothing would change."""
         return self.scale is None
 
+    @property
+    def borrows(self) -> bool:
+        """Whether some row attends as the source does."""
+        return self.lenders is not None or self.second is not None
+
     def __call__(self, call: AttentionCall) -> Tensor:
         """Compute the edited attention of the whole batch: (rows, heads, queries, channels)."""
         place = (call.value.device, call.value.dtype)

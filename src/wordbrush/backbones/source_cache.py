@@ -1,8 +1,8 @@
-"""The source of an edit kept for the next one: its latents after every step, and its queries and keys at every site.
+"""The source of an edit kept for the next one: its latents after every step, and its queries and keys where it is used.
 
 A later edit of the same source runs the network for the targets only. Where they attend as the source does, its rows
 are put back into the attention call from what was kept, so that everything else about control stays as it is. What was
-kept is refused when anything that it depends on has changed.
+kept is refused when anything that it depends on has changed, or when an edit needs more of it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,15 @@ ANSWER_TOLERANCE = 8
 
 Kept = dict[str, Tensor]
 Key = Mapping[str, object]
+# The sites at which the source's attention is used, step by step.
+Uses = Sequence[frozenset[int]]
 
 
 class Tape(Protocol):
     """What sees the attention calls of a run besides the edit itself."""
 
-    def watch(self, injected: frozenset[int]) -> frozenset[int]:
-        """Return the sites whose calls it must see, given those where the edit injects self-attention."""
+    def prepare(self, uses: Uses) -> None:
+        """Learn, before the first step, where the run uses the source's attention."""
         ...
 
     def begin(self, step: int) -> None:
@@ -61,37 +63,44 @@ class Source:
         key: what it depends on, by name.
         path: (steps + 1, C, h, w), its latents before, between and after the steps.
         answer: the network's prediction for its first latents, by which a changed network is noticed.
-        sites: the sites that were kept.
+        uses: the sites that were kept, step by step.
         branches: the branches of the guidance that were kept.
+        size: bytes of everything that was kept.
         step: returns the queries, keys and masks of a step.
     """
 
     key: Key
     path: Tensor
     answer: Tensor
-    sites: frozenset[int]
+    uses: Uses
     branches: tuple[str, ...]
+    size: int
     step: Callable[[int], Kept]
 
 
 class SourceCache:
     """Keeps one source for further edits: ``wordbrush.edit(…, cache=cache)``.
 
-    The first edit fills it, later ones of the same source read it. Kept are the queries and keys of every attention
-    layer with text, of the self-attention layers that are injected by default, and of those the first edit injects.
+    The first edit fills it, later ones of the same source read it. Kept are the source's queries and keys in the steps
+    and attention layers in which the first edit uses them; an edit that uses more is refused.
 
     Args:
         limit: the most it may take: bytes, or text such as ``"2GB"`` or ``"500 MiB"``.
         folder: where to keep it on disk; None keeps it in memory, on the model's device.
 
     Raises:
-        InvalidInput: the limit is no such number, or the folder holds something else or damaged.
+        InvalidInput: the limit is no such number, or the folder holds something else, damaged or beyond the limit.
     """
 
     def __init__(self, limit: int | str = "2GB", folder: str | Path | None = None) -> None:
         self.limit = _bytes(limit)
         self.folder = None if folder is None else Path(folder)
         self._source = _load(self.folder) if self.folder else None
+        if self._source and self._source.size > self.limit:
+            raise InvalidInput(
+                f"the cache in {folder} takes {_readable(self._source.size)} and its limit is {_readable(self.limit)}: "
+                "raise the limit, or delete the folder"
+            )
 
     @property
     def filled(self) -> bool:
@@ -127,49 +136,54 @@ class SourceCache:
         if self.folder:
             header = {
                 "key": json.dumps(dict(source.key), ensure_ascii=False),
-                "sites": json.dumps(sorted(source.sites)),
+                "uses": json.dumps([sorted(sites) for sites in source.uses]),
                 "branches": json.dumps(source.branches),
+                "size": json.dumps(source.size),
             }
             write_files({
                 self.folder / MANIFEST: _packed({"path": source.path, "answer": source.answer}, header)
             })  # fmt: skip
         self._source = source
 
-    def record(self, sites: frozenset[int], layout: Layout, branches: Sequence[str], steps: int) -> Recording:
-        """Return what records a run of so many steps: the rows of the source in some branches, at some sites."""
-        return Recording(self, sites, layout, tuple(branches), steps)
+    def record(self, layout: Layout, branches: Sequence[str]) -> Recording:
+        """Return what records a run: the rows of the source in some branches."""
+        return Recording(self, layout, tuple(branches))
 
 
 class Recording:
-    """Keeps the source's queries and keys while the first edit runs."""
+    """Keeps the source's queries and keys while the first edit runs, where it uses them."""
 
-    def __init__(
-        self, cache: SourceCache, sites: frozenset[int], layout: Layout, branches: tuple[str, ...], steps: int
-    ) -> None:
+    def __init__(self, cache: SourceCache, layout: Layout, branches: tuple[str, ...]) -> None:
         self._cache = cache
-        self._sites = sites
         self._rows = {branch: layout.rows_of(branch).start for branch in branches}
-        self._count = steps
+        self._uses: Uses = ()
+        self._sites: frozenset[int] = frozenset()
+        self._sizes: dict[int, int] = {}
+        self._taken = 0
         self._now: Kept = {}
         self._steps: list[Kept] = []
         self._path: list[Tensor] = []
 
-    def watch(self, injected: frozenset[int]) -> frozenset[int]:
-        """Record where the edit injects as well."""
-        self._sites |= injected
-        return self._sites
+    def prepare(self, uses: Uses) -> None:
+        """Record these sites in these steps."""
+        self._uses = uses
 
     def begin(self, step: int) -> None:
         """Begin a step."""
-        self._now = {}
+        self._now, self._sites = {}, self._uses[step]
 
     def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
         """Keep the source's rows and leave the call as it is."""
+        if site.index not in self._sites:
+            return call
+        size = 0
         for branch, row in self._rows.items():
             only = call.on(slice(row, row + 1), call.value[row : row + 1])
             for name, tensor in (("query", only.query), ("key", only.key), ("mask", only.mask)):
-                if tensor is not None and site.index in self._sites:
+                if tensor is not None:
                     self._now[f"{site.index}.{branch}.{name}"] = tensor.detach().clone()
+                    size += tensor.nbytes
+        self._sizes[site.index] = size
         return call
 
     def closed(self, out: Tensor) -> Tensor:
@@ -180,16 +194,18 @@ class Recording:
         """Keep the source's (1, C, h, w) latents after a step; called once before the first step as well.
 
         Raises:
-            InvalidInput: the whole run would take more than the cache's limit.
+            InvalidInput: the whole run would take more than the cache's limit, as far as is known by now.
         """
         self._path.append(latents.clone())
         if len(self._path) == 1:
             return
-        size = sum(tensor.nbytes for tensor in self._now.values()) + latents.nbytes
-        if (needed := size * self._count + latents.nbytes) > self._cache.limit:
+        self._taken += sum(tensor.nbytes for tensor in self._now.values())
+        ahead = sum(self._sizes.get(site, 0) for sites in self._uses[len(self._path) - 1 :] for site in sites)
+        needed = self._taken + ahead + latents.nbytes * (len(self._uses) + 1)
+        if needed > self._cache.limit:
             raise InvalidInput(
                 f"the source takes {_readable(needed)} and the cache's limit is {_readable(self._cache.limit)}: raise "
-                "the limit, or keep it in a folder, or use fewer steps"
+                "the limit, use fewer steps, or a smaller until and self_attention"
             )
         if self._cache.folder:
             number = len(self._steps)
@@ -203,7 +219,8 @@ class Recording:
         folder, steps = self._cache.folder, self._steps
         step = _reader(folder) if folder else steps.__getitem__
         path = torch.cat(self._path)
-        self._cache.keep(Source(dict(key), path, answer, self._sites, tuple(self._rows), step))
+        size = self._taken + path.nbytes
+        self._cache.keep(Source(dict(key), path, answer, self._uses, tuple(self._rows), size, step))
 
 
 class Replay:
@@ -219,6 +236,8 @@ class Replay:
         self._source = source
         self._present = present
         self._whole = whole
+        self._uses: Uses = ()
+        self._sites: frozenset[int] = frozenset()
         self._now: Kept = {}
         self._restored: Restore = unchanged
         self._targets = [
@@ -227,24 +246,26 @@ class Replay:
             for row in list(range(whole.rows))[whole.rows_of(branch)][1 if whole.has_source(branch) else 0 :]
         ]
 
-    def watch(self, injected: frozenset[int]) -> frozenset[int]:
+    def prepare(self, uses: Uses) -> None:
         """Check that everything the edit will ask for was kept.
 
         Raises:
             InvalidInput: it was not.
         """
         branches = [branch for branch in self._whole.branches if self._whole.has_source(branch)]
-        if not injected <= self._source.sites or not set(branches) <= set(self._source.branches):
-            told = "the cache was filled by an edit that injects less self-attention than this one:"
-            raise InvalidInput(
-                f"{told} clear() it, and make the edit with the largest max_pixels first, or that with branches='all'",
-                command=f"{told} delete its folder, or use another",
+        if not set(branches) <= set(self._source.branches):
+            raise _too_little("injects less self-attention than this one", "that with branches='all'")
+        kept = enumerate(zip(uses, self._source.uses, strict=True))
+        if missing := [step for step, (needed, there) in kept if not needed <= there]:
+            raise _too_little(
+                f"uses less of the source than this one, first in step {missing[0] + 1} of {len(uses)}",
+                "the one with the largest until, self_attention and max_pixels, and with the blend or maps,",
             )
-        return frozenset()
+        self._uses = uses
 
     def begin(self, step: int) -> None:
         """Go to a step."""
-        self._now = self._source.step(step)
+        self._now, self._sites = self._source.step(step), self._uses[step]
 
     def opened(self, site: Site, call: AttentionCall) -> AttentionCall:
         """Return the call with the source's rows; what they attend to is of no interest, only how."""
@@ -264,7 +285,12 @@ class Replay:
         return self._restored(out[self._targets])
 
     def _kept(self, site: Site, branch: str, call: AttentionCall) -> AttentionCall:
-        """Return the call of the source's row, which has its keys for values."""
+        """Return the call of the source's row, which has its keys for values.
+
+        Where nothing depends on it, a row of the targets takes its place.
+        """
+        if site.index not in self._sites:
+            return call.on(slice(0, 1), call.key[:1])
         parts = {name: self._now.get(f"{site.index}.{branch}.{name}") for name in ("query", "key", "mask")}
         query, key = (parts[name].to(call.key) for name in ("query", "key"))  # pyright: ignore[reportOptionalMemberAccess]
         mask = parts["mask"]
@@ -299,6 +325,14 @@ class Replay:
 def _mask(call: AttentionCall) -> Tensor:
     assert call.mask is not None
     return call.mask
+
+
+def _too_little(why: str, first: str) -> InvalidInput:
+    told = f"the cache was filled by an edit that {why}:"
+    return InvalidInput(
+        f"{told} clear() it, and make {first} first",
+        command=f"{told} delete its folder and make {first} first, or use another folder",
+    )
 
 
 def stale(why: str) -> InvalidInput:
@@ -360,9 +394,10 @@ def _load(folder: Path) -> Source | None:
         whole = all(_step_file(folder, step).is_file() for step in range(len(path) - 1))
         if not whole:
             raise InvalidInput(f"the cache in {folder} lacks some of its steps: delete the folder")
-        sites, branches = frozenset(header["sites"]), tuple(header["branches"])
+        uses, branches = [frozenset(sites) for sites in header["uses"]], tuple(header["branches"])
+        size = int(header["size"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InvalidInput):
             raise
         raise InvalidInput(f"the cache in {folder} is damaged: delete the folder") from error
-    return Source(header["key"], path, answer, sites, branches, _reader(folder))
+    return Source(header["key"], path, answer, uses, branches, size, _reader(folder))

@@ -17,6 +17,7 @@ from wordbrush.cli.output import Destination, destination, tell, with_versions
 from wordbrush.cli.parse import (
     BadOption,
     parse_blend,
+    parse_method,
     parse_size,
     parse_until,
     parse_weights,
@@ -30,6 +31,7 @@ from wordbrush.files import png, write_files
 if TYPE_CHECKING:
     from wordbrush.edits.plan import Edit
     from wordbrush.edits.prompt import Prompt
+    from wordbrush.inversion.task import Method
 
 KEEP = "How much of the source is kept"
 
@@ -94,6 +96,7 @@ def edit(
         ),
     ] = None,
     method: options.Method = None,
+    method_setting: options.MethodSetting = None,
     crop: options.Crop = False,
     mask: Annotated[
         Path | None,
@@ -116,7 +119,7 @@ def edit(
             "--cache",
             metavar="FOLDER",
             rich_help_panel=options.OUTPUT,
-            help="Keep the source's attention here: the next edit of it takes about half the work.",
+            help="Keep the source's attention here: the next edit that uses no more of it takes about half the work.",
         ),
     ] = None,
     cache_limit: Annotated[
@@ -149,7 +152,8 @@ def edit(
 ) -> None:
     """Edit a picture by editing the words of its prompt."""
     kind = kind_of(source, caption=caption, as_prompt=as_prompt)
-    check_pictures_options(kind, seed=seed, method=method, crop=crop)
+    check_pictures_options(kind, seed=seed, method=method, settings=method_setting, crop=crop)
+    inversion = parse_method(method, method_setting or [])
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
     shapes = None if self_attention is None else parse_window(self_attention, "--self-attention")
@@ -161,9 +165,8 @@ def edit(
     if kind == "prompt":
         name = folder_name(source, seed or 0, [*deciding, *((mask, keep_pixels) if mask else ())])
     else:
-        name = folder_name(
-            Path(source).stem, None, [*deciding, source, caption, method, crop, mask, keep_pixels]
-        )
+        chosen = [source, caption, inversion, crop, mask, keep_pixels]
+        name = folder_name(Path(source).stem, None, [*deciding, *chosen])
     place = destination(output, name)
     edits = chosen_edits(weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
@@ -180,7 +183,7 @@ def edit(
         begin = {"source": start, "scheduler": scheduler, **sampling}
     else:
         with progress("Inverting") as report:
-            begin = {"source": inverted(loaded, source, text, method, scheduler, crop, report, sampling)}
+            begin = {"source": inverted(loaded, source, text, inversion, scheduler, crop, report, sampling)}
     with progress("Editing") as report:
         result = wb.edit(
             loaded,
@@ -199,14 +202,17 @@ def edit(
     tell(files, told, json=json, settings=described(result, [text, *targets]))
 
 
-def check_pictures_options(kind: Kind, *, seed: int | None, method: str | None, crop: bool) -> None:
+def check_pictures_options(
+    kind: Kind, *, seed: int | None, method: str | None, settings: list[str] | None, crop: bool
+) -> None:
     """Refuse options that mean nothing for this kind of SOURCE."""
     if kind != "prompt" and seed is not None:
         raise BadOption(
             "--seed is for pictures made from a prompt: a picture of your own brings its own noise"
         )
-    if kind != "picture" and (method is not None or crop):
-        given = "--crop" if method is None else "--method"
+    asked = {"--method": method, "--method-setting": settings, "--crop": crop}
+    given = next((name for name, value in asked.items() if value), None)
+    if kind != "picture" and given:
         raise BadOption(
             f"{given} says how a picture is inverted, and SOURCE is no picture: give one with --caption"
         )
@@ -216,7 +222,7 @@ def inverted(
     model: wb.Model,
     picture: str,
     caption: str,
-    method: str | None,
+    method: Method | None,
     scheduler: str | None,
     crop: bool,
     report: Report,

@@ -12,7 +12,7 @@ from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import with_versions
-from wordbrush.cli.parse import BadOption, parse_size, slug
+from wordbrush.cli.parse import BadOption, parse_method, parse_size, slug
 from wordbrush.cli.source import INVERTED
 from wordbrush.files import check_writable
 
@@ -26,10 +26,12 @@ def invert(
         ),
     ],
     method: options.Method = None,
+    method_setting: options.MethodSetting = None,
     crop: options.Crop = False,
     size: options.Size = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    scheduler: options.Scheduler = None,
     model: options.Model = "storybook",
     config: options.Config = None,
     dtype: options.Dtype = None,
@@ -46,9 +48,7 @@ def invert(
     if place.suffix.lower() != INVERTED:
         raise BadOption(f"--output {place}: an inverted picture is kept as a file that ends in {INVERTED}")
     check_writable(place)
-    from wordbrush.inversion.methods import method_of
-
-    chosen = None if method is None else method_of(method)
+    chosen = parse_method(method, method_setting or [])
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     with progress("Inverting") as report:
         start = wb.invert(
@@ -58,6 +58,7 @@ def invert(
             method=chosen,
             steps=steps,
             guidance=guidance,
+            scheduler=scheduler,
             size=pixels,
             crop=crop,
             progress=report,

@@ -38,6 +38,15 @@ Method = Annotated[
         "models such as Stable Diffusion 3 and FLUX rectified-flow (the default) or flow-edit.",
     ),
 ]
+MethodSetting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--method-setting",
+        metavar="NAME=VALUE",
+        rich_help_panel=PICTURES,
+        help="A setting of --method: skipped=0.2 of flow-edit, inner_steps=5 of null-text. Repeatable.",
+    ),
+]
 Crop = Annotated[
     bool,
     typer.Option(

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from wordbrush.edits.prompt import Word, WordLike, named
 from wordbrush.errors import InvalidInput, nearest
+
+if TYPE_CHECKING:
+    from wordbrush.inversion.task import Method
 
 Window = float | tuple[float, float]
 
@@ -136,13 +140,29 @@ def parse_blend(text: str | None) -> tuple[list[WordLike], list[WordLike]] | str
     return [parse_word(word) for word in parts[0]], [parse_word(word) for word in parts[-1]]
 
 
-def parse_settings(texts: Sequence[str]) -> dict[str, str]:
+def parse_settings(texts: Sequence[str], option: str = "--set") -> dict[str, str]:
     """``["batch=32"]`` → {"batch": "32"}; what a setting may be is known where it is used."""
     pairs = [text.partition("=") for text in texts]
     for text, (name, equals, _) in zip(texts, pairs, strict=True):
         if not equals or not name.strip():
-            raise BadOption(f"--set {text!r} is not a setting; expected NAME=VALUE")
+            raise BadOption(f"{option} {text!r} is not a setting; expected NAME=VALUE")
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def parse_method(name: str | None, settings: Sequence[str]) -> Method | None:
+    """Return an inversion by its name with settings such as ``["skipped=0.2"]``; None stays None (the model's own)."""
+    option = "--method-setting"
+    values = parse_settings(settings, option)
+    if name is None:
+        if settings:
+            raise BadOption(f"{option} {settings[0]} is a setting of --method: give that as well")
+        return None
+    if len(values) < len(settings):
+        twice = next(one for one in values if sum(text.startswith(f"{one}=") for text in settings) > 1)
+        raise BadOption(f"{option} is given twice for {twice}")
+    from wordbrush.inversion.methods import method_of
+
+    return method_of(name, values)
 
 
 def slug(text: str, length: int = 60) -> str:

@@ -10,17 +10,34 @@ Nothing is inverted, so finding this start costs nothing; the edit runs the netw
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from wordbrush.backbones.families import FLUX, SD3
 from wordbrush.checks import check_seed, is_number
 from wordbrush.edits.window import Clock, Window
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import check_scale
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Task
+from wordbrush.models import Model
 from wordbrush.sampling import Progress, noise_source
+
+
+@dataclass(frozen=True)
+class Published:
+    """The settings of arXiv:2412.08629 for one family; ``guidance`` is the targets'."""
+
+    steps: int
+    skipped: float
+    source_guidance: float
+    guidance: float
+
+
+# Of 50 steps the last 33 are made, of 28 the last 24.
+PUBLISHED = {SD3.name: Published(50, 17 / 50, 3.5, 13.5), FLUX.name: Published(28, 4 / 28, 1.5, 5.5)}
+SKIPPED = PUBLISHED[SD3.name].skipped
 
 
 @dataclass(frozen=True)
@@ -28,23 +45,24 @@ class FlowEdit:
     """The picture with fresh noise for every step, and the way targets move beside it.
 
     Args:
-        skipped: the part of the steps that is left out at the noisy end; more of it keeps more of the picture. The
-            published settings leave out 17 of 50 steps with Stable Diffusion 3 (0.34) and 4 of 28 with FLUX.1 (0.14).
-        source_guidance: the scale for the source, published 3.5 with Stable Diffusion 3 and 1.5 with FLUX.1, where the
-            targets have 13.5 and 5.5; None for the same as the targets'.
+        skipped: the part of the steps that is left out at the noisy end; more of it keeps more of the picture. None for
+            what is published: 17 of 50 steps (0.34) with Stable Diffusion 3, 4 of 28 (0.14) with FLUX.1; 0.34 with
+            other models.
+        source_guidance: the scale for the source. None for what is published, 3.5 with Stable Diffusion 3 and 1.5 with
+            FLUX.1, if the targets have the published 13.5 and 5.5 too; else the same as the targets'.
         seed: of the noise.
 
     Raises:
         InvalidInput: a number out of its range.
     """
 
-    skipped: float = 0.34
+    skipped: float | None = None
     source_guidance: float | None = None
     seed: int = 0
     name = "flow-edit"
 
     def __post_init__(self) -> None:
-        if not is_number(self.skipped) or not 0 <= self.skipped < 1:
+        if self.skipped is not None and (not is_number(self.skipped) or not 0 <= self.skipped < 1):
             raise InvalidInput(
                 f"the part of the steps to skip is at least 0 and below 1, not {self.skipped!r}"
             )
@@ -52,11 +70,31 @@ class FlowEdit:
             check_scale("source guidance", self.source_guidance, such_as=1.5)
         check_seed(self.seed)
 
+    def settled(
+        self, model: Model, steps: int | None, guidance: float | None
+    ) -> tuple[FlowEdit, int | None, float | None]:
+        """Return the method, the steps and the guidance with what is published for a model in place of None."""
+        known = PUBLISHED.get(model.family.name)
+        if known is None or model.defaults.guidance is None:  # FLUX.1 schnell has no guidance
+            return self, steps, guidance
+        source = self.source_guidance
+        if source is None and guidance in (None, known.guidance):
+            source = known.source_guidance
+        method = replace(
+            self, skipped=known.skipped if self.skipped is None else self.skipped, source_guidance=source
+        )
+        return (
+            method,
+            known.steps if steps is None else steps,
+            known.guidance if guidance is None else guidance,
+        )
+
     @torch.no_grad()
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:
         """Mix the picture of ``task`` with noise: no forward-sample."""
         steps = int(task.steps)
-        skipped = Window(self.skipped, 1.0).steps(Clock(steps, steps)).start
+        part = SKIPPED if self.skipped is None else self.skipped
+        skipped = Window(part, 1.0).steps(Clock(steps, steps)).start
         channels, height, width = task.latents.shape[1:]
         draw = noise_source([self.seed], (channels, height, width))
         path = []

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
 from wordbrush.errors import InvalidInput, nearest
 from wordbrush.inversion.ddim import DDIM
 from wordbrush.inversion.direct import Direct
@@ -20,14 +24,21 @@ METHODS = (DDIM, NullText, NegativePrompt, Direct, EditFriendly, Exact)
 FLOW_METHODS = (RectifiedFlow, FlowEdit)
 
 DEFAULT, FLOW_DEFAULT = Direct, RectifiedFlow
-"""The methods that are used unless another is asked for; why, is measured in ``docs/real-images.md``."""
+"""The methods that are used unless another is asked for.
+
+``Direct`` because of what is measured in ``docs/real-images.md``. ``RectifiedFlow`` without a measurement: like
+``Direct`` it holds the source to the picture, and its steps can be cached, as FlowEdit's cannot.
+"""
 
 
-def method_of(choice: str | Method) -> Method:
+def method_of(choice: str | Method, settings: Mapping[str, str] | None = None) -> Method:
     """Return a method given by name, with its published settings, or as it is.
 
+    Args:
+        settings: of a method given by name, other than the published ones: name → number as text, or ``"none"``.
+
     Raises:
-        InvalidInput: there is no such method.
+        InvalidInput: there is no such method, or no such setting of it.
     """
     known = {kind.name: kind for kind in (*METHODS, *FLOW_METHODS)}
     if isinstance(choice, str):
@@ -35,12 +46,33 @@ def method_of(choice: str | Method) -> Method:
             raise InvalidInput(
                 f"there is no inversion {choice!r}{nearest(choice, known)}; the methods are {', '.join(known)}"
             )
-        return known[choice]()
+        return known[choice](**_typed(known[choice], settings or {}))
     if isinstance(choice, type) or not callable(choice) or not hasattr(choice, "name"):
         raise InvalidInput(
             f"a method is one of {', '.join(known)}, or NullText(…) and the like, not {choice!r}"
         )
     return choice
+
+
+def _typed(kind: Any, settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the settings of a method as the numbers that they are."""
+    types = {field.name: str(field.type) for field in fields(kind)}
+    typed: dict[str, Any] = {}
+    for name, text in settings.items():
+        if name not in types:
+            has = f"its settings are {', '.join(types)}" if types else "it has none"
+            raise InvalidInput(
+                f"the inversion {kind.name!r} has no setting {name!r}{nearest(name, types)}; {has}"
+            )
+        whole, optional = types[name].startswith("int"), types[name].endswith("None")
+        try:
+            typed[name] = None if optional and text == "none" else int(text) if whole else float(text)
+        except ValueError as error:
+            expected = f"a {'whole ' if whole else ''}number{' or none' if optional else ''}"
+            raise InvalidInput(
+                f"{name} of the inversion {kind.name!r} is {expected}, not {text!r}"
+            ) from error
+    return typed
 
 
 def method_for(model: Model, choice: str | Method | None) -> Method:

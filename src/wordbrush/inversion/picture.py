@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from wordbrush.fitting import fitted
+from wordbrush.guidance import check_strengthening
+from wordbrush.inversion.flow_edit import FlowEdit
 from wordbrush.inversion.methods import method_for
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Method, Task
@@ -44,8 +46,9 @@ def invert(
         method: ``"direct"``, ``"null-text"``, ``"negative-prompt"``, ``"edit-friendly"``, ``"exact"`` or ``"ddim"``; of
             models that were trained on straight paths (rectified flow) ``"rectified-flow"`` or ``"flow-edit"``; or one
             of their classes, with settings of your own. None for ``"direct"`` or ``"rectified-flow"``.
-        steps: of the scheduler; this and ``guidance`` are the model's defaults if None.
-        guidance: the scale of classifier-free guidance that the picture will be edited with.
+        steps: of the scheduler; this and ``guidance`` are the model's defaults if None, or for ``"flow-edit"`` what is
+            published for the model.
+        guidance: the scale of classifier-free guidance that the picture will be edited with, at least 1.
         scheduler: a ``DDIMScheduler`` with settings of your own, or of models of straight paths a
             ``FlowMatchEulerDiscreteScheduler``; None for the model's noise schedule in one of these.
         size: pixels to resize the picture to, one number or (height, width); None if it has the model's own size.
@@ -57,6 +60,7 @@ def invert(
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
     chosen = method_for(model, method)
+    _check_guidance(guidance)
     opened = read_picture(as_image(picture))
     image = opened.image
     rows, columns = latent_size(model, size)
@@ -80,6 +84,12 @@ def invert(
         cropped=crop,
         notes=opened.notes + (() if given == (height, width) else (_fitting(given, crop),)),
     )
+
+
+def _check_guidance(guidance: float | None) -> None:
+    """Raise ``InvalidInput`` for a guidance that the edits would refuse, before anything is computed for it."""
+    if guidance is not None:
+        check_strengthening(guidance)
 
 
 def _fitting(given: tuple[int, int], crop: bool) -> str:
@@ -107,6 +117,10 @@ def invert_latents(
         InvalidInput: latents of another shape or not finite, or anything else that cannot be used as given.
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
+    chosen = method_for(model, method)
+    _check_guidance(guidance)
+    if isinstance(chosen, FlowEdit):
+        chosen, steps, guidance = chosen.settled(model, steps, guidance)
     usual = (
         1.0 if model.defaults.guidance is None else model.defaults.guidance
     )  # None asks one branch, as 1 does
@@ -118,4 +132,4 @@ def invert_latents(
         usual if guidance is None else guidance,
         scheduler,
     )
-    return method_for(model, method)(task, progress)
+    return chosen(task, progress)

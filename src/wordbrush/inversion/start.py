@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wordbrush.errors import InvalidInput
 from wordbrush.files import write_files
+from wordbrush.inversion.network import Network
 from wordbrush.inversion.steps import BesideSteps, NoisedSteps, ReversibleSteps
 from wordbrush.sampling import FLOW_SCHEDULERS, SCHEDULERS
 
@@ -42,6 +43,7 @@ class Start:
         beside: whether the targets move beside the path, as ``steps.BesideSteps`` says, instead of the source being
             held to it.
         source_guidance: the scale for the source, or None for the same as the targets'.
+        network: what it was inverted with, or None if that is not known; edits by another are refused.
         momentum: of bidirectional integration (``steps.ReversibleSteps``), or None for DDIM's or DDPM's steps.
         method: what found it.
         forward_samples: the rows of all network calls that finding it took.
@@ -69,6 +71,7 @@ class Start:
     skipped: int = 0
     beside: bool = False
     source_guidance: float | None = None
+    network: Network | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -117,6 +120,8 @@ class Start:
             tensors["negative"] = torch.cat(list(self.negative))  # pyright: ignore[reportArgumentType]
         if self.picture is not None:
             tensors["picture"] = torch.from_numpy(np.array(self.picture))
+        if self.network is not None:
+            tensors["weights"] = torch.tensor(self.network.weights)
         header = {
             "prompt": self.prompt,
             "steps": self.steps,
@@ -132,6 +137,7 @@ class Start:
             "skipped": self.skipped,
             "beside": self.beside,
             "source_guidance": self.source_guidance,
+            "network": self.network and [self.network.model, self.network.kind, self.network.dtype],
         }
         # Copies, since some may be views of others.
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -150,6 +156,7 @@ class Start:
             size = header.pop("given_size")
             picture = tensors.pop("picture", None)
             negative = tensors.pop("negative", None)
+            weights, known = tensors.pop("weights", None), header.get("network")
             start = cls(
                 **{
                     **header,
@@ -159,6 +166,7 @@ class Start:
                     "picture": None if picture is None else _image(picture),
                     "given_size": None if size is None else tuple(size),
                     "notes": tuple(header["notes"]),
+                    "network": None if weights is None else Network(*known, tuple(weights.tolist())),
                 }
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:

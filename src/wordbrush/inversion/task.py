@@ -15,6 +15,7 @@ from wordbrush.checks import check_count
 from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree, Distilled
+from wordbrush.inversion.network import Network
 from wordbrush.inversion.start import Start
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, is_flow, make_scheduler
@@ -59,21 +60,13 @@ class Task:
             raise InvalidInput(f"the prompt says what the picture shows; it cannot be {self.prompt!r}")
         self.latents = latents.to(device=self.model.device, dtype=self.model.dtype)
         if self.scheduler is None:
-            self.scheduler = self._usual
+            self.scheduler = "flow" if is_flow(self.model.scheduler) else "ddim"
         _ = self.guide, self.sampler, self.conditional
 
     @cached_property
     def guide(self) -> ClassifierFree:
         """The guidance the picture will be denoised with."""
         return ClassifierFree(self.guidance)
-
-    @property
-    def _usual(self) -> object:
-        """What runs backwards: DDIM, or of models of straight paths their own scheduler, by its name if it has one."""
-        own = self.model.scheduler
-        if not is_flow(own):
-            return "ddim"
-        return "flow" if type(own).__name__ == EULER else own
 
     @cached_property
     def sampler(self) -> Any:
@@ -134,6 +127,7 @@ class Task:
             self.guidance,
             self.scheduler,
             forward_samples=self.forward_samples,
+            network=Network.of(self.model),
             **known,
         )
 
