@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import pipelines
+import small_clip
 from edit_data import edit, pair, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.card import card
@@ -17,7 +20,9 @@ from wordbrush.dataset.export import convert, export, read_selected
 from wordbrush.dataset.formats import FORMATS
 from wordbrush.dataset.funnel import funnel, percent
 from wordbrush.dataset.manifest import Manifest
-from wordbrush.dataset.records import Caption
+from wordbrush.dataset.pairs import PairStage, PairWorker
+from wordbrush.dataset.records import Caption, Triplet
+from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.select import select
 from wordbrush.dataset.shards import encode
 from wordbrush.errors import DataError
@@ -73,6 +78,29 @@ def test_export(name: str, run: Path, tmp_path: Path):
     assert "| rejected: abandoned | 1 | 10 % |" in text
     assert "| rejected: length | 2 | 40 % |" in text
     assert ("Left out" in text) == bool(written.left_out)
+
+
+def test_candidates_that_share_a_picture_are_files_of_their_own_in_the_original_layout(tmp_path: Path):
+    """Made with the real stage: three candidates of a group have one seed of the noise."""
+    stage = PairStage(candidates=6, per_source=3, steps=2, enough=None, gates={"clip_image": -1.0})
+    worker = PairWorker(stage, pipelines.model("sd1", torch.float32), small_clip.clip(), None)
+    triplet = Triplet("7c-0", "7c", "a cat on the beach", "make it a dog", "a dog on the beach", "hand")
+    pairs = worker.of(triplet)
+    assert len({one.seed for one in pairs}) == 2
+    folder = write_pairs(tmp_path / "run", pairs)
+    selection = select(folder, rules=[Keep("clip_image", at_least=-1.0)])
+    export(folder, selection=selection, format="original", out=tmp_path / "out")
+    ((name, seeds),) = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    assert len(set(seeds)) == 6
+    assert all((tmp_path / "out" / name / f"{seed}_{n}.jpg").exists() for seed in seeds for n in (0, 1))
+    read = {one.settings["share"]: one for one in formats.read("original", tmp_path / "out")}
+    assert sorted(read) == sorted(one.share for one in pairs)
+    for one in pairs:
+        assert read[one.share].settings["noise_seed"] == one.seed
+        assert str(read[one.share].settings["seed"]) in seeds
+    formats.write("original", formats.read("original", tmp_path / "out"), tmp_path / "again")
+    again = {one.key: one.settings for one in formats.read("original", tmp_path / "again")}
+    assert again == {one.key: one.settings for one in read.values()}
 
 
 def front_matter(path: Path) -> tuple[dict[str, Any], str]:
