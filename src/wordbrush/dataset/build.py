@@ -28,6 +28,10 @@ NONE = "none"
 DRAWING = ("temperature", "top_p", "frequency_penalty", "max_tokens")
 COMPUTING = ("batch", "device", "dtype")
 ASKING = ("form", "base_url", "concurrency", "timeout", "retries")
+WRITTEN, SERVED = 256, 32
+"""Captions of a unit that this machine, or a server, writes: what a server has answered is lost with the unit that the
+run stops in."""
+
 BEST = 4
 """Pairs per triplet that the published filter keeps."""
 
@@ -72,7 +76,7 @@ def triplets(section: config.Writer, *, seed: int) -> TripletStage:
         per_caption=section.per_caption,
         checks=checks,
         attempts=section.attempts,
-        rows_per_unit=section.rows_per_unit,
+        rows_per_unit=section.rows_per_unit or (SERVED if section.kind == "server" else WRITTEN),
     )
 
 

@@ -55,7 +55,8 @@ class Writer(Section):
         batch, device, dtype: of the computation; not for a server.
         form, base_url, concurrency, timeout, retries: as in ``writers.openai.OpenAIWriter``, for a server only.
         truth: reject what is not true of the storybook; None where the storybook writer writes.
-        per_caption, attempts, rows_per_unit: as in ``triplets.TripletStage``.
+        per_caption, attempts: as in ``triplets.TripletStage``.
+        rows_per_unit: captions per file; by default 256, and 32 where a server writes.
     """
 
     kind: Literal["storybook", "local", "server"] = "storybook"
@@ -77,7 +78,7 @@ class Writer(Section):
     truth: bool | None = None
     per_caption: PositiveInt = 1
     attempts: PositiveInt = 4
-    rows_per_unit: PositiveInt = 256
+    rows_per_unit: PositiveInt | None = None
 
 
 class Select(Section):
