@@ -146,10 +146,11 @@ def test_any_two_texts_that_are_read_make_a_pair(before: str, after: str, contro
     assert pair.forward_samples == 4
 
 
-def test_what_is_no_fault_of_the_texts_stops_the_run(monkeypatch: pytest.MonkeyPatch):
-    def broken(*_: Any, **__: Any) -> None:
-        raise wb.ModelError("the model made NaN")
+def broken(*_: Any, **__: Any) -> None:
+    raise wb.ModelError("the model made NaN")
 
+
+def test_what_is_no_fault_of_the_texts_stops_the_run(monkeypatch: pytest.MonkeyPatch):
     run = worker()
     monkeypatch.setattr(wb, "edit", broken)
     with pytest.raises(wb.ModelError, match="NaN"):
@@ -159,6 +160,7 @@ def test_what_is_no_fault_of_the_texts_stops_the_run(monkeypatch: pytest.MonkeyP
 def test_a_caption_too_long_for_the_scorer_costs_nothing(monkeypatch: pytest.MonkeyPatch):
     run = worker()
     monkeypatch.setattr(run._clip, "text_length", 4)
+    monkeypatch.setattr(wb, "edit", broken)
     (pair,) = run.of(triplet())
     assert str(pair.reason).startswith("edit: the caption has")
     assert pair.forward_samples == 0

@@ -192,11 +192,36 @@ def test_a_stage_that_rejects_everything_says_so(config: Config, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("cheap")
-def test_what_cannot_be_done_is_said_before_anything_is_made(config: Config, tmp_path: Path):
-    wrong = config.model_copy(update={"export": config.export.model_copy(update={"formats": ("difusers",)})})
-    with pytest.raises(InvalidInput, match=r"no format 'difusers'.*did you mean 'diffusers'"):
-        run.run(wrong, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ('export.formats=["difusers"]', r"no format 'difusers'.*did you mean 'diffusers'"),
+        (
+            'export.formats=["ultraedit_region"]',
+            "the pairs of a run have no mask, which ultraedit_region needs",
+        ),
+        (
+            "select.at_least={clip_directon = 0.3}",
+            r"no score 'clip_directon' \(did you mean 'clip_direction'",
+        ),
+        ('select.where="no_such > 1"', "where 'no_such > 1' is not a condition: .*no_such"),
+        ('select.where="l1 >"', "where 'l1 >' is not a condition"),
+        ("select.preset=papers", r"no preset 'papers'.*did you mean 'paper'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_made(
+    change: str, sentence: str, file: Path, tmp_path: Path
+):
+    with pytest.raises(InvalidInput, match=sentence):
+        run.run(read_config(file, [change]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_rules_over_all_columns_of_the_pairs_pass_the_check(file: Path, tmp_path: Path):
+    where = "select.where=\"guidance < 12 AND before NOT LIKE '%zebra%' AND triplet_key IS NOT NULL\""
+    changes = ["select.at_least={ssim = -1.0}", where, "pairs.gates={clip_image = 0.0}"]
+    run.check(read_config(file, [*changes, 'export.formats=["original", "magicbrush", "imagefolder"]']))
 
 
 @pytest.mark.usefixtures("cheap")

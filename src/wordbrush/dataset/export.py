@@ -11,17 +11,30 @@ import pyarrow.parquet as pq
 
 from wordbrush.dataset import formats
 from wordbrush.dataset.card import card
-from wordbrush.dataset.formats import EditPair, Written
+from wordbrush.dataset.formats import FORMATS, EditPair, Written
 from wordbrush.dataset.formats.parquet import READ_ROWS, Row
 from wordbrush.dataset.funnel import funnel
 from wordbrush.dataset.manifest import NAME, Manifest
 from wordbrush.dataset.query import shards
 from wordbrush.dataset.records import SCORES
 from wordbrush.dataset.selection import Selection
-from wordbrush.errors import DataError
+from wordbrush.errors import DataError, InvalidInput
 
 SETTINGS = ("triplet_key", "candidate", "seed", "share", "guidance", "control", "steps")
 """Columns of the pairs that say how a pair was made."""
+
+HOLDS = frozenset({"captions", "scores", "settings"})
+"""The optional parts that the pairs of a run have: no mask."""
+
+
+def check_format(name: str) -> None:
+    """Raise ``InvalidInput`` for a format that there is not, or that needs what the pairs of a run have not."""
+    missing = sorted(formats.find(name).needs - HOLDS)
+    if missing:
+        others = [other for other, one in FORMATS.items() if one.needs <= HOLDS]
+        raise InvalidInput(
+            f"the pairs of a run have no {missing[0]}, which {name} needs; {', '.join(others)} do not"
+        )
 
 
 def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
