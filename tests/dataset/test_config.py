@@ -206,9 +206,10 @@ def test_filters_can_be_left_out_and_added(tmp_path: Path):
     )
 
 
-def test_the_local_engine_has_no_workers():
-    with pytest.raises(InvalidInput, match="for workers, use the engine 'ray'"):
-        build.engine(Engine(workers=2))
+@pytest.mark.parametrize("given", [{"workers": 2}, {"address": "auto"}, {"gpus": 1}, {"cpus": 2}])
+def test_the_local_engine_has_no_workers(given: dict):
+    with pytest.raises(InvalidInput, match=r"for workers, .* use the engine 'ray'"):
+        build.engine(Engine(**given))
 
 
 def test_a_score_without_a_rule_gets_one_before_the_best():

@@ -18,6 +18,7 @@ from wordbrush.cli import console, stages
 from wordbrush.cli.app import app
 from wordbrush.dataset import build, run
 from wordbrush.dataset.config import Config, read_config
+from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.keys import key_rng
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.selection import Selection
@@ -246,6 +247,26 @@ def test_the_command_line_does_it_in_one_command_or_in_many(file: Path, tmp_path
     for stage in ("captions", "triplets", "pairs"):
         assert toy.contents(one / stage) == toy.contents(many / stage)
     assert (one / "selection.parquet").read_bytes() == (many / "selection.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["write", "pairs", "score"])
+def test_stages_reach_a_cluster_and_its_gpus(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As ``data run`` does: the engine of the command is the one that the settings of a file make."""
+    made: list[object] = []
+
+    def stop(*_: object, engine: object, **__: object) -> None:
+        made.append(engine)
+        raise DataError("far enough")
+
+    for name in ("write_triplets", "make_pairs", "score_pairs"):
+        monkeypatch.setattr(run, name, stop)
+    ray = ["--engine", "ray", "--workers", "3", "--address", "10.0.0.1:6379", "--gpus", "0.5"]
+    own = ["--scorer", "storybook", "--to", str(tmp_path / "to")] if command == "score" else []
+    told = CliRunner().invoke(app, ["data", command, str(tmp_path), *own, *ray])
+    assert "far enough" in told.stderr
+    assert made == [RayEngine(3, address="10.0.0.1:6379", gpus=0.5)]
+    told = CliRunner().invoke(app, ["data", command, str(tmp_path), *own, "--gpus", "1"])
+    assert "use the engine 'ray'" in told.stderr
 
 
 @pytest.mark.usefixtures("cheap")

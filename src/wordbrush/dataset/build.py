@@ -151,8 +151,11 @@ def engine(section: config.Engine) -> Engine:
     """
     if section.name == "ray":
         return RayEngine(section.workers, section.address, section.cpus, section.gpus, section.threads)
-    if section.workers != 1 or section.address is not None:
-        raise InvalidInput("the engine 'local' is this process alone: for workers, use the engine 'ray'")
+    if section.workers != 1 or section.address is not None or section.cpus is not None or section.gpus:
+        raise InvalidInput(
+            "the engine 'local' is this process alone, which takes what it finds: for workers, a cluster, or cores and "
+            "GPUs of workers, use the engine 'ray'"
+        )
     return LocalEngine(section.threads)
 
 
