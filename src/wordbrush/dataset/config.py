@@ -23,7 +23,8 @@ class Captions(Section):
         limit: read no more than so many.
         words, characters: the fewest and the most words, and the most characters.
         language: a code such as ``"en"``, or ``"any"``.
-        blocked_words: ``"default"``, ``"none"``, or a file with one word a line.
+        blocked_words: ``"default"``, ``"none"``, or a file with one word or phrase a line, and lines that
+            begin with ``#`` for comments.
         pattern: a regular expression that no caption may match.
         rows_per_unit: captions per file.
     """
