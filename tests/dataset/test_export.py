@@ -17,6 +17,7 @@ from edit_data import edit, pair, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.card import card
 from wordbrush.dataset.export import convert, export, read_selected
+from wordbrush.dataset.filters import DEFAULTS, settings
 from wordbrush.dataset.formats import FORMATS
 from wordbrush.dataset.funnel import funnel, percent
 from wordbrush.dataset.manifest import Manifest
@@ -130,10 +131,16 @@ def test_the_card_agrees_with_what_hugging_face_finds(name: str, run: Path, tmp_
 
 def test_the_card_has_the_settings_of_every_stage(run: Path, tmp_path: Path):
     made_with = {"settings": {"model": "storybook", "share": [0.1, 0.9]}, "source": {}, "rows_per_unit": 3}
-    Manifest("pairs", made_with, 10).write(run / "pairs")
+    Manifest("pairs", made_with, 10, versions={"torch": "2.0"}).write(run / "pairs")
+    source = {"filters": settings(DEFAULTS), "content": "c"}
+    captions = {"settings": {}, "source": source, "rows_per_unit": 3}
+    Manifest("captions", captions, 10, versions={"torch": "2.1"}).write(run / "captions")
     export(run, selection=select(run), format="diffusers", out=tmp_path / "out")
     block = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```")[1]
-    assert json.loads(block.removeprefix("json")) == {"pairs": made_with["settings"]}
+    shown = json.loads(block.removeprefix("json"))
+    assert shown["pairs"] == {**made_with["settings"], "versions": {"torch": "2.0"}}
+    assert [one["name"] for one in shown["captions"]["filters"]] == ["length", "language", "blocked"]
+    assert shown["captions"]["filters"][0]["words"] == [2, 60]
 
 
 def test_a_selection_of_other_pairs_is_refused(run: Path, tmp_path: Path):

@@ -114,7 +114,17 @@ def export(
 def _settings(folder: Path) -> dict[str, Any]:
     """Return what every stage was made with, by stage, as far as the run has manifests."""
     stages = [name for name in ("captions", "triplets", "pairs") if (folder / name / NAME).exists()]
-    return {name: Manifest.read(folder / name).made_with.get("settings") for name in stages}
+    return {name: _made_with(Manifest.read(folder / name)) for name in stages}
+
+
+def _made_with(manifest: Manifest) -> dict[str, Any]:
+    """Return the settings of a stage, the filters of its source, and the versions of the packages that ran."""
+    filters = manifest.made_with["source"].get("filters")
+    return {
+        **manifest.made_with["settings"],
+        **({"filters": filters} if filters is not None else {}),
+        "versions": manifest.versions,
+    }
 
 
 def convert(

@@ -21,7 +21,6 @@ from wordbrush.dataset.keys import key_rng, key_seed, pair_key
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, Triplet
 from wordbrush.dataset.verdict import gates_for, judged, measured, rejected
 from wordbrush.errors import InvalidInput, nearest
-from wordbrush.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -126,7 +125,7 @@ class PairStage:
             "model": weights.digest(self.model, models.EMBEDDED),
             "scorer": weights.digest(self.scorer, clip.EMBEDDED),
         }
-        return {**asdict(self), "weights": digests, "version": __version__}
+        return {**asdict(self), "weights": digests}
 
     def check(self) -> None:
         """Raise ``ModelError`` if the model or the scorer is not there, or damaged; nothing is loaded."""
