@@ -104,6 +104,21 @@ def test_candidates_that_share_a_picture_are_files_of_their_own_in_the_original_
     assert again == {one.key: one.settings for one in read.values()}
 
 
+def test_the_address_of_a_caption_is_in_prompt_json(run: Path, tmp_path: Path):
+    """As in the published file; a caption without one has none, and rejected triplets are left aside."""
+    (run / "triplets").mkdir()
+    rows = [
+        Triplet(one.triplet_key, one.triplet_key[:-2], one.before, "x", "y", "hand", url=url).to_row()
+        for one, url in ((pair(1), "http://a/1.jpg"), (pair(2), None), (pair(3), "http://a/3.jpg"))
+    ]
+    (run / "triplets" / "00000.parquet").write_bytes(encode(rows, Triplet.schema, {"unit": 0}))
+    export(run, selection=select(run), format="original", out=tmp_path / "out")
+    prompts = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*/prompt.json"))]
+    assert [prompt.get("url") for prompt in prompts] == ["http://a/1.jpg", None]
+    read = formats.read("original", tmp_path / "out")
+    assert [one.settings.get("url") for one in read] == ["http://a/1.jpg"] * 4 + [None]
+
+
 def front_matter(path: Path) -> tuple[dict[str, Any], str]:
     """The card's YAML and its text."""
     _, front, text = path.read_text(encoding="utf-8").split("---\n", 2)

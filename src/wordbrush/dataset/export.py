@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,13 @@ def check_format(name: str) -> None:
 def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
     """Yield the selected pairs of a run in the order of its shards; a row group without any is not read.
 
+    The address that a caption came from is in the triplets, if the folder has them.
+
     Raises:
         DataError: a shard is damaged, a picture does not decode, or a selected pair is not there.
     """
     wanted = frozenset(selection.keys)
+    urls = _urls(Path(folder), selection)
     found = 0
     for path in shards(Path(folder), "pairs"):
         try:
@@ -53,7 +56,7 @@ def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
                 chosen = [key in wanted for key in keys]
                 if any(chosen):
                     for row in _rows(file, group, chosen, path):
-                        yield _pair(row)
+                        yield _pair(row, urls)
                         found += 1
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
@@ -62,6 +65,24 @@ def read_selected(folder: Path, selection: Selection) -> Iterator[EditPair]:
             f"{len(wanted) - found} of the {len(wanted)} selected pairs are not in {folder}: the pairs have been made "
             "again since, so select again"
         )
+
+
+def _urls(folder: Path, selection: Selection) -> dict[str, str]:
+    """Return triplet → address of the selected pairs, where there is one."""
+    if not (folder / "triplets").is_dir():
+        return {}
+    kept = selection.verdicts.filter(selection.verdicts["kept"])
+    wanted = frozenset(kept["triplet_key"].to_pylist())
+    urls = {}
+    for path in shards(folder, "triplets"):
+        try:
+            table = pq.read_table(path, columns=["key", "url"], page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        for key, url in zip(table["key"].to_pylist(), table["url"].to_pylist(), strict=True):
+            if url is not None and key in wanted:
+                urls[key] = url
+    return urls
 
 
 def _rows(file: pq.ParquetFile, group: int, chosen: list[bool], path: Path) -> Iterator[Row]:
@@ -73,7 +94,9 @@ def _rows(file: pq.ParquetFile, group: int, chosen: list[bool], path: Path) -> I
         start += batch.num_rows
 
 
-def _pair(row: Row) -> EditPair:
+def _pair(row: Row, urls: Mapping[str, str]) -> EditPair:
+    settings = {name: row.values[name] for name in SETTINGS}
+    url = urls.get(settings["triplet_key"])
     return EditPair(
         key=row.name,
         before=row.text("before"),
@@ -82,7 +105,7 @@ def _pair(row: Row) -> EditPair:
         before_picture=row.picture("before_image"),
         after_picture=row.picture("after_image"),
         scores=row.numbers({name: name for name in SCORES}),
-        settings={name: row.values[name] for name in SETTINGS},
+        settings=settings if url is None else {**settings, "url": url},
     )
 
 
