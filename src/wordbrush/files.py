@@ -216,10 +216,10 @@ def _plain(value: Any) -> Any:
     return number() if number else str(value)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide how a picture comes out."""
+def versions(*more: str) -> dict[str, str]:
+    """Return the versions of the packages that decide how a picture comes out, and those of ``more``."""
     return {"wordbrush": __version__} | {
-        package: metadata.version(package) for package in ("torch", "diffusers")
+        package: metadata.version(package) for package in ("torch", "diffusers", *more)
     }
 
 

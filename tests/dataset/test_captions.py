@@ -186,6 +186,31 @@ def test_filters_say_why(text: str, objection: str | None):
 def test_filters_take_settings(tmp_path: Path):
     (tmp_path / "words.txt").write_text("Cat\ndog\n")
     assert BlockedWords.read(tmp_path / "words.txt")("the cats and a CAT") == "the word 'cat'"
+
+
+@pytest.mark.parametrize(
+    ("text", "objection"),
+    [
+        ("a T-Shirt on a line", "the word 't-shirt'"),
+        ("a shirt, a t", None),
+        ("a hot   dog stand", "the words 'hot dog'"),
+        ("a dog that is hot", None),
+        ("a hot doghouse", None),
+        ("a dog's bone", None),
+        ("rock'n'roll", "the word \"rock'n'roll\""),
+        ("rock", None),
+        ("STRASSE, at night", "the word 'strasse'"),
+        ("# this is what it is", None),
+        ("a c++ compiler", "the word 'c++'"),
+    ],
+)
+def test_a_file_of_blocked_words_has_a_phrase_a_line(text: str, objection: str | None, tmp_path: Path):
+    lines = ["# this is", "t-shirt", "", "  Hot dog ", "bone dog", "rock'n'roll", "Straße", "c++"]
+    (tmp_path / "words.txt").write_text("\ufeff" + "\r\n".join(lines), encoding="utf-8")
+    blocked = BlockedWords.read(tmp_path / "words.txt")
+    assert blocked.words == ("t-shirt", "Hot dog", "bone dog", "rock'n'roll", "Straße", "c++")
+    assert blocked(text) == objection
+    assert BlockedWords(())(text) is None
     assert Matching(r"https?://\S+")("see http://x.org now") == "'http://x.org'"
     assert Language("de")("ein Hund auf einer Wiese") is None
     with pytest.raises(InvalidInput, match="not a regular expression"):

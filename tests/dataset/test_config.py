@@ -184,6 +184,14 @@ def test_a_server_is_asked_as_the_file_says():
     assert (made.concurrency, made.sampling.temperature, made.form) == (2, 0.5, "published")  # pyright: ignore
 
 
+def test_units_of_a_server_are_small_unless_said_otherwise():
+    """What a server has answered is lost with the unit that the run stops in."""
+    server = Writer(kind="server", model="m")
+    assert build.triplets(server, seed=0).rows_per_unit == 32
+    assert build.triplets(Writer(kind="local", model="m"), seed=0).rows_per_unit == 256
+    assert build.triplets(server.model_copy(update={"rows_per_unit": 9}), seed=0).rows_per_unit == 9
+
+
 def test_filters_can_be_left_out_and_added(tmp_path: Path):
     words = tmp_path / "words.txt"
     words.write_text("grey\ngray")
@@ -198,9 +206,10 @@ def test_filters_can_be_left_out_and_added(tmp_path: Path):
     )
 
 
-def test_the_local_engine_has_no_workers():
-    with pytest.raises(InvalidInput, match="for workers, use the engine 'ray'"):
-        build.engine(Engine(workers=2))
+@pytest.mark.parametrize("given", [{"workers": 2}, {"address": "auto"}, {"gpus": 1}, {"cpus": 2}])
+def test_the_local_engine_has_no_workers(given: dict):
+    with pytest.raises(InvalidInput, match=r"for workers, .* use the engine 'ray'"):
+        build.engine(Engine(**given))
 
 
 def test_a_score_without_a_rule_gets_one_before_the_best():

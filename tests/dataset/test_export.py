@@ -8,16 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
+import pipelines
+import small_clip
 from edit_data import edit, pair, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.card import card
 from wordbrush.dataset.export import convert, export, read_selected
+from wordbrush.dataset.filters import DEFAULTS, settings
 from wordbrush.dataset.formats import FORMATS
 from wordbrush.dataset.funnel import funnel, percent
 from wordbrush.dataset.manifest import Manifest
-from wordbrush.dataset.records import Caption
+from wordbrush.dataset.pairs import PairStage, PairWorker
+from wordbrush.dataset.records import Caption, Triplet
+from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.select import select
 from wordbrush.dataset.shards import encode
 from wordbrush.errors import DataError
@@ -75,6 +81,44 @@ def test_export(name: str, run: Path, tmp_path: Path):
     assert ("Left out" in text) == bool(written.left_out)
 
 
+def test_candidates_that_share_a_picture_are_files_of_their_own_in_the_original_layout(tmp_path: Path):
+    """Made with the real stage: three candidates of a group have one seed of the noise."""
+    stage = PairStage(candidates=6, per_source=3, steps=2, enough=None, gates={"clip_image": -1.0})
+    worker = PairWorker(stage, pipelines.model("sd1", torch.float32), small_clip.clip(), None)
+    triplet = Triplet("7c-0", "7c", "a cat on the beach", "make it a dog", "a dog on the beach", "hand")
+    pairs = worker.of(triplet)
+    assert len({one.seed for one in pairs}) == 2
+    folder = write_pairs(tmp_path / "run", pairs)
+    selection = select(folder, rules=[Keep("clip_image", at_least=-1.0)])
+    export(folder, selection=selection, format="original", out=tmp_path / "out")
+    ((name, seeds),) = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    assert len(set(seeds)) == 6
+    assert all((tmp_path / "out" / name / f"{seed}_{n}.jpg").exists() for seed in seeds for n in (0, 1))
+    read = {one.settings["share"]: one for one in formats.read("original", tmp_path / "out")}
+    assert sorted(read) == sorted(one.share for one in pairs)
+    for one in pairs:
+        assert read[one.share].settings["noise_seed"] == one.seed
+        assert str(read[one.share].settings["seed"]) in seeds
+    formats.write("original", formats.read("original", tmp_path / "out"), tmp_path / "again")
+    again = {one.key: one.settings for one in formats.read("original", tmp_path / "again")}
+    assert again == {one.key: one.settings for one in read.values()}
+
+
+def test_the_address_of_a_caption_is_in_prompt_json(run: Path, tmp_path: Path):
+    """As in the published file; a caption without one has none, and rejected triplets are left aside."""
+    (run / "triplets").mkdir()
+    rows = [
+        Triplet(one.triplet_key, one.triplet_key[:-2], one.before, "x", "y", "hand", url=url).to_row()
+        for one, url in ((pair(1), "http://a/1.jpg"), (pair(2), None), (pair(3), "http://a/3.jpg"))
+    ]
+    (run / "triplets" / "00000.parquet").write_bytes(encode(rows, Triplet.schema, {"unit": 0}))
+    export(run, selection=select(run), format="original", out=tmp_path / "out")
+    prompts = [json.loads(path.read_text()) for path in sorted((tmp_path / "out").glob("*/prompt.json"))]
+    assert [prompt.get("url") for prompt in prompts] == ["http://a/1.jpg", None]
+    read = formats.read("original", tmp_path / "out")
+    assert [one.settings.get("url") for one in read] == ["http://a/1.jpg"] * 4 + [None]
+
+
 def front_matter(path: Path) -> tuple[dict[str, Any], str]:
     """The card's YAML and its text."""
     _, front, text = path.read_text(encoding="utf-8").split("---\n", 2)
@@ -102,10 +146,16 @@ def test_the_card_agrees_with_what_hugging_face_finds(name: str, run: Path, tmp_
 
 def test_the_card_has_the_settings_of_every_stage(run: Path, tmp_path: Path):
     made_with = {"settings": {"model": "storybook", "share": [0.1, 0.9]}, "source": {}, "rows_per_unit": 3}
-    Manifest("pairs", made_with, 10).write(run / "pairs")
+    Manifest("pairs", made_with, 10, versions={"torch": "2.0"}).write(run / "pairs")
+    source = {"filters": settings(DEFAULTS), "content": "c"}
+    captions = {"settings": {}, "source": source, "rows_per_unit": 3}
+    Manifest("captions", captions, 10, versions={"torch": "2.1"}).write(run / "captions")
     export(run, selection=select(run), format="diffusers", out=tmp_path / "out")
     block = (tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("```")[1]
-    assert json.loads(block.removeprefix("json")) == {"pairs": made_with["settings"]}
+    shown = json.loads(block.removeprefix("json"))
+    assert shown["pairs"] == {**made_with["settings"], "versions": {"torch": "2.0"}}
+    assert [one["name"] for one in shown["captions"]["filters"]] == ["length", "language", "blocked"]
+    assert shown["captions"]["filters"][0]["words"] == [2, 60]
 
 
 def test_a_selection_of_other_pairs_is_refused(run: Path, tmp_path: Path):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+import families
 import pipelines
 import small_clip
 import wordbrush as wb
@@ -123,6 +124,85 @@ def test_a_triplet_that_cannot_be_edited_is_one_reject():
     assert not pair.kept
     assert str(pair.reason).startswith("edit: the prompt has")
     assert pair.after_image is None
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a cat", "a cat and a dog"),
+        ("a red cat and a dog", "a dog"),
+        ("a cat and a dog", "a dog and a cat"),
+        ("the cat", "a cat"),
+        ("cat cat cat", "dog dog"),
+        ("a cat!", "?"),
+        ("在海滩", "a cat"),
+    ],
+)
+@pytest.mark.parametrize("control", ["published", "full"])
+def test_any_two_texts_that_are_read_make_a_pair(before: str, after: str, control: str):
+    """What the texts are at fault for is found before anything is computed, so nothing else may stop a run."""
+    (pair,) = worker(candidates=1, steps=1, control=control).of(triplet(before, after))
+    assert pair.kept
+    assert pair.forward_samples == 4
+
+
+def broken(*_: Any, **__: Any) -> None:
+    raise wb.ModelError("the model made NaN")
+
+
+def test_what_is_no_fault_of_the_texts_stops_the_run(monkeypatch: pytest.MonkeyPatch):
+    run = worker()
+    monkeypatch.setattr(wb, "edit", broken)
+    with pytest.raises(wb.ModelError, match="NaN"):
+        run.of(triplet())
+
+
+def test_a_caption_too_long_for_the_scorer_costs_nothing(monkeypatch: pytest.MonkeyPatch):
+    run = worker()
+    monkeypatch.setattr(run._clip, "text_length", 4)
+    monkeypatch.setattr(wb, "edit", broken)
+    (pair,) = run.of(triplet())
+    assert str(pair.reason).startswith("edit: the caption has")
+    assert pair.forward_samples == 0
+
+
+@pytest.mark.parametrize("kind", ["sana", "pixart-alpha"])
+def test_models_of_other_families_make_pairs(kind: str, monkeypatch: pytest.MonkeyPatch):
+    """Sana's self-attention is linear, so full control injects none, and published control has nothing to share."""
+    model = families.model(kind, torch.float32)
+    monkeypatch.setattr(wb, "load", lambda name, dtype: model)
+    monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
+    settings: dict[str, Any] = {"candidates": 2, "per_source": 2, "steps": 2, "enough": None, "gates": OPEN}
+    pairs = PairStage(**settings, control="full").open().of(triplet("a cat", "a dog"))
+    assert [(pair.kept, pair.after_image is None) for pair in pairs] == [(True, False)] * 2
+    if kind == "sana":
+        with pytest.raises(wb.InvalidInput, match="'published' shares self-attention, and sana has none"):
+            PairStage(**settings, control="published").open()
+    else:
+        assert PairStage(**settings, control="published").open().of(triplet("a cat", "a dog"))[0].kept
+
+
+def test_judges_that_cannot_read_the_pictures_stop_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(wb, "load", lambda name, dtype: pipelines.model("sd1", torch.float32))
+    monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
+    PairStage(steps=2).open()
+    with pytest.raises(wb.InvalidInput, match="the judges read pictures of 128 × 128 pixels, not 32 × 32"):
+        PairStage(steps=2, truth=True).open()
+
+
+def test_a_truth_that_is_not_known_is_not_measured():
+    class Blind:
+        def read(self, images: Any) -> None:
+            """Look, and say nothing."""
+
+    run = PairWorker(
+        PairStage(candidates=1, steps=1, gates=OPEN, truth=True),
+        pipelines.model("sd1", torch.float32),
+        small_clip.clip(),
+        Blind(),  # pyright: ignore[reportArgumentType]
+    )
+    (pair,) = run.of(triplet("a zebra at a bus stop", "a dog at a bus stop"))
+    assert (pair.kept, pair.truth_before, pair.truth_after) == (True, None, None)
 
 
 def test_gates():

@@ -18,6 +18,7 @@ from wordbrush.cli import console, stages
 from wordbrush.cli.app import app
 from wordbrush.dataset import build, run
 from wordbrush.dataset.config import Config, read_config
+from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.keys import key_rng
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.selection import Selection
@@ -192,11 +193,36 @@ def test_a_stage_that_rejects_everything_says_so(config: Config, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("cheap")
-def test_what_cannot_be_done_is_said_before_anything_is_made(config: Config, tmp_path: Path):
-    wrong = config.model_copy(update={"export": config.export.model_copy(update={"formats": ("difusers",)})})
-    with pytest.raises(InvalidInput, match=r"no format 'difusers'.*did you mean 'diffusers'"):
-        run.run(wrong, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ('export.formats=["difusers"]', r"no format 'difusers'.*did you mean 'diffusers'"),
+        (
+            'export.formats=["ultraedit_region"]',
+            "the pairs of a run have no mask, which ultraedit_region needs",
+        ),
+        (
+            "select.at_least={clip_directon = 0.3}",
+            r"no score 'clip_directon' \(did you mean 'clip_direction'",
+        ),
+        ('select.where="no_such > 1"', "where 'no_such > 1' is not a condition: .*no_such"),
+        ('select.where="l1 >"', "where 'l1 >' is not a condition"),
+        ("select.preset=papers", r"no preset 'papers'.*did you mean 'paper'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_made(
+    change: str, sentence: str, file: Path, tmp_path: Path
+):
+    with pytest.raises(InvalidInput, match=sentence):
+        run.run(read_config(file, [change]), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_rules_over_all_columns_of_the_pairs_pass_the_check(file: Path, tmp_path: Path):
+    where = "select.where=\"guidance < 12 AND before NOT LIKE '%zebra%' AND triplet_key IS NOT NULL\""
+    changes = ["select.at_least={ssim = -1.0}", where, "pairs.gates={clip_image = 0.0}"]
+    run.check(read_config(file, [*changes, 'export.formats=["original", "magicbrush", "imagefolder"]']))
 
 
 @pytest.mark.usefixtures("cheap")
@@ -221,6 +247,26 @@ def test_the_command_line_does_it_in_one_command_or_in_many(file: Path, tmp_path
     for stage in ("captions", "triplets", "pairs"):
         assert toy.contents(one / stage) == toy.contents(many / stage)
     assert (one / "selection.parquet").read_bytes() == (many / "selection.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["write", "pairs", "score"])
+def test_stages_reach_a_cluster_and_its_gpus(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As ``data run`` does: the engine of the command is the one that the settings of a file make."""
+    made: list[object] = []
+
+    def stop(*_: object, engine: object, **__: object) -> None:
+        made.append(engine)
+        raise DataError("far enough")
+
+    for name in ("write_triplets", "make_pairs", "score_pairs"):
+        monkeypatch.setattr(run, name, stop)
+    ray = ["--engine", "ray", "--workers", "3", "--address", "10.0.0.1:6379", "--gpus", "0.5"]
+    own = ["--scorer", "storybook", "--to", str(tmp_path / "to")] if command == "score" else []
+    told = CliRunner().invoke(app, ["data", command, str(tmp_path), *own, *ray])
+    assert "far enough" in told.stderr
+    assert made == [RayEngine(3, address="10.0.0.1:6379", gpus=0.5)]
+    told = CliRunner().invoke(app, ["data", command, str(tmp_path), *own, "--gpus", "1"])
+    assert "use the engine 'ray'" in told.stderr
 
 
 @pytest.mark.usefixtures("cheap")

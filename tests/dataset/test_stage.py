@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import dataclass, field, replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.manifest import Manifest, differences
 from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.source import ShardSource
-from wordbrush.dataset.stage import run_stage
+from wordbrush.dataset.stage import UnitTask, run_stage
 from wordbrush.errors import DataError
 
 LOCAL = LocalEngine()
@@ -118,6 +119,47 @@ def test_other_settings_are_refused_by_name(made: Path, stage, source, sentence:
     with pytest.raises(DataError, match=sentence):
         run_stage(stage, source or ShardSource(made / "captions"), made, engine=LOCAL)
     assert toy.contents(made) == before
+
+
+@pytest.fixture
+def other_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9" if name == "torch" else version(name))
+
+
+def test_a_half_made_stage_is_not_finished_with_other_versions(made: Path, request: pytest.FixtureRequest):
+    (made / "pairs" / "00007.parquet").unlink()
+    before = toy.contents(made)
+    request.getfixturevalue("other_torch")
+    with pytest.raises(
+        DataError, match=r"pairs, which is not finished, was made with torch \S+, not 9\.9, which may"
+    ):
+        toy.run(made, LOCAL)
+    assert toy.contents(made) == before
+    for path in (made / "pairs").glob("*.parquet"):
+        path.unlink()
+    assert toy.run(made, LOCAL)[1].made == 10  # there is nothing to mix
+    assert json.loads((made / "pairs" / "manifest.json").read_text())["versions"]["torch"] == "9.9"
+
+
+def test_a_finished_stage_stays_as_it_is_with_other_versions(made: Path, request: pytest.FixtureRequest):
+    before = toy.contents(made)
+    versions = json.loads(before["pairs/manifest.json"])["versions"]
+    assert set(versions) == {"wordbrush", "torch", "diffusers", "transformers", "pyarrow"}
+    request.getfixturevalue("other_torch")
+    assert [report.made for report in toy.run(made, LOCAL)] == [0, 0]
+    assert toy.contents(made) == before
+    (made / "pairs" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="is not of this run: it was made with other settings or versions"):
+        toy.run(made, LOCAL)
+
+
+def test_a_worker_with_other_versions_makes_nothing(tmp_path: Path, request: pytest.FixtureRequest):
+    task = UnitTask(toy.Captions(), toy.Numbers(5), tmp_path, Manifest("captions", {"rows_per_unit": 5}, 5))
+    task.open()
+    request.getfixturevalue("other_torch")
+    with pytest.raises(DataError, match=r"this worker has torch 9\.9, not "):
+        task.open()
 
 
 def test_shards_of_another_run_are_refused_without_their_manifest_too(made: Path):

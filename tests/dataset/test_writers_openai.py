@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import httpx
 import pytest
 
 from chat_server import Reply, chat_server, completion
+from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.keys import caption_key
 from wordbrush.dataset.readers import Storybook
+from wordbrush.dataset.stage import run_stage
 from wordbrush.dataset.triplets import CHECKS, TripletStage
 from wordbrush.dataset.writers.base import StorybookTruth
 from wordbrush.dataset.writers.form import Example
@@ -118,7 +120,8 @@ def test_waits_double_and_are_functions_of_the_seed(monkeypatch: pytest.MonkeyPa
     with chat_server(always((503, "busy"))) as server:
         ask = writer(server.url, wait=1.0, retries=4).open()
         for seed in (1, 1, 2):
-            assert ask(["a cat"], [seed])[0].fault == "server: status 503, 5 times"
+            with pytest.raises(ModelError, match="has failed 5 times, at last with 'status 503: busy'"):
+                ask(["a cat"], [seed])
     assert waits[:4] == waits[4:8] != waits[8:]
     assert all(0.5 * 2**n <= wait < 1.5 * 2**n for n, wait in enumerate(waits[:4]))
 
@@ -126,9 +129,8 @@ def test_waits_double_and_are_functions_of_the_seed(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("reply", "fault"),
     [
-        ((200, "<html>hello</html>"), "server: the answer is not of the chat protocol"),
         ((200, '{"choices": []}'), "server: the answer is not of the chat protocol"),
-        ((200, "[1, 2]"), "server: the answer is not of the chat protocol"),
+        ((200, '{"choices": 3}'), "server: the answer is not of the chat protocol"),
         (completion("Sure! Here is an edit."), "form: the answer is not JSON"),
         (completion('{"instruction": "make it a dog"}'), "form: the answer has no 'output'"),
         (completion('{"instruction": " ", "output": "a dog"}'), "form: the answer has no 'instruction'"),
@@ -140,7 +142,6 @@ def test_waits_double_and_are_functions_of_the_seed(monkeypatch: pytest.MonkeyPa
             (400, '{"error": {"code": "content_filter", "message": "no"}}'),
             "refused: the server's content policy",
         ),
-        ((503, "busy"), "server: status 503, 3 times"),
     ],
 )
 def test_nonsense_is_a_reject_with_its_reason_and_text(reply: Reply, fault: str):
@@ -154,14 +155,72 @@ def test_nonsense_is_a_reject_with_its_reason_and_text(reply: Reply, fault: str)
         assert (made["tokens_in"], made["tokens_out"]) == (60, 24)
 
 
-def test_a_server_that_never_answers_is_a_reject():
+def test_a_server_that_never_answers_stops_the_run():
     def sleep(body: dict[str, Any], number: int) -> Reply:
         time.sleep(0.5)
         return completion(GOOD)
 
-    with chat_server(sleep) as server:
-        (answer,) = writer(server.url, timeout=0.1, retries=1).open()(["a cat"], [1])
-    assert answer.fault == "server: no answer within 0.1 s, 2 times"
+    with (
+        chat_server(sleep) as server,
+        pytest.raises(ModelError, match=r"failed 2 times.*no answer within 0\.1 s"),
+    ):
+        writer(server.url, timeout=0.1, retries=1).open()(["a cat"], [1])
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (
+            (503, '{"error": {"message": "overloaded"}}'),
+            "failed 3 times, at last with 'status 503: overloaded'",
+        ),
+        (
+            (429, '{"error": {"message": "slow down"}}'),
+            "failed 3 times, at last with 'status 429: slow down'",
+        ),
+        ((200, "<html>log in</html>"), "failed 3 times, at last with 'status 200: <html>log in</html>'"),
+        ((200, "[1, 2]"), "failed 3 times"),
+        ((200, '{"error": {"code": 502, "message": "upstream"}}'), "at last with 'status 200: upstream'"),
+        ((429, '{"error": {"code": "insufficient_quota", "message": "pay"}}'), r"no quota left .*\(pay\)"),
+        ((401, '{"error": {"message": "bad key"}}'), "refuses the key"),
+    ],
+)
+def test_what_is_the_servers_fault_is_no_captions(reply: Reply, message: str, tmp_path: Path):
+    """The run stops, with the units that are whole; the same call asks for the rest, and for nothing twice."""
+    captions = [{"key": caption_key(text), "text": text, "url": None} for text in map(str, range(6))]
+    good = completion(json.dumps({"instruction": "count on", "output": "a dog"}))
+    healthy = False
+
+    def handle(body: dict[str, Any], number: int) -> Reply:
+        return good if healthy or int(body["messages"][-1]["content"]) < 3 else reply
+
+    with chat_server(handle) as server:
+        stage = TripletStage(writer(server.url, concurrency=1), rows_per_unit=2, checks=())
+        with pytest.raises(ModelError, match=message):
+            run_stage(stage, Rows(captions), tmp_path, engine=LocalEngine())
+        assert [path.name for path in tmp_path.rglob("*.parquet")] == ["00000.parquet"]
+        tries = len(server.bodies) - 3
+        assert tries == (1 if reply[0] == 401 or "quota" in reply[1] else 3)
+        healthy = True
+        report = run_stage(stage, Rows(captions), tmp_path, engine=LocalEngine())
+    assert (report.reused, report.made, report.kept) == (1, 2, 6)
+    assert len(server.bodies) == 3 + tries + 4
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A source of rows that are there."""
+
+    given: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.given)
+
+    def rows(self, start: int, stop: int) -> list[dict[str, Any]]:
+        return self.given[start:stop]
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {}
 
 
 @pytest.mark.parametrize(

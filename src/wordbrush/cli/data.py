@@ -55,6 +55,18 @@ Threads = Annotated[
         "--threads", min=1, metavar="N", help="Threads of a worker; the same number, the same bytes."
     ),
 ]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="ADDRESS", help="A running Ray cluster, as auto; without it one starts here."
+    ),
+]
+Gpus = Annotated[
+    float,
+    typer.Option(
+        "--gpus", min=0, metavar="N", help="GPUs of each worker of the engine ray; 0.5 lets two share one."
+    ),
+]
 
 
 @app.command()
@@ -102,6 +114,8 @@ def write(
     engine: EngineName = "local",
     workers: Workers = 1,
     threads: Threads = 1,
+    address: Address = None,
+    gpus: Gpus = 0,
     json: options.Json = False,
 ) -> None:
     """Write an instruction and the caption after it for every caption."""
@@ -114,7 +128,11 @@ def write(
     section = config.make(config.Writer, {**_writer(writer), **_read(settings)}, where="data write")
     with stages() as shown:
         done = run.write_triplets(
-            section, folder, seed=seed, engine=_engine(engine, workers, threads), progress=shown
+            section,
+            folder,
+            seed=seed,
+            engine=_engine(engine, workers, threads, address, gpus),
+            progress=shown,
         )
     total = spent(folder / run.TRIPLETS, Prices(*price))
     if json:
@@ -137,6 +155,8 @@ def pairs(
     engine: EngineName = "local",
     workers: Workers = 1,
     threads: Threads = 1,
+    address: Address = None,
+    gpus: Gpus = 0,
     json: options.Json = False,
 ) -> None:
     """Make candidates for every triplet by Prompt-to-Prompt, and score them."""
@@ -148,7 +168,10 @@ def pairs(
     stage = config.make(PairStage, {"model": model, **_read(settings)}, where="data pairs")
     with stages() as shown:
         done = run.make_pairs(
-            replace(stage, seed=seed), folder, engine=_engine(engine, workers, threads), progress=shown
+            replace(stage, seed=seed),
+            folder,
+            engine=_engine(engine, workers, threads, address, gpus),
+            progress=shown,
         )
     tell_stage(done, json)
 
@@ -166,6 +189,8 @@ def score(
     engine: EngineName = "local",
     workers: Workers = 1,
     threads: Threads = 1,
+    address: Address = None,
+    gpus: Gpus = 0,
     json: options.Json = False,
 ) -> None:
     """Measure pairs again, with another CLIP model, into another folder."""
@@ -173,7 +198,7 @@ def score(
 
     with stages() as shown:
         done = run.score_pairs(
-            folder, to, scorer=scorer, engine=_engine(engine, workers, threads), progress=shown
+            folder, to, scorer=scorer, engine=_engine(engine, workers, threads, address, gpus), progress=shown
         )
     tell_stage(done, json)
 
@@ -311,10 +336,10 @@ def _writer(name: str) -> dict[str, str]:
     return {"kind": kind, "model": model} if kind == "server" else {"kind": "local", "model": name}
 
 
-def _engine(name: str, workers: int, threads: int) -> Engine:
+def _engine(name: str, workers: int, threads: int, address: str | None = None, gpus: float = 0) -> Engine:
     from wordbrush.dataset import build, config
 
     if name not in ("local", "ray"):
         raise InvalidInput(f"--engine is local or ray, not {name!r}")
-    section = config.make(config.Engine, {"name": name, "workers": workers, "threads": threads}, where="data")
-    return build.engine(section)
+    given = {"name": name, "workers": workers, "threads": threads, "address": address, "gpus": gpus}
+    return build.engine(config.make(config.Engine, given, where="data"))

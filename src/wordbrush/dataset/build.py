@@ -28,6 +28,10 @@ NONE = "none"
 DRAWING = ("temperature", "top_p", "frequency_penalty", "max_tokens")
 COMPUTING = ("batch", "device", "dtype")
 ASKING = ("form", "base_url", "concurrency", "timeout", "retries")
+WRITTEN, SERVED = 256, 32
+"""Captions of a unit that this machine, or a server, writes: what a server has answered is lost with the unit that the
+run stops in."""
+
 BEST = 4
 """Pairs per triplet that the published filter keeps."""
 
@@ -72,7 +76,7 @@ def triplets(section: config.Writer, *, seed: int) -> TripletStage:
         per_caption=section.per_caption,
         checks=checks,
         attempts=section.attempts,
-        rows_per_unit=section.rows_per_unit,
+        rows_per_unit=section.rows_per_unit or (SERVED if section.kind == "server" else WRITTEN),
     )
 
 
@@ -147,8 +151,11 @@ def engine(section: config.Engine) -> Engine:
     """
     if section.name == "ray":
         return RayEngine(section.workers, section.address, section.cpus, section.gpus, section.threads)
-    if section.workers != 1 or section.address is not None:
-        raise InvalidInput("the engine 'local' is this process alone: for workers, use the engine 'ray'")
+    if section.workers != 1 or section.address is not None or section.cpus is not None or section.gpus:
+        raise InvalidInput(
+            "the engine 'local' is this process alone, which takes what it finds: for workers, a cluster, or cores and "
+            "GPUs of workers, use the engine 'ray'"
+        )
     return LocalEngine(section.threads)
 
 

@@ -23,7 +23,8 @@ class Captions(Section):
         limit: read no more than so many.
         words, characters: the fewest and the most words, and the most characters.
         language: a code such as ``"en"``, or ``"any"``.
-        blocked_words: ``"default"``, ``"none"``, or a file with one word a line.
+        blocked_words: ``"default"``, ``"none"``, or a file with one word or phrase a line, and lines that
+            begin with ``#`` for comments.
         pattern: a regular expression that no caption may match.
         rows_per_unit: captions per file.
     """
@@ -55,7 +56,8 @@ class Writer(Section):
         batch, device, dtype: of the computation; not for a server.
         form, base_url, concurrency, timeout, retries: as in ``writers.openai.OpenAIWriter``, for a server only.
         truth: reject what is not true of the storybook; None where the storybook writer writes.
-        per_caption, attempts, rows_per_unit: as in ``triplets.TripletStage``.
+        per_caption, attempts: as in ``triplets.TripletStage``.
+        rows_per_unit: captions per file; by default 256, and 32 where a server writes.
     """
 
     kind: Literal["storybook", "local", "server"] = "storybook"
@@ -77,7 +79,7 @@ class Writer(Section):
     truth: bool | None = None
     per_caption: PositiveInt = 1
     attempts: PositiveInt = 4
-    rows_per_unit: PositiveInt = 256
+    rows_per_unit: PositiveInt | None = None
 
 
 class Select(Section):

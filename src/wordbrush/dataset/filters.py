@@ -118,7 +118,7 @@ _FUNCTION_WORDS = {code: frozenset(words.split()) for code, words in FUNCTION_WO
 
 @dataclass(frozen=True)
 class BlockedWords:
-    """Texts without certain words, compared case-folded and as whole words.
+    """Texts without certain words or phrases, whatever their case and spaces, and never as a part of a word.
 
     A word list is a coarse means: it knows no context. For data from the web, use a moderation model as well.
     """
@@ -127,21 +127,30 @@ class BlockedWords:
     name: ClassVar[str] = "blocked"
 
     def __call__(self, text: str) -> str | None:
-        found = [word for word in WORD.findall(text.casefold()) if word in self._known]
-        return f"the word {found[0]!r}" if found else None
+        found = self._known.search(_folded(text)) if self.words else None
+        return f"the word{'s' if ' ' in found.group() else ''} {found.group()!r}" if found else None
 
     @cached_property
-    def _known(self) -> frozenset[str]:
-        return frozenset(word.casefold() for word in self.words)
+    def _known(self) -> re.Pattern[str]:
+        anyone = "|".join(re.escape(_folded(word)) for word in self.words)
+        # An apostrophe within a word is a part of it, as in ``WORD``; a hyphen is not.
+        return re.compile(rf"(?<!\w)(?<!\w['’])(?:{anyone})(?!\w|['’]\w)")
 
     @classmethod
     def read(cls, path: Path) -> BlockedWords:
-        """Return the filter of a file with one word a line; raises ``DataError`` if it cannot be read."""
+        """Return the filter of a file with one word or phrase a line; raises ``DataError`` if it cannot be read.
+
+        Empty lines, and those that begin with ``#``, say nothing.
+        """
         try:
-            lines = path.read_text(encoding="utf-8").split()
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"the list of blocked words {path} cannot be read: {error}") from error
-        return cls(tuple(lines))
+        return cls(tuple(line for line in lines if line and not line.startswith("#")))
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from typing import Any
 
 from wordbrush.dataset.shards import Shard
 from wordbrush.errors import DataError
-from wordbrush.files import write_files
-from wordbrush.version import __version__
+from wordbrush.files import versions, write_files
 
 NAME = "manifest.json"
 CHECKSUMS = ("source.content",)
@@ -22,6 +21,11 @@ CHECKSUMS = ("source.content",)
 
 SHOWN = 60
 """Characters of a setting that a message repeats."""
+
+
+def installed() -> dict[str, str]:
+    """Return the versions of the packages that decide the bytes of shards, as they are here."""
+    return versions("transformers", "pyarrow")
 
 
 @dataclass
@@ -34,6 +38,7 @@ class Manifest:
             ``rows_per_unit``.
         rows_in: rows of the source.
         shards: by unit, those that are done; ``add`` enters more.
+        versions: of the packages that decide the bytes; by default those that are installed.
 
     Attributes:
         rows_done: source rows of the units that are done.
@@ -45,6 +50,7 @@ class Manifest:
     made_with: dict[str, Any]
     rows_in: int
     shards: dict[int, Shard] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=installed)
     rows_done: int = field(init=False, default=0)
     rows: int = field(init=False, default=0)
     kept: int = field(init=False, default=0)
@@ -77,8 +83,8 @@ class Manifest:
 
     @property
     def config(self) -> str:
-        """BLAKE2b of ``made_with``, 128 bits in hex."""
-        return _hash(self.made_with)
+        """BLAKE2b of ``made_with`` and ``versions``, 128 bits in hex."""
+        return _hash([self.made_with, self.versions])
 
     @property
     def ordered(self) -> list[Shard]:
@@ -97,11 +103,9 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``. Raises ``CannotWrite``."""
-        import pyarrow
-
         described = {
             "stage": self.stage,
-            "versions": {"wordbrush": __version__, "pyarrow": pyarrow.__version__},
+            "versions": self.versions,
             "config": self.config,
             "made_with": self.made_with,
             "complete": self.complete,
@@ -127,9 +131,8 @@ class Manifest:
             read = json.loads(path.read_text(encoding="utf-8"))
             names = [one.name for one in dataclasses.fields(Shard)]
             shards = [Shard(**{name: shard[name] for name in names}) for shard in read["shards"]]
-            return cls(
-                read["stage"], read["made_with"], read["rows_in"], {shard.unit: shard for shard in shards}
-            )
+            by_unit = {shard.unit: shard for shard in shards}
+            return cls(read["stage"], read["made_with"], read["rows_in"], by_unit, read["versions"])
         except FileNotFoundError as error:
             raise DataError(f"{folder} holds no rows of a stage: there is no {NAME} in it") from error
         except OSError as error:
@@ -149,6 +152,18 @@ class Manifest:
             raise DataError(
                 f"{folder} was made {what} {name.removeprefix('settings.')} = {_short(old)}, not {_short(new)}: "
                 "go on with the same, or choose another folder"
+            )
+
+    def refuse_other_versions(self, versions: Mapping[str, str], what: str) -> None:
+        """Raise ``DataError``, naming the package, if ``versions`` are others than this manifest's.
+
+        Args:
+            what: whose they are: ``"out/pairs, which is not finished, was made with"``.
+        """
+        for name, old, new in differences(versions, self.versions):
+            raise DataError(
+                f"{what} {name} {old}, not {new}, which may make other bytes: install the same, or choose another "
+                "folder"
             )
 
 

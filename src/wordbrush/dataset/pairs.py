@@ -20,8 +20,7 @@ from wordbrush.dataset import weights
 from wordbrush.dataset.keys import key_rng, key_seed, pair_key
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, Triplet
 from wordbrush.dataset.verdict import gates_for, judged, measured, rejected
-from wordbrush.errors import InvalidInput, WordbrushError, nearest
-from wordbrush.version import __version__
+from wordbrush.errors import InvalidInput, nearest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +52,8 @@ class PairStage:
         enough: stop after the group with which so many candidates have passed; None makes all of them.
         control: ``"published"`` shares self-attention in all guidance branches, and nothing else, in the first
             p of the steps; ``"full"`` injects the words' maps in the first p, self-attention in the first p/2, and
-            blends where the changed words act.
+            blends where the changed words act. A model without self-attention to inject (Sana's is linear) takes
+            ``"full"`` alone, and injects none.
         share: the interval that p is drawn from.
         guidance: the interval that the scale of a group is drawn from.
         steps: None for the model's default.
@@ -63,7 +63,8 @@ class PairStage:
         draft_steps: steps of the draft; None makes none.
         slack: how far a draft's scores may lie below the gates.
         gates: score → its least value; empty for those that belong to the scorer (``verdict.gates_for``).
-        truth: also let the storybook's judges read the pictures: a measure, never a gate.
+        truth: also let the storybook's judges read the pictures, where they know the captions: a measure, never a
+            gate.
         seed: of the run.
         rows_per_unit: triplets per file.
     """
@@ -124,7 +125,7 @@ class PairStage:
             "model": weights.digest(self.model, models.EMBEDDED),
             "scorer": weights.digest(self.scorer, clip.EMBEDDED),
         }
-        return {**asdict(self), "weights": digests, "version": __version__}
+        return {**asdict(self), "weights": digests}
 
     def check(self) -> None:
         """Raise ``ModelError`` if the model or the scorer is not there, or damaged; nothing is loaded."""
@@ -135,11 +136,12 @@ class PairStage:
         weights.check(self.scorer, "CLIP model", index=["config.json"], embedded=clip.EMBEDDED)
 
     def open(self) -> PairWorker:
-        """Load the models.
+        """Load the models, and make one pair: what fails now is no fault of the triplets.
 
         Raises:
             ModelError: a model that is missing or unreadable.
-            InvalidInput: a number of steps or a scheduler that the model does not have.
+            InvalidInput: a number of steps or a scheduler that the model does not have, a control that it does not
+                take, or pictures that the judges cannot read.
         """
         import wordbrush
         from wordbrush.metrics.clip import load_clip
@@ -148,7 +150,9 @@ class PairStage:
         model = wordbrush.load(self.model, dtype=self.dtype)
         for steps in {self.steps, self.draft_steps or self.steps}:
             self._try(model, steps)
-        return PairWorker(self, model, load_clip(self.scorer), Judges() if self.truth else None)
+        worker = PairWorker(self, model, load_clip(self.scorer), Judges() if self.truth else None)
+        worker.try_pair()
+        return worker
 
     def _try(self, model: Model, steps: int | None) -> None:
         """Set a run up and leave it: settings that no triplet can be made with are no fault of the triplets."""
@@ -164,8 +168,12 @@ class PairStage:
             steps=steps,
         )
 
-    def control_of(self, shares: Sequence[float]) -> dict[str, Any]:
-        """Return the arguments of ``wordbrush.edit`` that say how much of the picture before each target keeps."""
+    def control_of(self, shares: Sequence[float], *, injects: bool = True) -> dict[str, Any]:
+        """Return the arguments of ``wordbrush.edit`` that say how much of the picture before each target keeps.
+
+        Args:
+            injects: whether the model has self-attention that can be injected.
+        """
         from wordbrush.edits.replace import Replace
         from wordbrush.edits.self_attention import SelfAttention
         from wordbrush.edits.window import Rounding
@@ -173,7 +181,7 @@ class PairStage:
         if self.control == "full":
             return {
                 "edits": [[Replace(until=share)] for share in shares],
-                "self_attention": [share / 2 for share in shares],
+                "self_attention": [share / 2 * injects for share in shares],
                 "blend": "auto",
             }
         everywhere = {"max_pixels": 2**62, "rounding": Rounding.PUBLISHED_PAIRS, "branches": "all"}
@@ -211,10 +219,17 @@ class PairWorker:
     """Makes the pairs of a unit: rows of triplets → rows of candidates, in order."""
 
     def __init__(self, stage: PairStage, model: Model, clip: Clip, judges: Judges | None) -> None:
+        from wordbrush.backbones.control import injected_by_default
+
         self._stage = stage
         self._model = model
         self._clip = clip
         self._judges = judges
+        self._injects = bool(injected_by_default(model.backbone))
+        if stage.control == "published" and not self._injects:
+            raise InvalidInput(
+                f"control 'published' shares self-attention, and {model.name} has none that can be: use 'full'"
+            )
 
     def __call__(self, rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
         for row in rows:
@@ -224,11 +239,11 @@ class PairWorker:
     def of(self, triplet: Triplet) -> list[Pair]:
         """Make candidates of a triplet until enough of them pass; a triplet that cannot be edited gives one reject."""
         made: list[Pair] = []
+        fault = self._fault(triplet)
         for group in self._groups(triplet):
-            try:
-                made += self._make(triplet, group)
-            except WordbrushError as error:
-                return [*made, self._refused(triplet, group, error)]
+            if fault is not None:
+                return [replace(self._unmade(triplet, group, group.candidates[0]), kept=False, reason=fault)]
+            made += self._make(triplet, group)
             if self._stage.enough is not None and sum(pair.kept for pair in made) >= self._stage.enough:
                 break
         return made
@@ -246,6 +261,32 @@ class PairWorker:
         raise InvalidInput(
             f"the candidates of a triplet are 0 to {self._stage.candidates - 1}, not {candidate!r}"
         )
+
+    def try_pair(self) -> None:
+        """Make a pair of plain words, and score it.
+
+        Raises:
+            WordbrushError: the settings do not work together, whatever the texts.
+        """
+        triplet = Triplet("trial-0", "trial", "a cat on a beach", "make it a dog", "a dog on a beach", "me")
+        group = next(self._groups(triplet))
+        most = replace(group.candidates[0], share=self._stage.share[1])
+        # In no fewer steps than drafts or pairs have: some schedulers fail in few.
+        self._run(triplet, replace(group, candidates=(most,)), self._stage.draft_steps or self._stage.steps)
+
+    def _fault(self, triplet: Triplet) -> str | None:
+        """Return why no pair can be made of these texts, found before anything is computed; None if one can."""
+        import wordbrush
+
+        try:
+            wordbrush.plan(self._model, triplet.before, to=triplet.after, **self._control([0.5]))
+            self._clip.texts([triplet.before, triplet.after])
+        except InvalidInput as error:
+            return f"edit: {error}"
+        return None
+
+    def _control(self, shares: Sequence[float]) -> dict[str, Any]:
+        return self._stage.control_of(shares, injects=self._injects)
 
     def _groups(self, triplet: Triplet) -> Iterator[_Group]:
         stage = self._stage
@@ -293,7 +334,7 @@ class PairWorker:
             guidance=group.guidance,
             steps=steps,
             scheduler=self._stage.sampler(group.step_seed),
-            **self._stage.control_of([one.share for one in group.candidates]),
+            **self._control([one.share for one in group.candidates]),
         )
         return self._judged(triplet, group, result)
 
@@ -336,12 +377,15 @@ class PairWorker:
         if self._judges is None:
             return {}
         from wordbrush.storybook.evaluate import described
-        from wordbrush.storybook.scene import parse
+        from wordbrush.storybook.scene import UnknownCaption, parse
 
         reading = self._judges.read([before, after])
         shares = {}
         for row, (name, text) in enumerate({"truth_before": pair.before, "truth_after": pair.after}.items()):
-            scene = parse(text)
+            try:
+                scene = parse(text)
+            except UnknownCaption:
+                continue
             wanted, read = described(scene), reading.of(row, coloured=scene.colour is not None)
             shares[name] = sum(read[part] == word for part, word in wanted.items()) / len(wanted)
         return shares
@@ -357,10 +401,6 @@ class PairWorker:
             kept=reason is None,
             reason=reason and f"draft {reason}",
         )
-
-    def _refused(self, triplet: Triplet, group: _Group, error: WordbrushError) -> Pair:
-        pair = self._unmade(triplet, group, group.candidates[0])
-        return replace(pair, kept=False, reason=f"edit: {error}")
 
 
 def _png(image: Image) -> bytes:

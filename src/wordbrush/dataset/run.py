@@ -78,14 +78,14 @@ def run(config: Config, out: Path, *, progress: Progress | None = None) -> RunRe
 
 def check(config: Config) -> None:
     """Raise now, not after hours, for a source, writer, model, scorer, rule or format that cannot be used."""
-    from wordbrush.dataset import formats
+    from wordbrush.dataset.export import check_format
 
     build.captions(config.captions)
     build.triplets(config.writer, seed=config.seed).check()
     config.pair_stage.check()
-    build.rules(config.select, config.pairs.gates)
+    selecting.check_query(build.rules(config.select, config.pairs.gates), config.select.where)
     for name in config.export.formats:
-        formats.find(name)
+        check_format(name)
 
 
 def make_captions(

@@ -11,7 +11,6 @@ from wordbrush.dataset import weights
 from wordbrush.dataset.records import PAIRS, SCORES, Pair, gate
 from wordbrush.dataset.verdict import gates_for, judged, measured
 from wordbrush.errors import DataError, PromptTooLong
-from wordbrush.version import __version__
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +55,7 @@ class ScoreStage:
         from wordbrush.metrics import clip
 
         scorer = weights.digest(self.scorer, clip.EMBEDDED)
-        return {**asdict(self), "weights": scorer, "version": __version__}
+        return {**asdict(self), "weights": scorer}
 
     def open(self) -> Worker:
         """Load the scorer."""

@@ -5,15 +5,17 @@ Nothing is thrown away when pairs are made, so that thresholds can be chosen, an
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wordbrush.dataset import rules as presets
 from wordbrush.dataset.query import PICTURES, columns, connection, first_line, names, shards
-from wordbrush.dataset.records import SCORES
+from wordbrush.dataset.records import PAIRS, SCORES
 from wordbrush.dataset.rules import Best, Keep, Rule, Where, check
 from wordbrush.dataset.selection import GateCount, Selection
+from wordbrush.dataset.shards import encode
 from wordbrush.errors import DataError, InvalidInput
 
 if TYPE_CHECKING:
@@ -53,6 +55,17 @@ def select(
         alone = _alone(database, base, chosen, files)
     _check_unique(verdicts)
     return Selection(preset, chosen, _counts(verdicts, chosen, alone), verdicts)
+
+
+def check_query(rules: Sequence[Rule], where: str | None) -> None:
+    """Judge no pairs at all, so that rules that cannot be used are known before there are any.
+
+    Raises:
+        InvalidInput: as ``select``.
+    """
+    with tempfile.TemporaryDirectory(prefix="wordbrush-") as folder:
+        (Path(folder) / "none.parquet").write_bytes(encode([], PAIRS, {}))
+        select(Path(folder), rules=rules, where=where)
 
 
 def _with_where(rules: tuple[Rule, ...], where: str | None) -> tuple[Rule, ...]:

@@ -150,7 +150,7 @@ def check_shard(path: Path, tag: Tag, rows_in: int, known: Shard | None = None) 
     made_with = json.loads((table.schema.metadata or {}).get(TAG, b"{}"))
     if made_with != dict(tag):
         raise DataError(
-            f"{path} is not of this run: it was made with other settings or from other rows, "
+            f"{path} is not of this run: it was made with other settings or versions, from other rows, "
             "or by another program; choose another folder, or move the file away"
         )
     verdicts = zip(table["kept"].to_pylist(), table["reason"].to_pylist(), strict=True)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from wordbrush.dataset.manifest import NAME, Manifest, as_json
+from wordbrush.dataset.manifest import NAME, Manifest, as_json, installed
 from wordbrush.dataset.shards import (
     DamagedShard,
     Shard,
@@ -51,7 +51,7 @@ class Stage(Protocol):
     def schema(self) -> pa.Schema: ...
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return everything the rows depend on beside the input, as JSON values: settings, models, versions."""
+        """Return everything the rows depend on beside the input and the packages, as JSON values: settings, models."""
         ...
 
     def open(self) -> Worker:
@@ -82,6 +82,7 @@ class UnitTask:
             threads: of torch in this process from now on. Sums in another order are rounded differently, so the
                 same bytes take the same number, whatever the machine.
         """
+        self.manifest.refuse_other_versions(installed(), "this worker has")
         worker = self.stage.open()
         torch = sys.modules.get("torch")  # a stage that computes with it has loaded it by now
         if torch is not None:
@@ -174,7 +175,8 @@ def run_stage(
             after each that is.
 
     Raises:
-        DataError: the folder was made with other settings, holds other files, or another run is working in it.
+        DataError: the folder was made with other settings, or in part with other versions of packages, holds other
+            files, or another run is working in it.
         CannotWrite: the disk is full, or the folder cannot be written; no file is left half-written.
     """
     task = UnitTask(stage, source, out / stage.name, _plan(stage, source))
@@ -207,13 +209,16 @@ class _Run:
         self.damaged: list[str] = []
 
     def find_done(self) -> None:
-        """Enter the units that are done into the manifest; damaged files are set aside."""
+        """Enter the units that are done into the manifest; damaged files are set aside.
+
+        A stage that other versions of packages have finished stays as it is, and so do they in its manifest.
+        """
         folder = self.task.folder
-        known: dict[int, Shard] = {}
+        before = None
         if (folder / NAME).exists():
             before = Manifest.read(folder)
             self.plan.refuse_other(before, folder)
-            known = before.shards
+        known = before.shards if before else {}
         names = {shard_name(unit): unit for unit in range(self.plan.units)}
         for path in sorted(folder.glob("*.parquet")):
             if path.name not in names:
@@ -226,6 +231,11 @@ class _Run:
                 self.damaged.append(str(set_aside(path)))
             self.reused, self.rows_reused = len(self.plan.shards), self.plan.rows
             self.tell()
+        if before and self.plan.complete:
+            self.plan.versions = before.versions
+        elif before and self.plan.shards:
+            told = f"{folder}, which is not finished, was made with"
+            self.plan.refuse_other_versions(before.versions, told)
 
     def make_missing(self, engine: Engine) -> None:
         """Make the units that are not done and enter them into the manifest, which is saved however this ends."""
@@ -235,7 +245,9 @@ class _Run:
         self.tell()
         if not missing:
             return
-        bare = replace(self.task, manifest=Manifest(plan.stage, plan.made_with, plan.rows_in))
+        bare = replace(
+            self.task, manifest=Manifest(plan.stage, plan.made_with, plan.rows_in, versions=plan.versions)
+        )
         try:
             for shard in engine.run(bare, missing):
                 plan.add(shard)

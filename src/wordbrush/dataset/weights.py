@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -11,11 +12,17 @@ from wordbrush.errors import ModelError
 DECISIVE = (".safetensors", ".json", ".model", ".txt")
 """Files of a model folder that decide what the model computes."""
 
+INDEX = ("model_index.json", "config.json", "adapter_config.json")
+"""Files by one of which a model on the hub is known: of a pipeline, a network, an adapter."""
+
 PIECE = 1 << 20
 
 
 def digest(name: str, embedded: Mapping[str, Path] | None = None) -> str:
-    """Return the BLAKE2b checksum, 128 bits in hex, of a model's files; of what is not on this disk, its name.
+    """Return the BLAKE2b checksum, 128 bits in hex, of a model's files; of one on the hub, ``"owner/model@commit"``.
+
+    The commit is the one that loading would take now: the newest, or without a network the one in the cache. Of what is
+    neither here nor found there, it is the name alone; loading says what is wrong.
 
     Args:
         name: a folder, a ``.safetensors`` file, the id of a model on the hub, or a key of ``embedded``.
@@ -25,6 +32,8 @@ def digest(name: str, embedded: Mapping[str, Path] | None = None) -> str:
         files = [path]
     elif path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.suffix in DECISIVE)
+    elif is_hub_id(name) and (commit := _commit(name)):
+        return f"{name}@{commit}"
     else:
         return name
     hashed = blake2b(digest_size=16)
@@ -92,6 +101,16 @@ def _check_whole(path: Path) -> None:
             pass
     except (SafetensorError, OSError) as error:
         raise ModelError(f"the weights {path} are damaged or cannot be read: {error}") from error
+
+
+def _commit(name: str) -> str | None:
+    """Return the commit of the hub that the model's index file is of."""
+    from huggingface_hub import hf_hub_download
+
+    for file in INDEX:
+        with suppress(Exception):  # network, authentication and cache errors share no base class
+            return Path(hf_hub_download(name, file)).parent.name
+    return None
 
 
 def _check_hub(name: str, what: str, index: Sequence[str]) -> None:

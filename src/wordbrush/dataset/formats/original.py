@@ -5,6 +5,10 @@
     0000000/1234_0.jpg      before, and 1234_1.jpg after
     0000000/metadata.jsonl  a line per pair: seed, p2p_threshold, cfg_scale, clip_sim_0, clip_sim_1, ...
 
+In the published data a seed names one pair, and is what its noise was drawn from. Candidates of a run that share a
+picture share their noise as well, so each goes by a number made of its key, and ``noise_seed`` of the metadata has the
+seed of its noise.
+
 Pictures that came as JPEG keep their bytes; others are compressed with quality 100, as published, which loses a little.
 """
 
@@ -20,6 +24,7 @@ from wordbrush.dataset.formats.base import Content, Format, Split
 from wordbrush.dataset.formats.lines import first, optional, read_json, read_objects
 from wordbrush.dataset.formats.pair import EditPair
 from wordbrush.dataset.formats.picture import Picture
+from wordbrush.dataset.keys import key_seed
 from wordbrush.errors import DataError
 
 SCORES = {
@@ -28,7 +33,7 @@ SCORES = {
     "clip_sim_dir": "clip_direction",
     "clip_sim_image": "clip_image",
 }
-SETTINGS = {"p2p_threshold": "share", "cfg_scale": "guidance"}
+SETTINGS = {"p2p_threshold": "share", "cfg_scale": "guidance", "noise_seed": "noise_seed"}
 
 
 def read(source: Any, split: str | None) -> Iterator[EditPair]:
@@ -115,8 +120,14 @@ class Prompts:
         return name, True
 
     def seed(self, pair: EditPair, folder: str) -> str:
-        """Return the pair's seed as a file name; without one, its number in the folder."""
-        seed = str(pair.settings.get("seed", len(self.seeds[folder])))
+        """Return the pair's seed as a file name; without one, its number in the folder.
+
+        A candidate of a run is named by its key, since others may have its seed.
+        """
+        if _is_candidate(pair):
+            seed = str(key_seed(0, pair.key, "file"))
+        else:
+            seed = str(pair.settings.get("seed", len(self.seeds[folder])))
         if not seed.isdecimal():
             raise DataError(
                 f"the seed of {pair.key!r} is {seed!r}; files are named by it, so it must be a whole number"
@@ -166,10 +177,17 @@ def write(pairs: Iterable[EditPair], folder: Path) -> Content:
     return Content({"all": Split(count, size)})
 
 
+def _is_candidate(pair: EditPair) -> bool:
+    return "triplet_key" in pair.settings
+
+
 def _made(pair: EditPair, seed: str) -> dict[str, Any]:
+    settings = dict(pair.settings)
+    if _is_candidate(pair):
+        settings["noise_seed"] = settings.get("seed")
     values = {
         "seed": int(seed),
-        **{column: pair.settings.get(name) for column, name in SETTINGS.items()},
+        **{column: settings.get(name) for column, name in SETTINGS.items()},
         **{column: pair.scores.get(name) for column, name in SCORES.items()},
     }
     return {name: value for name, value in values.items() if value is not None}

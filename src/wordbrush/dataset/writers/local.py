@@ -81,7 +81,7 @@ class LocalWriter:
         return "".join(f"{one.prompt}{one.completion}\n\n" for one in self.examples)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the checksum of the weights (of a hub id, the id), what is shown, and how is drawn."""
+        """Return the checksum of the weights (of a hub id, its commit), what is shown, and how is drawn."""
         sampling = self.sampling
         return {
             "model": weights.digest(self.model),

@@ -28,8 +28,12 @@ PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 """Statuses that a server may get over."""
 
 REFUSED = (401, 403)
+QUOTA_CODE = "insufficient_quota"
+"""Of a 429 that no waiting helps."""
+
 CONTENT_CODES = ("content_filter", "content_policy_violation")
 LENGTH_CODE = "context_length_exceeded"
+STRANGE = "server: the answer is not of the chat protocol"
 LONGEST_WAIT = 60.0
 
 SYSTEM = (
@@ -121,7 +125,8 @@ class OpenAIWriter:
 
         Raises:
             InvalidInput: no address is given, or one that is none. The returned function raises ``ModelError`` if the
-                server is down, refuses the key, or does not know the model.
+                server is down or stays busy, refuses the key, has no quota left, or does not know the model: what is
+                the server's fault is never a caption's.
         """
         client = self._client()
 
@@ -188,46 +193,53 @@ class OpenAIWriter:
         return json.dumps({"instruction": example.instruction, "output": example.after}, ensure_ascii=False)
 
     def _ask(self, client: httpx.Client, caption: str, seed: int) -> Answer:
-        """Send the request until it is answered, or has failed too often."""
+        """Send the request until it is answered; raise ``ModelError`` if it has failed too often."""
         import httpx
 
         body, failure = self.request(caption, seed), ""
         for attempt in range(self.retries + 1):
+            asked_for = 0.0
             try:
                 response = client.post("/chat/completions", json=body)
             except httpx.TimeoutException:
-                failure, asked_for = f"no answer within {self.timeout:g} s", 0.0
+                failure = f"no answer within {self.timeout:g} s"
             except httpx.TransportError as error:
                 if attempt == self.retries:
                     raise ModelError(
                         f"the server at {client.base_url} cannot be reached after {attempt + 1} tries "
                         f"({type(error).__name__}): start it, and run the same command again"
                     ) from error
-                failure, asked_for = type(error).__name__, 0.0
+                failure = type(error).__name__
             else:
-                if response.status_code not in PASSING:
-                    return self._read(response)
-                failure, asked_for = f"status {response.status_code}", _retry_after(response)
+                told = _json(response)
+                if response.status_code not in PASSING and _is_answer(response, told):
+                    return self._read(response, told)
+                code, message = _said(response, told)
+                if code == QUOTA_CODE:
+                    raise ModelError(
+                        f"the server at {client.base_url} has no quota left for the key ({message}): the same command "
+                        "goes on when it has"
+                    )
+                failure, asked_for = f"status {response.status_code}: {message}", _retry_after(response)
             if attempt < self.retries:
                 spread = 0.5 + np.random.default_rng([seed, attempt]).random()
                 time.sleep(min(LONGEST_WAIT, max(asked_for, self.wait * 2**attempt * spread)))
-        return Answer(fault=f"server: {failure}, {self.retries + 1} times")
+        raise ModelError(
+            f"the server at {client.base_url} has failed {self.retries + 1} times, at last with {failure!r}: "
+            "the same command goes on when it works again"
+        )
 
-    def _read(self, response: httpx.Response) -> Answer:
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
+    def _read(self, response: httpx.Response, body: Any) -> Answer:
         if response.status_code != 200:
             return self._refused(response, body)
         try:
-            choice = body["choices"][0]  # pyright: ignore[reportOptionalSubscript]
+            choice = body["choices"][0]
             text = choice["message"]["content"]
-            used = body.get("usage") or {}  # pyright: ignore[reportOptionalMemberAccess]
+            used = body.get("usage") or {}
             tokens = int(used.get("prompt_tokens", 0)), int(used.get("completion_tokens", 0))
             finish, refusal = choice.get("finish_reason"), choice["message"].get("refusal")
         except (TypeError, KeyError, IndexError, ValueError, AttributeError):
-            return Answer(raw=response.text[:2000], fault="server: the answer is not of the chat protocol")
+            return Answer(raw=response.text[:2000], fault=STRANGE)
         if refusal or not isinstance(text, str):
             return Answer(raw=str(refusal or body)[:2000], fault="refused: the model wrote no answer")
         if finish == "length":
@@ -238,11 +250,7 @@ class OpenAIWriter:
 
     def _refused(self, response: httpx.Response, body: Any) -> Answer:
         """Raise what concerns every request; what concerns this caption alone is an answer with a fault."""
-        told = body.get("error", body.get("detail")) if isinstance(body, dict) else None
-        code = told.get("code") if isinstance(told, dict) else None
-        message = str((told.get("message") if isinstance(told, dict) else told) or response.text)[
-            :300
-        ].strip()
+        code, message = _said(response, body)
         where, status = response.request.url.copy_with(path="/"), response.status_code
         if code in CONTENT_CODES:
             return Answer(raw=message, fault="refused: the server's content policy")
@@ -256,6 +264,28 @@ class OpenAIWriter:
                 f"(status 404: {message})"
             )
         raise ModelError(f"the server at {where} refuses the request (status {status}): {message}")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _is_answer(response: httpx.Response, body: Any) -> bool:
+    """Tell whether the server itself speaks, not a page of something before it: that is no caption's fault."""
+    return response.status_code != 200 or (
+        isinstance(body, dict) and ("choices" in body or "error" not in body)
+    )
+
+
+def _said(response: httpx.Response, body: Any) -> tuple[str | None, str]:
+    """Return the code of an error, if it has one, and what the server says about it."""
+    told = body.get("error", body.get("detail")) if isinstance(body, dict) else None
+    code = told.get("code") if isinstance(told, dict) else None
+    message = told.get("message") if isinstance(told, dict) else told
+    return code, " ".join(str(message or response.text).split())[:300]
 
 
 def read_json(text: str) -> Answer:
