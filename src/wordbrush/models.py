@@ -370,8 +370,8 @@ def settings_of(folder: Path, family: Family, scheduler: Any) -> dict[str, Any]:
     found = {name: index[name] for name in family.settings if name in index}
     if SCALED_CONDITION in set(family.settings) - set(found) and is_edm(scheduler):
         raise ModelError(
-            f"{folder} does not say whether its picture's latents are scaled, as CosXL Edit's are, which diffusers does "
-            f'not save: write "{SCALED_CONDITION}": true, or false, into its model_index.json'
+            f"{folder} does not say whether its picture's latents are scaled, as CosXL Edit's are, which diffusers "
+            f'does not save: write "{SCALED_CONDITION}": true, or false, into its model_index.json'
         )
     return found
 
