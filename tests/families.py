@@ -113,8 +113,10 @@ def _lcm(kind: str) -> dict[str, Any]:
     return {"unet": network, "vae": vae(), **clip(), "scheduler": scheduler}
 
 
-def _sdxl(kind: str) -> dict[str, Any]:
+def sdxl(kind: str, channels: int = 4) -> dict[str, Any]:
+    """Make the parts of a Stable Diffusion XL; with twice the channels, of an editor."""
     network = unet(
+        in_channels=channels,
         cross_attention_dim=32,
         use_linear_projection=True,
         transformer_layers_per_block=(1, 2),
@@ -349,7 +351,7 @@ def _zimage(kind: str) -> dict[str, Any]:
 
 _BUILDERS = {
     "lcm": _lcm,
-    "sdxl": _sdxl,
+    "sdxl": sdxl,
     "sd3": _sd3,
     "sd3.5": _sd3,
     "flux": _flux,

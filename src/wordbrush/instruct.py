@@ -6,7 +6,7 @@ sees the picture beside the latents that it denoises, and two guidance scales we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.guidance import GuidedSteps, TextImage
 from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
-from wordbrush.models import DEFAULTS_FILE, EDITOR, Model, load_parts, read_defaults
+from wordbrush.models import DEFAULTS_FILE, EDITOR, PARTS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
 from wordbrush.run import check_finite
 from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
@@ -110,11 +110,15 @@ class EditorDefaults:
         return text, image
 
     @classmethod
-    def read(cls, folder: Path) -> EditorDefaults:
-        """Read the defaults of an editor's directory. Raises ``ModelError`` for what cannot be one."""
+    def read(cls, folder: Path, family: Mapping[str, Any]) -> EditorDefaults:
+        """Read the defaults of an editor's directory, on top of those of its family.
+
+        Raises:
+            ModelError: they cannot be read, or used.
+        """
         given = read_defaults(folder, {field.name for field in fields(cls)})
         try:
-            return cls(**given)
+            return cls(**{**family, **given})
         except InvalidInput as error:
             raise ModelError(f"{folder / DEFAULTS_FILE}: {error}") from error
 
@@ -130,9 +134,9 @@ def load_editor(
     """Load a model that edits pictures by instruction.
 
     Args:
-        name: ``"storybook"``; the directory of a ``StableDiffusionInstructPix2PixPipeline``; a single ``.safetensors``
-            file in the layout of the published checkpoints; or the id of a model on the Hugging Face hub, the only
-            case in which anything is downloaded.
+        name: ``"storybook"``; the directory of a ``StableDiffusionInstructPix2PixPipeline`` or
+            ``StableDiffusionXLInstructPix2PixPipeline``; a single ``.safetensors`` file in the layout of the published
+            checkpoints; or the id of a model on the Hugging Face hub, the only case in which anything is downloaded.
         dtype: float32 unless given; a torch dtype or its name.
         device: a GPU if there is one unless given.
         config: for a single file, the diffusers directory or hub id of an editor of the same family, which has the
@@ -147,9 +151,11 @@ def load_editor(
     parts, family, folder = load_parts(
         name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
     )
-    model = Model(str(name), **parts, family=family)
+    own = {part: parts.pop(part) for part in PARTS}
+    model = Model(str(name), **own, family=family, more=parts)
     _check(model)
-    return Editor(model, EditorDefaults.read(folder) if folder else EditorDefaults())
+    usual = family.defaults(model.unet)
+    return Editor(model, EditorDefaults.read(folder, usual) if folder else EditorDefaults(**usual))
 
 
 @dataclass(eq=False)

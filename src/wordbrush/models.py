@@ -15,12 +15,20 @@ from torch import Tensor, nn
 
 from wordbrush import autoencoders
 from wordbrush.backbones.base import Backbone
-from wordbrush.backbones.families import EDITORS, FAMILIES, STABLE_DIFFUSION, Family, family_of
+from wordbrush.backbones.families import (
+    EDITORS,
+    EDITORS_XL,
+    FAMILIES,
+    SCALED_CONDITION,
+    STABLE_DIFFUSION,
+    Family,
+    family_of,
+)
 from wordbrush.checks import check_count, is_number
 from wordbrush.edits.plan import check_blocks
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
 from wordbrush.parts import read_part
-from wordbrush.sampling import check_steps, is_flow, make_scheduler
+from wordbrush.sampling import check_steps, is_edm, is_flow, make_scheduler
 from wordbrush.vocabulary import check_words
 
 if TYPE_CHECKING:
@@ -55,17 +63,13 @@ class Kind:
     instead: Mapping[str, tuple[str, str]]
 
 
-TWO_ENCODERS = (
-    "which has two text encoders: only editors with one, in the manner of Stable Diffusion 1 and 2, can be used "
-    "here"
-)
 TEXT_TO_IMAGE = Kind(
     EMBEDDED,
     FAMILIES,
     "which cannot be edited by its words: load a text-to-image model of one of the families "
     + ", ".join(family.name for family in FAMILIES),
     dict.fromkeys(
-        EDITORS.pipelines,
+        (*EDITORS.pipelines, *EDITORS_XL.pipelines),
         (
             "which cannot be edited by its words: it follows instructions; use load_editor",
             "which cannot be edited by its words: it follows instructions; use wordbrush instruct",
@@ -74,18 +78,16 @@ TEXT_TO_IMAGE = Kind(
 )
 EDITOR = Kind(
     EMBEDDED_EDITORS,
-    (EDITORS,),
-    "which is no instruction editor: give a StableDiffusionInstructPix2PixPipeline",
-    {
-        **dict.fromkeys(
-            (pipeline for family in FAMILIES for pipeline in family.pipelines),
-            (
-                "a text-to-image model, which takes no instructions: use load, and edit its words",
-                "a text-to-image model, which takes no instructions: use wordbrush edit",
-            ),
+    (EDITORS, EDITORS_XL),
+    "which is no instruction editor: give a StableDiffusionInstructPix2PixPipeline or a "
+    "StableDiffusionXLInstructPix2PixPipeline",
+    dict.fromkeys(
+        (pipeline for family in FAMILIES for pipeline in family.pipelines),
+        (
+            "a text-to-image model, which takes no instructions: use load, and edit its words",
+            "a text-to-image model, which takes no instructions: use wordbrush edit",
         ),
-        "StableDiffusionXLInstructPix2PixPipeline": (TWO_ENCODERS, TWO_ENCODERS),
-    },
+    ),
 )
 
 
@@ -228,7 +230,8 @@ class Model:
         """Encode RGB pictures of one size as an instruction editor sees them, (n, C, h, w).
 
         That is the mode of the autoencoder's posterior, and it is not multiplied by the scaling factor that latents
-        to be denoised have: so the published editors were trained.
+        to be denoised have: so the published editors were trained. CosXL Edit was trained with the factor; diffusers
+        calls that ``is_cosxl_edit``.
         """
         # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
         pixels = [torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1) for image in images]
@@ -236,7 +239,9 @@ class Model:
         inputs = [
             one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=precision) for one in pixels
         ]
-        return torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs]).to(self.dtype)
+        modes = torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs])
+        scale = self.vae.config.scaling_factor if self.more.get(SCALED_CONDITION) else 1
+        return (modes * scale).to(self.dtype)
 
 
 def load(
@@ -360,7 +365,23 @@ def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[s
     index = _read_index(folder)
     names = {"unet": family.network, **family.pipelines[kind]}
     parts = {part: read_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
-    return {**parts, **{name: index[name] for name in family.settings if name in index}}, family
+    return {**parts, **settings_of(folder, family, parts["scheduler"])}, family
+
+
+def settings_of(folder: Path, family: Family, scheduler: Any) -> dict[str, Any]:
+    """Return the settings of a family that a diffusers directory has.
+
+    Raises:
+        ModelError: it does not say whether an editor of an EDM scheduler sees its picture's latents scaled.
+    """
+    index = _read_index(folder)
+    found = {name: index[name] for name in family.settings if name in index}
+    if SCALED_CONDITION in set(family.settings) - set(found) and is_edm(scheduler):
+        raise ModelError(
+            f"{folder} does not say whether its picture's latents are scaled, as CosXL Edit's are, which diffusers "
+            f'does not save: write "{SCALED_CONDITION}": true, or false, into its model_index.json'
+        )
+    return found
 
 
 def _read_index(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ prompt, numbers of pictures, two scales and a scheduler; ``flavour`` says whethe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -21,10 +21,11 @@ from PIL import Image
 
 from wordbrush.edits import published
 from wordbrush.edits.plan import Recipe
-from wordbrush.edits.prompt import Prompt
+from wordbrush.edits.prompt import Prompt, tokens_of
 from wordbrush.edits.published import Chain, CrossSchedule, LocalBlend
 from wordbrush.edits.self_attention import SelfAttention
 from wordbrush.edits.window import Clock
+from wordbrush.errors import InvalidInput
 from wordbrush.guidance import ClassifierFree, TextImage
 from wordbrush.instruct import Editor, load_editor
 from wordbrush.instruct_run import denoise
@@ -81,14 +82,23 @@ def run_instruct_case(case: Case, pipeline_dir: str | Path) -> np.ndarray:
     """Return the final latents of a case of InstructPix2Pix, (rows, 4, h, w).
 
     In the flavour ``"diffusers"`` both scales count only if the text's is above 1 and the image's at least 1, and with
-    several pictures for each prompt, pictures go A B A B where prompts go A A B B.
+    several pictures for each prompt, pictures go A B A B where prompts go A A B B. Prompts that are too long are cut
+    off, as both flavours do.
 
     Args:
         case: with ``latents_in`` (1 or rows, 4, h, w), unit noise; for ``euler_a`` with ``noise_per_step`` (steps, 1 or
-            rows, 4, h, w) too.
+            rows, 4, h, w) too, of which the last is not used.
         pipeline_dir: the pipeline; the pictures ``uint8_0``, ``uint8_1``, … are in the case, or in ``parts.npz``
             beside it.
+
+    Raises:
+        InvalidInput: the case has no noise to begin with, or too little for its steps.
     """
+    if "latents_in" not in case:
+        raise InvalidInput(
+            "the case has no latents_in, the unit noise that its rows begin with: no seed gives that of another "
+            "program, so put it into the case, (1 or rows, 4, h, w)"
+        )
     precision = "float64" if "float64" in case.get("dtypes", ()) else "float32"
     editor = _editor(str(pipeline_dir), precision)
     quirks = case.get("flavour", "published") == "diffusers"
@@ -101,7 +111,7 @@ def run_instruct_case(case: Case, pipeline_dir: str | Path) -> np.ndarray:
     paired = [picture for picture in pictures for _ in range(rows // len(pictures))]
     text, image = case["guidance_scale"], case["image_guidance_scale"]
     guided = not quirks or (text > 1 and image >= 1)
-    read = editor.backbone.read
+    read = _cutting_off(editor)
     latents = torch.as_tensor(np.asarray(case["latents_in"]), dtype=editor.model.dtype)
     scheduler = _instruct_scheduler(case, editor.model)
     final = denoise(
@@ -255,9 +265,28 @@ def _numbers(given: int | Sequence[int]) -> list[int]:
     return [given] if isinstance(given, int) else [int(number) for number in given]
 
 
+def _cutting_off(editor: Editor) -> Callable[[str], Prompt]:
+    """Return what tokenizes a prompt and cuts it off where the text encoder ends, the end token being kept."""
+    tokenizer = editor.model.tokenizer
+    length = editor.backbone.read("").length
+
+    def read(text: str) -> Prompt:
+        tokens = tokens_of(text, tokenizer)
+        kept = tokens if len(tokens) <= length else (*tokens[: length - 1], tokens[-1])
+        return Prompt(text, kept, length)
+
+    return read
+
+
 def _instruct_scheduler(case: Case, model: Model) -> Any:
     """Return the case's scheduler with its timesteps set; noise between steps is that of the case."""
-    given = iter(np.asarray(case.get("noise_per_step", ())))
+    drawn, needed = np.asarray(case.get("noise_per_step", ())), case["num_inference_steps"] - 1
+    if case["scheduler"] == "euler_a" and len(drawn) < needed:
+        raise InvalidInput(
+            f"the case has noise_per_step for {len(drawn)} steps, and euler_a needs it for {needed}: put it into the "
+            "case, (steps, 1 or rows, 4, h, w)"
+        )
+    given = iter(drawn)
     name, changes = INSTRUCT_SCHEDULERS[case["scheduler"]]
     config = {**model.scheduler.config, **changes}
     scheduler = make_scheduler(

@@ -38,6 +38,11 @@ SCHEDULERS = {
 }
 # For models that were trained on straight paths from noise to picture (rectified flow).
 FLOW_SCHEDULERS = {"flow": "scheduling_flow_match_euler_discrete.FlowMatchEulerDiscreteScheduler"}
+# For models that bring their latents to unit variance themselves (Karras et al. 2022, arXiv:2206.00364), as CosXL does.
+EDM_SCHEDULERS = {
+    "euler": "scheduling_edm_euler.EDMEulerScheduler",
+    "dpm++": "scheduling_edm_dpmsolver_multistep.EDMDPMSolverMultistepScheduler",
+}
 # Schedulers that add noise between the steps, which is drawn for every sample by itself.
 NOISY_SCHEDULERS = {"lcm": "scheduling_lcm.LCMScheduler"}
 _NOISY = {home.rpartition(".")[2] for home in NOISY_SCHEDULERS.values()}
@@ -60,14 +65,16 @@ def make_scheduler(choice: object, trained: Any, *, noise: Callable[[], Tensor] 
     """
     if isinstance(choice, Ancestral):
         return choice.around(_converted(trained, _class(ancestral.HOME), **ancestral.GRID))
-    homes = _usable(trained) if noise is None else {**_usable(trained), ancestral.NAME: ancestral.HOME}
+    homes = _usable(trained)
+    if noise is not None and homes.keys() >= SCHEDULERS.keys():
+        homes = {**homes, ancestral.NAME: ancestral.HOME}
     classes = {home.rpartition(".")[2]: name for name, home in homes.items()}
     names = f"use one of {', '.join(homes)}"
     usable = f"{names}, or an instance of one of these diffusers classes"
     if isinstance(choice, str):
         name = classes.get(choice, choice.lower())
         if name not in homes:
-            told = f"{_unusable(choice, name)}{nearest(choice.lower(), homes)}"
+            told = f"{_unusable(choice, name, trained)}{nearest(choice.lower(), homes)}"
             raise InvalidInput(f"{told}; {usable}", command=f"{told}; {names}")
         scheduler = _converted(trained, _class(homes[name]))
     elif type(choice).__name__ in classes:
@@ -102,8 +109,15 @@ def is_flow(scheduler: Any) -> bool:
     )
 
 
+def is_edm(scheduler: Any) -> bool:
+    """Tell whether a model with this scheduler was trained as Karras et al. 2022 do (EDM)."""
+    return type(scheduler).__name__.startswith("EDM")
+
+
 def _usable(trained: Any) -> dict[str, str]:
     """Return the schedulers for a model with the scheduler ``trained``."""
+    if is_edm(trained):
+        return EDM_SCHEDULERS
     if not is_flow(trained):
         return {**SCHEDULERS, **NOISY_SCHEDULERS}
     own = type(trained).__name__
@@ -113,7 +127,9 @@ def _usable(trained: Any) -> dict[str, str]:
     }
 
 
-def _unusable(choice: str, name: str) -> str:
+def _unusable(choice: str, name: str, trained: Any) -> str:
+    if is_edm(trained) and name in {**SCHEDULERS, **NOISY_SCHEDULERS, ancestral.NAME: ancestral.HOME}:
+        return f"the scheduler {choice!r} cannot sample this model, which was trained as Karras et al. 2022 do (EDM)"
     if name in SCHEDULERS or name in NOISY_SCHEDULERS:
         return f"the scheduler {choice!r} cannot sample this model, which was trained on straight paths"
     if name in FLOW_SCHEDULERS:

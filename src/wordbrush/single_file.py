@@ -10,7 +10,7 @@ import torch
 
 from wordbrush.backbones.families import Family, family_of
 from wordbrush.errors import ModelError, OtherKind, counted
-from wordbrush.models import pipeline_class
+from wordbrush.models import pipeline_class, settings_of
 from wordbrush.quiet import quiet
 
 NETWORK = "model.diffusion_model."
@@ -72,7 +72,7 @@ def load_single_file(
         raise ModelError(_unreadable(path, error)) from error
     names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family.more)
     parts = {part: getattr(pipeline, part) for part in names}
-    return {**parts, **{name: pipeline.config[name] for name in family.settings}}, family
+    return {**parts, **settings_of(Path(layout), family, parts["scheduler"])}, family
 
 
 def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -117,6 +117,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one picture": {**PAIRS, "images": [0], "rows": 2},
     "image guidance below 1": {"image_guidance_scale": 0.9},
     "text guidance of 1": {"guidance_scale": 1.0},
+    "a prompt that is too long": {"prompt": "the snow on a red dog " * 50, "negative_prompt": "a cat " * 50},
 }
 DIFFERENT = {"several each", "image guidance below 1", "text guidance of 1"}
 
@@ -150,3 +151,25 @@ def test_noise_between_steps_is_the_case_s(folder: Path):
     assert far(run_instruct_case(given, folder), made) == 0
     assert far(run_instruct_case({**given, "noise_per_step": -noise}, folder), made) > 1e-3
     assert far(run_instruct_case({**given, "dtypes": ["float64"]}, folder), made) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out", "sentence"),
+    [
+        ({}, "latents_in", "the case has no latents_in, the unit noise"),
+        (
+            {"scheduler": "euler_a"},
+            "noise_per_step",
+            "noise_per_step for 0 steps, and euler_a needs it for 2",
+        ),
+        (
+            {"scheduler": "euler_a", "noise_per_step": np.zeros((1, 1, 4, 16, 16))},
+            None,
+            "noise_per_step for 1 steps, and euler_a needs it for 2",
+        ),
+    ],
+)
+def test_noise_that_is_missing_is_told(changes: dict[str, Any], left_out: str, sentence: str, folder: Path):
+    given = {name: value for name, value in case(**changes).items() if name != left_out}
+    with pytest.raises(wb.InvalidInput, match=sentence):
+        run_instruct_case(given, folder)

@@ -24,10 +24,12 @@ from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.run import SELECTION
 from wordbrush.dataset.select import select
 from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong, TrainingError
+from wordbrush.training import loss as objective
 from wordbrush.training import state
 from wordbrush.training.batches import open_batches
 from wordbrush.training.config import Data
 from wordbrush.training.data import digest, pairs
+from wordbrush.training.ema import Average
 from wordbrush.training.loop import Trained, train
 from wordbrush.training.lora import add_adapters
 from wordbrush.training.network import network_with
@@ -457,6 +459,7 @@ def test_a_loss_that_is_not_finite_names_the_pair_and_keeps_the_state(
     with pytest.raises(TrainingError) as raised:
         train(config, tmp_path, device="cpu")
     sentence = str(raised.value)
+    assert "set optimizer.rate = 0.0005 with change=['optimizer.rate']" in sentence
     assert f"the loss of step {steps[0] + 1} is not finite, for the pairs {batches.keys[row]!r}" in sentence
     if steps[0]:
         kept = tensors(tmp_path, steps[0])
@@ -464,6 +467,66 @@ def test_a_loss_that_is_not_finite_names_the_pair_and_keeps_the_state(
         assert all(value.isfinite().all() for value in kept.values())
     else:
         assert "no state has been saved yet" in sentence
+
+
+@pytest.mark.parametrize(("what", "per"), [("loss", "batch"), ("gradient", "step")])
+def test_what_was_good_before_a_step_that_fails_is_saved(
+    what: str, per: str, tiny_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Long before a state is due, and so that the run goes on from it to the same bits."""
+    changes: dict[str, Any] = {
+        "save": {"every": 500},
+        "ema": {"per": per},
+        "batch": {"micro": 2},
+        "steps": 4,
+    }
+    run(tiny_folder, data, tmp_path / "whole", **changes)
+    if what == "loss":
+        losses, seen = objective.per_sample, []
+
+        def failing(*arguments: Any) -> torch.Tensor:
+            seen.append(0)
+            return losses(*arguments) * (
+                torch.nan if len(seen) == 6 else 1
+            )  # in the last half of the third step
+
+        target, broken = "wordbrush.training.loss.per_sample", failing
+    else:
+        clip, calls = torch.nn.utils.clip_grad_norm_, []
+
+        def no_norm(*arguments: Any) -> torch.Tensor:
+            calls.append(0)
+            return clip(*arguments) * (torch.inf if len(calls) == 3 else 1)
+
+        target, broken = "torch.nn.utils.clip_grad_norm_", no_norm
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(target, broken)
+        with pytest.raises(TrainingError) as raised:
+            run(tiny_folder, data, out, **changes)
+    saved = out / "states" / "step-00000002"
+    assert f"the {what} of step 3 is not finite" in str(raised.value)
+    assert f"the last good state is {saved}; look" in str(raised.value)
+    assert run(tiny_folder, data, out, **changes).finished
+    assert_same(tmp_path / "whole", out, 4)
+
+
+def test_weights_that_are_not_finite_are_not_saved(
+    tiny_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    update = Average.update
+
+    def spoiling(self: Average, parameters: Any) -> None:
+        update(self, parameters)
+        if self.updates == 3:
+            next(iter(parameters.values())).data.fill_(torch.nan)
+
+    monkeypatch.setattr(Average, "update", spoiling)
+    with pytest.raises(
+        TrainingError, match=r"weights are not finite any more, the last state is .*step-00000002; "
+    ):
+        run(tiny_folder, data, tmp_path)
+    assert [path.name for path in state.saved(tmp_path)] == ["step-00000002"]
 
 
 def test_too_little_memory_says_what_to_lower(
@@ -479,11 +542,68 @@ def test_too_little_memory_says_what_to_lower(
         run(tiny_folder, data, tmp_path)
 
 
+def test_what_is_advised_when_memory_runs_out_can_be_done(
+    whole: Path, tiny_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    noisy = objective.noisy
+
+    def full_in_the_third_step(clean: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if state.saved(tmp_path):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return noisy(clean, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(objective, "noisy", full_in_the_third_step)
+        with pytest.raises(TrainingError) as raised:
+            run(tiny_folder, data, tmp_path)
+    assert "(now 4; the result stays the same up to rounding), set speed.gradient_check" in str(raised.value)
+    assert "set speed.precision = 'bfloat16' with change=['speed.precision']" in str(raised.value)
+    assert "go on with --change speed.precision=bfloat16" in raised.value.command
+    lower: dict[str, Any] = {
+        "batch": {"micro": 2},
+        "speed": {"gradient_checkpointing": True},
+    }
+    assert run(tiny_folder, data, tmp_path, **lower, steps=4).step == 4
+    for name, value in tensors(whole, 4).items():
+        # A rounding of the gradient moves a weight by as much as a step of AdamW does, where that is near zero.
+        torch.testing.assert_close(tensors(tmp_path, 4)[name], value, rtol=1e-3, atol=4e-3)
+    lower["speed"]["precision"] = "bfloat16"
+    with pytest.raises(
+        DataError, match=r"precision = 'float32', not 'bfloat16': set it back, go on with it by change"
+    ):
+        run(tiny_folder, data, tmp_path, **lower)
+    config = training_data.config(tiny_folder, data, **lower)
+    done = train(config, tmp_path, device="cpu", change=["speed.precision"])
+    assert done.finished
+    changes = [{"until": 4, "setting": "speed.precision", "was": "float32", "is": "bfloat16"}]
+    assert json.loads((tmp_path / "run.json").read_text())["changes"] == changes
+    assert json.loads((tmp_path / "editor" / "training.json").read_text())["changes"] == changes
+
+
+def test_micro_batches_that_the_average_counts_are_changed_by_name_only(
+    tiny_folder: Path, data: Path, tmp_path: Path
+):
+    settings: dict[str, Any] = {"ema": {"per": "batch"}, "batch": {"micro": 2}}
+    run(tiny_folder, data, tmp_path, **settings, steps=2)
+    settings["batch"] = {"micro": 1}
+    with pytest.raises(DataError, match=r"batch.micro = 2, not 1"):
+        run(tiny_folder, data, tmp_path, **settings, steps=3)
+    config = training_data.config(tiny_folder, data, **settings, steps=3)
+    assert train(config, tmp_path, device="cpu", change=["batch.micro"]).step == 3
+    with pytest.raises(
+        InvalidInput, match=r"optimizer.rat cannot be changed under way .did you mean 'optimizer.rate'"
+    ):
+        train(config, tmp_path, device="cpu", change=["optimizer.rat"])
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
         ({"seed": 4}, "holds a training with seed = 3, not 4: set it back, or choose another output"),
-        ({"optimizer": {"rate": 2e-3}}, "holds a training with optimizer.rate = 0.001, not 0.002"),
+        (
+            {"optimizer": {"rate": 2e-3}},
+            r"with optimizer.rate = 0.001, not 0.002: set it back, go on with it by change=\['optimizer.rate'\], or",
+        ),
         ({"batch": {"size": 2}}, "with batch.size = 4, not 2"),
     ],
 )

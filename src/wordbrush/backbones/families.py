@@ -13,10 +13,13 @@ from torch import nn
 
 from wordbrush.backbones import auraflow, flux, lumina2, pixart, qwen_image, sana, sd3, sdxl, z_image
 from wordbrush.backbones.base import Backbone
-from wordbrush.backbones.instruct import InstructBackbone
+from wordbrush.backbones.instruct import InstructBackbone, InstructXLBackbone
 from wordbrush.backbones.unet import UNetBackbone
 
 Settings = Mapping[str, Any]
+
+# The entry of ``model_index.json`` by which diffusers tells an editor that sees its picture's latents scaled.
+SCALED_CONDITION = "is_cosxl_edit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +146,15 @@ EDITORS = Family(
     {"StableDiffusionInstructPix2PixPipeline": {}},
     lambda network, parts, factor: InstructBackbone(network, parts["text_encoder"], parts["tokenizer"]),
     network="unet",
+)
+EDITORS_XL = Family(
+    "instruction editors of Stable Diffusion XL",
+    {"StableDiffusionXLInstructPix2PixPipeline": {}},
+    InstructXLBackbone,
+    network="unet",
+    encoders=SDXL.encoders,
+    settings=(*SDXL.settings, SCALED_CONDITION),
+    defaults=lambda network: {"text_guidance": sdxl.DEFAULTS["guidance"]},
 )
 
 FAMILIES = (STABLE_DIFFUSION, SDXL, SD3, FLUX, PIXART, AURAFLOW, SANA, LUMINA2, QWEN_IMAGE, Z_IMAGE)

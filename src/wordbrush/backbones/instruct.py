@@ -1,4 +1,4 @@
-"""The U-Net of an instruction editor: one that sees a picture beside the latents it denoises."""
+"""The U-Nets of instruction editors: they see a picture beside the latents they denoise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Text
+from wordbrush.backbones.sdxl import SDXLBackbone
 from wordbrush.backbones.unet import UNetBackbone
 
 
@@ -18,11 +19,15 @@ class InstructBackbone(UNetBackbone):
     none. Schedulers scale the noisy latents only.
     """
 
-    def __init__(self, network: nn.Module, text_encoder: nn.Module, tokenizer: Any) -> None:
-        super().__init__(network, text_encoder, tokenizer)
+    def __init__(self, network: nn.Module, *parts: Any) -> None:
+        super().__init__(network, *parts)
         self.latent_channels //= 2
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the network's raw prediction, (rows, C, h, w)."""
         rest = {name: rows for name, rows in text.items() if name != "image"}
         return super().predict(torch.cat([latents, text["image"]], dim=1), timestep, rest)
+
+
+class InstructXLBackbone(InstructBackbone, SDXLBackbone):
+    """The same with the text and the sizes of Stable Diffusion XL."""

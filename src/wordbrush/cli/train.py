@@ -32,6 +32,15 @@ def train(
             "--set", metavar="SECTION.NAME=VALUE", help="In place of the file's setting. Repeatable."
         ),
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--change",
+            metavar="SECTION.NAME=VALUE",
+            help="Go on with another value than until now: of optimizer.rate, optimizer.clip, speed.precision or "
+            "batch.micro. run.json keeps what it was. Repeatable.",
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option("--minutes", min=0, metavar="N", help="Stop after this time; the same command goes on."),
@@ -55,9 +64,10 @@ def train(
         raise InvalidInput(
             f"--device is cpu or cuda, not {device!r}: several GPUs are used with accelerate launch"
         )
+    from wordbrush.config import read_setting
     from wordbrush.training.config import read_config
 
-    config = read_config(file, settings or [])
+    config = read_config(file, [*(settings or []), *(changes or [])])
     if dry:
         print_json(config.model_dump(mode="json"))
         return
@@ -70,6 +80,7 @@ def train(
             minutes=float("inf") if minutes is None else minutes,
             device=device,
             only="prepare" if prepare else "export" if export else None,
+            change=[read_setting(change)[0] for change in changes or []],
             progress=shown,
         )
     from accelerate import PartialState

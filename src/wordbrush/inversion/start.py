@@ -166,7 +166,7 @@ class Start:
                     "picture": None if picture is None else _image(picture),
                     "given_size": None if size is None else tuple(size),
                     "notes": tuple(header["notes"]),
-                    "network": None if weights is None else Network(*known, tuple(weights.tolist())),
+                    "network": None if weights is None else Network(*known, weights=tuple(weights.tolist())),
                 }
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:

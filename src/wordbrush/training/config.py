@@ -14,6 +14,9 @@ from wordbrush.instruct import EditorDefaults
 
 Weighting = Literal["none", "min_snr", "min_snr_terminal"]
 
+CHANGEABLE = ("optimizer.rate", "optimizer.clip", "speed.precision", "batch.micro")
+"""What decides the weights and may yet be changed from a state on, if that is asked for: it is recorded."""
+
 
 class Base(Section):
     """``[model]``: what training starts from.
@@ -251,11 +254,14 @@ class Config(Section):
     def decisive(self) -> dict[str, Any]:
         """What decides the weights, apart from the model and the pairs themselves; only the same can be continued.
 
-        More steps are the same training as long as the learning rate does not depend on their number.
+        More steps are the same training as long as the learning rate does not depend on their number, and so are
+        smaller micro-batches, up to rounding, as long as the average does not count them.
         """
         values = self.model_dump(mode="json", exclude={"preset", "model", "save", "samples", "export"})
-        del values["speed"]["workers"], values["cache"]["folder"]
-        del values["data"]["source"], values["data"]["paraphrases"]
+        del values["speed"]["workers"], values["speed"]["gradient_checkpointing"]
+        del values["cache"]["folder"], values["data"]["source"], values["data"]["paraphrases"]
+        if self.ema.per == "step":
+            del values["batch"]["micro"]
         if not self.optimizer.decay:
             del values["steps"]
         return values

@@ -11,7 +11,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -21,14 +21,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from wordbrush.errors import DataError, InvalidInput, TrainingError
+from wordbrush.errors import DataError, InvalidInput, TrainingError, nearest
 from wordbrush.files import check_writable, locked, write_files
 from wordbrush.models import Model
 from wordbrush.training import loss as objective
 from wordbrush.training import paraphrases, state
 from wordbrush.training.batches import Batch, Batches, open_batches
 from wordbrush.training.cache import digest_of
-from wordbrush.training.config import Config, Optimizer
+from wordbrush.training.config import CHANGEABLE, Config, Optimizer
 from wordbrush.training.data import digest
 from wordbrush.training.ema import Average
 from wordbrush.training.export import FOLDER as EDITOR
@@ -74,6 +74,7 @@ def train(
     minutes: float = math.inf,
     device: str | None = None,
     only: Literal["prepare", "export"] | None = None,
+    change: Collection[str] = (),
     sampler: Sampler = diffusers_sampler,
     progress: Progress | None = None,
 ) -> Trained:
@@ -86,6 +87,8 @@ def train(
         out: gets the caches, states, log, samples and the finished ``editor``.
         device: ``"cpu"``; None takes a GPU if there is one.
         only: ``"prepare"`` makes the caches and stops; ``"export"`` writes the editor of the last state and stops.
+        change: names of ``training.config.CHANGEABLE`` that may have other values than those the folder's training
+            went on with until now; ``run.json`` keeps what they were, and until which step.
         sampler: makes the pictures of ``[samples]``.
 
     Raises:
@@ -97,6 +100,11 @@ def train(
         CannotWrite: the disk refuses; nothing is left half-written.
     """
     out = Path(out)
+    for name in change:
+        if name not in CHANGEABLE:
+            raise InvalidInput(
+                f"{name} cannot be changed under way{nearest(name, CHANGEABLE)}: only {', '.join(CHANGEABLE)} can"
+            )
     check_writable(out)
     accelerator = _accelerator(device)
     main = accelerator.is_main_process
@@ -105,7 +113,7 @@ def train(
     objective.prediction_of(model.scheduler)
     with locked(out) if main else nullcontext():
         if main:
-            _claim(out, config, model)
+            _claim(out, config, model, change)
             state.remove_leftovers(out)
         for part in (model.vae, model.text_encoder):
             part.to(accelerator.device)
@@ -145,8 +153,8 @@ def _caching(progress: Progress | None) -> Callable[[str, int], None] | None:
     return lambda what, count: progress(f"Caching {what}", count, None)
 
 
-def _claim(out: Path, config: Config, model: Model) -> None:
-    """Take an output folder that is empty or holds this very training.
+def _claim(out: Path, config: Config, model: Model, change: Collection[str]) -> None:
+    """Take an output folder that is empty or holds this very training, but for what is to ``change``.
 
     Raises:
         DataError: it holds another one; the message names a setting that differs.
@@ -158,29 +166,51 @@ def _claim(out: Path, config: Config, model: Model) -> None:
         "paraphrases": paraphrases.digest(config.data.paraphrases),
         "base": {part: digest_of(getattr(model, part)) for part in ("unet", "vae", "text_encoder")},
     }
-    if path.exists() and state.saved(out):  # settings that have trained nothing yet may change
-        before = json.loads(path.read_text(encoding="utf-8"))["decisive"]
-        if (different := _first_difference(before, json.loads(json.dumps(now)))) is not None:
-            name, old, new = different
-            raise DataError(
-                f"{out} holds a training with {name} = {old!r}, not {new!r}: set it back, or choose another output"
-            )
+    changes: list[dict[str, Any]] = []
+    if path.exists() and (states := state.saved(out)):  # settings that have trained nothing yet may change
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changes = before.get("changes", [])
+        for name, old, new in _differences(before["decisive"], json.loads(json.dumps(now))):
+            if name not in change:
+                raise _other_training(out, name, old, new)
+            changes.append({"until": state.step_of(states[-1]), "setting": name, "was": old, "is": new})
     elif not path.exists() and (taken := [name for name in (state.STATES, EDITOR) if (out / name).exists()]):
         raise DataError(
             f"{out} holds a folder {taken[0]!r} that is of no training here: choose another output"
         )
-    record = {"wordbrush": __version__, "decisive": now, "config": config.model_dump(mode="json")}
+    record = {
+        "wordbrush": __version__,
+        "decisive": now,
+        "config": config.model_dump(mode="json"),
+        "changes": changes,
+    }
     write_files({path: (json.dumps(record, indent=1) + "\n").encode()})
 
 
-def _first_difference(before: Any, now: Any, name: str = "") -> tuple[str, Any, Any] | None:
+def _differences(before: Any, now: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, old and new value of what decides now and was otherwise."""
     if isinstance(before, dict) and isinstance(now, dict):
-        for key in dict.fromkeys([*now, *before]):
-            found = _first_difference(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-            if found is not None:
-                return found
-        return None
-    return None if before == now else (name, before, now)
+        for key, value in now.items():
+            yield from _differences(before.get(key), value, f"{name}.{key}".lstrip("."))
+    elif before != now:
+        yield name, before, now
+
+
+def _other_training(out: Path, name: str, old: Any, new: Any) -> DataError:
+    told = f"{out} holds a training with {name} = {old!r}, not {new!r}: set it back, "
+    other = "or choose another output"
+    if name not in CHANGEABLE:
+        return DataError(told + other)
+    return DataError(
+        f"{told}go on with it by change=[{name!r}], {other}",
+        command=f"{told}go on with it by --change {name}={new}, {other}",
+    )
+
+
+def _changing(settings: list[tuple[str, Any]]) -> tuple[list[str], list[str]]:
+    """Say how to go on with other values, in Python and on the command line."""
+    ways = [f"set {name} = {value!r} with change=[{name!r}]" for name, value in settings]
+    return ways, [f"go on with --change {name}={value}" for name, value in settings]
 
 
 class _Training:
@@ -304,11 +334,13 @@ class _Training:
                 # A process's gradients are averaged over processes, so each divides by its own share.
                 run.scaler.scale(each.sum() / (count * self.micro)).backward()
             seen.append(each.detach())
-            if not last and config.ema.per == "batch":
-                run.average.update(run.parameters)
+        # Nothing of the state has changed yet: if one of these stops the training, it can be saved as it is.
         value = self._check_loss(torch.cat(seen))
         run.scaler.unscale_(run.optimizer)
         norm = self._clip()
+        if config.ema.per == "batch":
+            for _ in range(count - 1):  # over the same weights, whenever it is done
+                run.average.update(run.parameters)
         rate = rate_at(config.optimizer, run.step, config.steps)
         for group in run.optimizer.param_groups:
             group["lr"] = rate
@@ -344,9 +376,7 @@ class _Training:
         bad = torch.nonzero(~torch.isfinite(every)).flatten().tolist()
         rows, _ = self.batches.drawn(self.state.step, range(self.config.batch.size))
         keys = [self.batches.keys[rows[position]] for position in bad]
-        raise TrainingError(
-            f"the loss of step {self.state.step + 1} is not finite, for {_listed(keys)}: {self._advice()}"
-        )
+        raise self._not_finite("loss", f"for {_listed(keys)}")
 
     def _clip(self) -> float:
         """Return the norm of the gradient before it is clipped."""
@@ -359,15 +389,34 @@ class _Training:
         if not math.isfinite(value) and not self.state.scaler.is_enabled():
             rows, _ = self.batches.drawn(self.state.step, range(self.config.batch.size))
             keys = [self.batches.keys[row] for row in rows]
-            raise TrainingError(
-                f"the gradient of step {self.state.step + 1} is not finite, with {_listed(keys)}: {self._advice()}"
-            )
+            raise self._not_finite("gradient", f"with {_listed(keys)}")
         return value
 
-    def _advice(self) -> str:
+    def _not_finite(self, what: str, pairs: str) -> TrainingError:
+        """Save the state before the step that failed, if it is good, and return what to say."""
+        run, config = self.state, self.config
+        tensors = [*run.parameters.values(), *run.average.values.values()]
+        mine = [value.to_local() if hasattr(value, "to_local") else value for value in tensors]  # pyright: ignore
+        good = not self._agree(not all(bool(value.isfinite().all()) for value in mine))
+        if good and run.step:
+            state.save(run, self.out, main=self.main)
         found = state.saved(self.out)
-        kept = f"the last good state is {found[-1]}" if found else "no state has been saved yet"
-        return f"{kept}; look at these pairs, lower optimizer.rate, or use speed.precision = 'bfloat16' or 'float32'"
+        kept = (
+            f"the last {'good ' if good else ''}state is {found[-1]}"
+            if found
+            else "no state has been saved yet"
+        )
+        spoilt = "" if good else "the weights are not finite any more, "
+        steadier = {"float16": "bfloat16", "bfloat16": "float32"}.get(config.speed.precision)
+        changes = [("speed.precision", steadier)] if steadier else []
+        ways, commands = _changing([*changes, ("optimizer.rate", config.optimizer.rate / 2)])
+        told = (
+            f"the {what} of step {run.step + 1} is not finite, {pairs}: {spoilt}{kept}; look at these pairs, "
+        )
+        back = f"; remove {found[-1].name} to go back further" if found else ""
+        return TrainingError(
+            f"{told}{', or '.join(ways)}{back}", command=f"{told}{', or '.join(commands)}{back}"
+        )
 
     def _agree(self, stop: bool) -> bool:
         """Return whether any process wants to stop, so that all do at the same step."""
@@ -412,6 +461,7 @@ class _Training:
             "pairs": len(self.batches.keys),
             "prediction": self.kind,
             "config": self.config.model_dump(mode="json"),
+            "changes": json.loads((self.out / RECORD).read_text(encoding="utf-8"))["changes"],
         }
         return export(self.config, editor, self.out, record=record)
 
@@ -478,14 +528,23 @@ def _enough_memory(config: Config, micro: int) -> Iterator[None]:
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not full and "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        ways = [f"lower batch.micro (now {micro}; the result stays the same)"] if micro > 1 else []
+        plain, changing = (
+            [],
+            [],
+        )  # what can be set at once, and what is asked for by name once there is a state
+        if micro > 1:
+            told = f"lower batch.micro (now {micro}; the result stays the same up to rounding)"
+            plain += [told] if config.ema.per == "step" else []
+            changing += [] if config.ema.per == "step" else [("batch.micro", micro // 2)]
         if not config.speed.gradient_checkpointing:
-            ways.append("set speed.gradient_checkpointing = true")
+            plain.append("set speed.gradient_checkpointing = true (the same result)")
         if config.speed.precision == "float32":
-            ways.append("set speed.precision = 'bfloat16'")
-        if config.optimizer.name == "adamw":
-            ways.append("set optimizer.name = 'adamw8bit'")
-        if not config.lora.rank:
-            ways.append("train adapters with lora.rank = 16")
-        ways.append("lower data.size")
-        raise TrainingError(f"the memory is full; the last state is kept: {', '.join(ways)}") from error
+            changing.append(("speed.precision", "bfloat16"))
+        begin = ["optimizer.name = 'adamw8bit'"] if config.optimizer.name == "adamw" else []
+        begin += [] if config.lora.rank else ["adapters, lora.rank = 16"]
+        last = f"or begin again in another output with {', '.join([*begin, 'a lower data.size'])}"
+        ways, commands = _changing(changing)
+        told = "the memory is full; the last state is kept: "
+        raise TrainingError(
+            told + ", ".join([*plain, *ways, last]), command=told + ", ".join([*plain, *commands, last])
+        ) from error

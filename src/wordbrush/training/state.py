@@ -59,6 +59,11 @@ def saved(out: Path) -> list[Path]:
     return sorted((out / STATES).glob("step-*"))
 
 
+def step_of(folder: Path) -> int:
+    """Return the step of a state."""
+    return int(folder.name.removeprefix("step-"))
+
+
 def save(run: Run, out: Path, *, main: bool = True) -> None:
     """Write the state and remove all but the last two. All processes call it, and the ``main`` one writes.
 
@@ -155,7 +160,8 @@ def restore(run: Run, folder: Path) -> None:
                     kind: _optimizer_place(kind, value, parameter)
                     for kind, value in moments.get(name, {}).items()
                 }
-        run.scaler.load_state_dict(numbers["scaler"])
+        if numbers["scaler"]:  # empty of a run that had none, from which one in float16 goes on
+            run.scaler.load_state_dict(numbers["scaler"])
         run.average.updates = numbers["updates"]
         run.step = run.saved = numbers["step"]
     except DataError:

@@ -31,9 +31,11 @@ def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
         model = load(name, **where)
     except OtherKind as refused:
         try:
-            return load_editor(name, **where).model
+            model = load_editor(name, **where).model
         except OtherKind:
             raise refused from None
+    if model.family is EDITORS:
+        return model
     if model.family is not STABLE_DIFFUSION:
         raise ModelError(
             f"{name} is a model of the family {model.family.name}; editors are made of {STABLE_DIFFUSION.name} and "
