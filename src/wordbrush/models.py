@@ -404,16 +404,15 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    wanted = [
-        "*.json",
-        "*.txt",
-        "*.model",
-        "*.jinja",
-        *(f"{part}/*.safetensors" for part in _weighted_parts()),
-    ]
+    parts = _weighted_parts()
+    plain = ["*.json", "*.txt", "*.model", "*.jinja", *(f"{part}/*.safetensors" for part in parts)]
     unwanted = [*(f"*.{variant}{rest}" for variant in VARIANTS for rest in ENDINGS), "safety_checker/*"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
+        folder = Path(snapshot_download(name, allow_patterns=plain, ignore_patterns=unwanted))
+        if bare := [part for part in parts if _is_bare(folder / part)]:
+            halves = [f"{part}/*.fp16{rest}" for part in bare for rest in ENDINGS]
+            folder = Path(snapshot_download(name, allow_patterns=halves))
+        return folder
     except Exception as error:  # network, authentication and cache errors share no base class
         if type(error).__name__ == "GatedRepoError":
             raise ModelError(
@@ -423,6 +422,11 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
             f"{name!r} is not a local directory and could not be fetched from the hub ({type(error).__name__}): "
             "check the spelling and the network"
         ) from error
+
+
+def _is_bare(folder: Path) -> bool:
+    """Tell whether a part was fetched without weights, as those that are on the hub in half precision only are."""
+    return (folder / "config.json").is_file() and not any(folder.glob("*.safetensors"))
 
 
 def _weighted_parts() -> Sequence[str]:

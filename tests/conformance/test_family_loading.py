@@ -136,6 +136,28 @@ def test_variants_beside_the_plain_weights_are_not_downloaded(monkeypatch: pytes
     assert chosen == [name for name in there if "fp16" not in name and "non_ema" not in name]
 
 
+def test_half_precision_is_downloaded_where_there_is_nothing_else(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import huggingface_hub
+    from huggingface_hub.utils import filter_repo_objects
+
+    hub, cache = Path(shutil.copytree(folders["sd3"], tmp_path / "hub")), tmp_path / "cache"
+    as_fp16(hub, "transformer/diffusion_pytorch_model.safetensors")
+    shutil.copy(hub / "vae" / "diffusion_pytorch_model.safetensors", hub / "vae" / "again.fp16.safetensors")
+
+    def fetch(name: str, **patterns: Any) -> str:
+        there = [str(path.relative_to(hub)) for path in hub.rglob("*") if path.is_file()]
+        for path in filter_repo_objects(there, **patterns):
+            (cache / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(hub / path, cache / path)
+        return str(cache)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fetch)
+    assert torch.equal(made(wb.load("some/model", device="cpu")), made(families.model("sd3", torch.float32)))
+    assert [path.parent.name for path in cache.rglob("*.fp16.safetensors")] == ["transformer"]
+
+
 def no_encoder(folder: Path) -> None:
     shutil.rmtree(folder / "text_encoder_3")
 
@@ -176,7 +198,7 @@ def half_a_vocabulary(folder: Path) -> None:
 
 
 def other_scheduler(folder: Path) -> None:
-    from diffusers import DDIMScheduler
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     shutil.rmtree(folder / "scheduler")
     DDIMScheduler().save_pretrained(folder / "scheduler")

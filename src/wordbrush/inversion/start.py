@@ -137,7 +137,8 @@ class Start:
             "skipped": self.skipped,
             "beside": self.beside,
             "source_guidance": self.source_guidance,
-            "network": self.network and [self.network.model, self.network.kind, self.network.dtype],
+            "network": self.network
+            and {"model": self.network.model, "kind": self.network.kind, "dtype": self.network.dtype},
         }
         # Copies, since some may be views of others.
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
@@ -166,7 +167,7 @@ class Start:
                     "picture": None if picture is None else _image(picture),
                     "given_size": None if size is None else tuple(size),
                     "notes": tuple(header["notes"]),
-                    "network": None if weights is None else Network(*known, weights=tuple(weights.tolist())),
+                    "network": None if weights is None else Network(**known, weights=tuple(weights.tolist())),
                 }
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:
