@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -73,6 +75,8 @@ class Pairs:
     """Draws bytes in place of pictures.
 
     ``suicide`` names a file: the process that finds it removes it and dies at once, in the middle of a unit.
+    ``graves`` names a folder: the first process that begins a unit is killed at a random moment of it, until the folder
+    holds the numbers of ``kills`` processes.
     """
 
     seed: int = 1
@@ -80,6 +84,8 @@ class Pairs:
     rows_per_unit: int = 4
     delay: float = 0.0
     suicide: Path | None = None
+    graves: Path | None = None
+    kills: int = 0
 
     name = "pairs"
 
@@ -94,6 +100,8 @@ class Pairs:
         return self.work
 
     def work(self, rows: list[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        if self.graves and len(list(self.graves.iterdir())) < self.kills:
+            be_killed(self.graves / rows[0]["key"], after=1.2 * self.delay)
         for row in rows:
             time.sleep(self.delay / len(rows))
             if self.suicide and self.suicide.exists():
@@ -125,6 +133,15 @@ class Pairs:
             kept=score > 0.5,
             reason=None if score > 0.5 else f"clip_image: {score:.3f} < 0.5",
         )
+
+
+def be_killed(grave: Path, *, after: float) -> None:
+    """Let this process be killed in up to ``after`` seconds, unless one that began the same unit was."""
+    if grave.exists():
+        return
+    grave.write_text(str(os.getpid()))
+    delay = key_rng(7, grave.name).uniform(0, after)
+    threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
 def run(

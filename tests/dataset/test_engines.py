@@ -23,6 +23,9 @@ from wordbrush.files import CannotWrite
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.*")
 COUNT = 20  # 4 units of captions, 4 of pairs
+KILLS = (
+    8  # of workers; each costs two seconds of imports, so that 20, which pass, take too long for every day
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,23 @@ def test_ray_writes_the_bytes_of_the_local_engine_even_if_a_worker_dies(
     assert not poison.exists(), "no worker died"
     assert (report.made, report.reused) == (4, 0)
     assert toy.contents(out) == toy.contents(whole)
+
+
+@pytest.mark.slow
+def test_killed_workers_of_ray_lose_nothing_and_duplicate_nothing(engine: RayEngine, tmp_path: Path):
+    """Each by ``kill -9`` at a random moment of a unit: while it computes, while it writes, or after."""
+    toy.run(tmp_path / "whole", LocalEngine())
+    graves = tmp_path / "graves"
+    graves.mkdir()
+    out = tmp_path / "out"
+    run_stage(toy.Captions(), toy.Numbers(60), out, engine=LocalEngine())
+    stage = toy.Pairs(delay=0.1, graves=graves, kills=KILLS)
+    report = run_stage(stage, ShardSource(out / "captions"), out, engine=engine)
+    killed = [path.read_text() for path in graves.iterdir()]
+    assert KILLS <= len(killed) <= KILLS + 1  # the last two may be chosen at once
+    assert len(set(killed)) >= KILLS - 2  # a process may begin a second unit before it is killed
+    assert (report.made, report.reused) == (10, 0)
+    assert toy.contents(out) == toy.contents(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -14,13 +14,16 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import toy
+from edit_data import edit, pair, write_pairs
 from wordbrush.cli import console, stages
 from wordbrush.cli.app import app
-from wordbrush.dataset import build, run
+from wordbrush.dataset import build, formats, run
 from wordbrush.dataset.config import Config, read_config
 from wordbrush.dataset.engines.ray import RayEngine
 from wordbrush.dataset.keys import key_rng
+from wordbrush.dataset.manifest import Manifest
 from wordbrush.dataset.pairs import PairStage
+from wordbrush.dataset.select import select
 from wordbrush.dataset.selection import Selection
 from wordbrush.dataset.stage import StageReport
 from wordbrush.dataset.triplets import TripletStage
@@ -247,6 +250,42 @@ def test_the_command_line_does_it_in_one_command_or_in_many(file: Path, tmp_path
     for stage in ("captions", "triplets", "pairs"):
         assert toy.contents(one / stage) == toy.contents(many / stage)
     assert (one / "selection.parquet").read_bytes() == (many / "selection.parquet").read_bytes()
+
+
+def test_thresholds_are_carried_over_from_the_command_line(tmp_path: Path):
+    """The scores of the other model are half as large: so are the thresholds, and the same pairs are selected."""
+    scores = [0.1 * n for n in range(1, 10)]
+    names = ("clip_image", "clip_before", "clip_after", "clip_direction")
+    for folder, scale in (("reference", 1.0), ("other", 0.5)):
+        pairs = [pair(n, **dict.fromkeys(names, scale * score)) for n, score in enumerate(scores)]
+        write_pairs(tmp_path / folder, pairs)
+    asked = ["calibrate", tmp_path / "other", "--reference", tmp_path / "reference"]
+    found = invoke(*asked, "--json")
+    assert found["percentiles"]["clip_image"] == pytest.approx(600 / 9)
+    assert found["at_least"]["clip_image"] == pytest.approx(0.35)
+    told = CliRunner().invoke(app, ["data", *map(str, asked)])
+    command = told.stdout.splitlines()[-1].partition("Select with: wordbrush data ")[2].split()
+    Manifest("pairs", {"settings": {}, "source": {}, "rows_per_unit": 3}, 9).write(
+        tmp_path / "other" / "pairs"
+    )
+    assert invoke(*command, "--json")["selected"] == select(tmp_path / "reference").selected == 3
+    told = CliRunner().invoke(app, ["data", *map(str, asked), "--preset", "papers"])
+    assert (told.exit_code, "did you mean 'paper'" in told.stderr) == (2, True)
+
+
+def test_a_data_set_is_converted_from_the_command_line(tmp_path: Path):
+    formats.write("clip_filtered", [edit(n) for n in range(2)], tmp_path / "in")
+    asked = ["convert", tmp_path / "in", "--from", "clip_filtered", "--to", tmp_path / "out"]
+    done = invoke(*asked, "--json")
+    assert (done["pairs"], done["left_out"]) == (2, ["captions"])
+    read = list(formats.read("diffusers", tmp_path / "out"))
+    assert [one.instruction for one in read] == [edit(n).instruction for n in range(2)]
+    assert "license: cc-by-4.0" not in (tmp_path / "out" / "README.md").read_text()
+    told = CliRunner().invoke(app, ["data", *map(str, asked)])
+    assert (told.exit_code, "exists: choose another folder" in told.stderr) == (2, True)
+    asked[3] = "magicbrus"
+    told = CliRunner().invoke(app, ["data", *map(str, asked)])
+    assert "did you mean 'magicbrush'" in told.stderr
 
 
 @pytest.mark.parametrize("command", ["write", "pairs", "score"])

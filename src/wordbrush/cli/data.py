@@ -238,6 +238,43 @@ def select(
 
 
 @app.command()
+def calibrate(
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="The pairs, scored with the CLIP model that needs thresholds."),
+    ],
+    reference: Annotated[
+        Path,
+        typer.Option(
+            "--reference", metavar="DIR", help="The same pairs, scored with the model that the preset is for."
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", metavar="NAME", help="Whose thresholds: published or paper.")
+    ] = "published",
+    json: options.Json = False,
+) -> None:
+    """Carry thresholds over to another CLIP model: as strict as they are, not the same numbers."""
+    from wordbrush.dataset.calibrate import calibrate as calibrated
+    from wordbrush.dataset.calibrate import percentiles
+    from wordbrush.dataset.rules import Keep
+    from wordbrush.dataset.rules import preset as rules_of
+
+    rules = rules_of(preset)
+    with working("Calibrating"):
+        below = percentiles(reference, rules)
+        moved = [rule for rule in calibrated(folder, below, rules) if isinstance(rule, Keep)]
+    at_least = {rule.score: rule.at_least for rule in moved}
+    if json:
+        print_json({"preset": preset, "percentiles": below, "at_least": at_least})
+        return
+    for rule in moved:
+        out.print(f"{rule}, which {below[rule.score]:.1f} % of the pairs do not reach", soft_wrap=True)
+    chosen = " ".join(f"--at-least {score}={least!r}" for score, least in at_least.items())
+    out.print(f"Select with: wordbrush data select {folder} --preset {preset} {chosen}", soft_wrap=True)
+
+
+@app.command()
 def report(folder: Folder, json: options.Json = False) -> None:
     """Show the selection on a page: the funnel, the scores, pairs kept and rejected."""
     from wordbrush.dataset import run
@@ -277,6 +314,44 @@ def export(
         print_json({"folder": place, "format": format})
     else:
         out.print(f"The data set is in {place}", soft_wrap=True)
+
+
+@app.command()
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A data set that is here: a folder, or a parquet file.")
+    ],
+    read_as: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="NAME", help="Its format, for example magicbrush; an unknown name lists all."
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folder.")],
+    format: Annotated[
+        str, typer.Option("--format", "-f", metavar="NAME", help="The format to write.")
+    ] = "diffusers",
+    split: Annotated[
+        str | None,
+        typer.Option("--split", metavar="NAME", help="Which of several, or a pattern such as FreeForm_*."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option("--licence", metavar="NAME", help="For the card, for example cc-by-4.0.")
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Write a data set of one format as one of another, with a card; nothing but the folder is made."""
+    from wordbrush.dataset.export import convert as converted
+
+    with working("Converting"):
+        written = converted(source, read_as=read_as, format=format, out=to, split=split, licence=licence)
+    if json:
+        left = list(written.left_out)
+        print_json({"folder": to, "format": format, "pairs": written.pairs, "left_out": left})
+        return
+    out.print(f"The data set is in {to}: {written.pairs:,} pairs", soft_wrap=True)
+    if written.left_out:
+        out.print(f"{format} has no place for {' and '.join(written.left_out)}", soft_wrap=True)
 
 
 @app.command()
