@@ -13,7 +13,7 @@ import small_clip
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.evaluation.data.storybook import example_at
 from wordbrush.evaluation.example import Example
-from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside
+from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside, PieClip
 from wordbrush.evaluation.methods import METHODS, Identity, Truth, make_methods
 from wordbrush.metrics.pixels import l1, psnr, ssim
 from wordbrush.storybook import font
@@ -44,6 +44,27 @@ def test_clip_scores_are_those_of_the_filter():
     assert found["clip_direction"] == pytest.approx(expected.direction[0], abs=1e-4)
     assert set(bare) == {"clip_image"}
     assert measure([CAPTIONED], MADE[:1])[0] == pytest.approx(found, abs=1e-4)
+
+
+def test_the_clip_scores_of_pie_bench():
+    """Of the region the picture times the mask; what is outside of it does not count, and nothing is below 0."""
+    clip, measure = small_clip.clip(), PieClip(small_clip.clip())
+    found, bare = measure([CAPTIONED, BARE], MADE)
+    assert CAPTIONED.mask is not None
+    assert bare == {}
+    levels = np.asarray(MADE[0]).copy()
+    levels[~CAPTIONED.mask] = 0
+    (text,) = clip.texts(["a dog on a beach"]).double()
+    for name, image in (("clip_whole", MADE[0]), ("clip_edited", Image.fromarray(levels))):
+        (embedded,) = clip.images([image]).double()
+        cosine = float(embedded @ text / embedded.norm() / text.norm())
+        assert found[name] == pytest.approx(100 * max(cosine, 0), abs=1e-4)
+    outside = np.asarray(MADE[1]).copy()
+    outside[CAPTIONED.mask] = np.asarray(MADE[0])[CAPTIONED.mask]
+    (other,) = measure([CAPTIONED], [Image.fromarray(outside)])
+    assert other["clip_edited"] == pytest.approx(found["clip_edited"], abs=1e-4)
+    assert other["clip_whole"] != found["clip_whole"]
+    assert set(measure([replace(CAPTIONED, mask=np.zeros((32, 32), bool))], MADE[:1])[0]) == {"clip_whole"}
 
 
 def test_a_copy_has_no_direction():
