@@ -12,7 +12,6 @@ from wordbrush.fitting import fitted
 from wordbrush.inversion.methods import method_for
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Method, Task
-from wordbrush.masks import as_image
 from wordbrush.models import Model
 from wordbrush.pictures import read_picture
 from wordbrush.run import Size, latent_size
@@ -57,7 +56,7 @@ def invert(
         PromptTooLong: the prompt has more tokens than the text encoder reads.
     """
     chosen = method_for(model, method)
-    opened = read_picture(as_image(picture))
+    opened = read_picture(picture)
     image = opened.image
     rows, columns = latent_size(model, size)
     height, width = rows * model.factor, columns * model.factor
