@@ -57,6 +57,8 @@ class Opened:
 
 PictureLike = str | Path | Image.Image | np.ndarray
 
+TAKEN = "a picture is the path of a file or a PIL image, or an array, uint8 of shape (h, w, 3) or (h, w)"
+
 
 def read_picture(source: PictureLike, *, mask: bool = False) -> Opened:
     """Return a picture, or a mask, from a file or from one in memory, converted as the module says.
@@ -73,9 +75,7 @@ def read_picture(source: PictureLike, *, mask: bool = False) -> Opened:
     if isinstance(source, Image.Image):
         return _decoded(source, "the picture", mask=mask)
     if not isinstance(source, str | Path):
-        raise InvalidInput(
-            f"a picture is the path of a file, a PIL image or an array, not {type(source).__name__}"
-        )
+        raise InvalidInput(f"{TAKEN}, not {type(source).__name__}")
     try:
         data = Path(source).read_bytes()
     except OSError as error:
@@ -143,9 +143,7 @@ def _of_array(pixels: np.ndarray, *, mask: bool) -> Image.Image:
     if mask and pixels.dtype == bool and pixels.ndim == 2 and pixels.size:
         return Image.fromarray(pixels.astype(np.uint8) * np.uint8(255))
     if pixels.dtype != np.uint8 or not shaped or not pixels.size:
-        raise BadPicture(
-            f"an array of pixels is uint8 of shape (h, w, 3) or (h, w), not {pixels.dtype} of shape {pixels.shape}"
-        )
+        raise BadPicture(f"{TAKEN}, not {pixels.dtype} of shape {pixels.shape}")
     return Image.fromarray(pixels)
 
 

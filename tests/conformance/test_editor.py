@@ -275,7 +275,7 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"images": []}, wb.InvalidInput, "0 images cannot be paired"),
     ({"images": "nowhere.png"}, wb.BadPicture, "cannot read nowhere.png"),
     ({"images": 3}, wb.InvalidInput, "a picture is the path"),
-    ({"images": np.zeros((32, 32, 3))}, wb.BadPicture, r"uint8 of shape .h, w, 3. .*, not float64"),
+    ({"images": np.zeros((32, 32, 3))}, wb.BadPicture, r"uint8 of shape .h, w, 3. .*, not float64 of shape"),
     (
         {"images": iter([editors.picture()])},
         wb.InvalidInput,
