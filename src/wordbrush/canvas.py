@@ -9,7 +9,7 @@ from PIL import Image
 
 from wordbrush.errors import BadPicture, InvalidInput, nearest
 from wordbrush.fitting import resized
-from wordbrush.pictures import read_picture
+from wordbrush.pictures import PictureLike, read_picture
 from wordbrush.sizes import Size, check_multiples, edited_size, read_size
 
 SIZES = ("whole", "native", "published")
@@ -53,8 +53,8 @@ class Canvas:
 
 
 def place(
-    picture: str | Path | Image.Image,
-    mask: str | Path | Image.Image | None,
+    picture: PictureLike,
+    mask: PictureLike | None,
     size: str | Size,
     fitting: Fitting,
 ) -> Canvas:
@@ -107,8 +107,8 @@ def _target(image: Image.Image, size: str | Size, fitting: Fitting) -> tuple[int
     return height, width
 
 
-def _name(picture: str | Path | Image.Image) -> str:
-    return "the picture" if isinstance(picture, Image.Image) else str(picture)
+def _name(picture: PictureLike) -> str:
+    return str(picture) if isinstance(picture, str | Path) else "the picture"
 
 
 def _shown(image: Image.Image) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import TypeGuard
+from typing import Any, TypeGuard
+
+import numpy as np
 
 from wordbrush.errors import InvalidInput
 
@@ -30,6 +33,19 @@ def check_count(name: str, value: object, most: int | None = None, limit: str = 
         allowed = "of at least 1" if most is None else f"from 1 to {most}, {limit}"
         raise InvalidInput(f"{name} must be a whole number {allowed}, not {value!r}")
     return int(value)
+
+
+def several(name: str, value: Any) -> list[Any] | None:
+    """Return the items of a list, tuple, range or array of one dimension; None for a single value.
+
+    Raises:
+        InvalidInput: an iterator, which can be read once only and has no length.
+    """
+    if isinstance(value, list | tuple | range) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return list(value)
+    if isinstance(value, Iterator):
+        raise InvalidInput(f"{name} are one, or a list, not a {type(value).__name__}: give list(…) of it")
+    return None
 
 
 def check_seed(seed: object) -> int:

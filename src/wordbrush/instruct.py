@@ -12,12 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
-from wordbrush.checks import check_count, check_seed
+from wordbrush.checks import check_count, check_seed, several
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
@@ -31,9 +32,7 @@ from wordbrush.sizes import Size
 from wordbrush.vocabulary import check_words, warn_of_unknown_words
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
-    Picture = str | Path | Image
+    from wordbrush.pictures import PictureLike
 
 
 @dataclass(frozen=True)
@@ -183,13 +182,13 @@ class Editor:
 
     def __call__(
         self,
-        images: Picture | Sequence[Picture],
+        images: PictureLike | Sequence[PictureLike],
         instructions: str | Sequence[str],
         *,
         text_guidance: float | None = None,
         image_guidance: float | None = None,
-        seed: int | Sequence[int] = 0,
-        mask: Picture | Sequence[Picture] | None = None,
+        seed: int | Sequence[int] | np.ndarray = 0,
+        mask: PictureLike | Sequence[PictureLike] | None = None,
         preset: str | None = None,
         steps: int | None = None,
         scheduler: object = None,
@@ -206,8 +205,8 @@ class Editor:
         on its own picture, instruction and seed alone, whatever else is edited with it.
 
         Args:
-            images: paths of files, or PIL images; what becomes of unusual ones is said in ``wordbrush.pictures`` and
-                noted in the result's ``rows``.
+            images: paths of files, PIL images, or uint8 arrays (h, w, 3); what becomes of unusual ones is said in
+                ``wordbrush.pictures`` and noted in the result's ``rows``.
             instructions: what to change, as "make it night".
             text_guidance: how closely to follow the instruction, s_T of Eq. 3; 5 to 10 with the published editor.
                 It and ``image_guidance`` are the editor's defaults if None, and act at any value, those below 1 too.
@@ -215,7 +214,7 @@ class Editor:
                 editor.
             seed: of the noise, all of which is drawn for each edit by itself.
             mask: white where the picture may change, black where it must not, of the picture's size; grey mixes. Where
-                it is black, the result has exactly the pixels of the picture.
+                it is black, the result has exactly the pixels of the picture. Also an array (h, w), uint8 or bool.
             preset: steps, scheduler and guided steps at once, a name of ``PRESETS``: ``"published"`` is 100 steps of
                 Euler ancestral.
             steps: of the scheduler; this, ``scheduler`` and ``guided`` are the preset's if None.
@@ -296,15 +295,9 @@ class Editor:
             "masks": mask,
             "negative prompts": negative,
         }
-        lists = {
-            name: list(value) if isinstance(value, list | tuple | range) else [value]
-            for name, value in given.items()
-        }
-        counts = {
-            name: len(values)
-            for name, values in lists.items()
-            if isinstance(given[name], list | tuple | range)
-        }
+        found = {name: several(name, value) for name, value in given.items()}
+        counts = {name: len(values) for name, values in found.items() if values is not None}
+        lists = {name: [given[name]] if values is None else values for name, values in found.items()}
         edits = max(counts.values(), default=1)
         if any(count not in (1, edits) for count in counts.values()) or not edits:
             told = ", ".join(f"{count} {name}" for name, count in counts.items())

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from wordbrush.backbones.base import Backbone
+from wordbrush.backbones.seam import remembering_text
 from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import ModelError
 from wordbrush.guidance import Intermittent, TextImage
@@ -48,14 +49,15 @@ def denoise(
     both = {**{name: rows[:samples] for name, rows in encoded.items()}, "image": pictures}
     every = {name: torch.cat([rows, rows[samples:]]) for name, rows in encoded.items()}
     every["image"] = torch.cat([pictures, pictures, torch.zeros_like(pictures)])
-    return sample(
-        backbone,
-        scheduler,
-        noise,
-        text=lambda step: every if step in asking else both,
-        guidance=Intermittent(guidance, asking, reuse),
-        progress=progress,
-    )
+    with remembering_text(backbone):
+        return sample(
+            backbone,
+            scheduler,
+            noise,
+            text=lambda step: every if step in asking else both,
+            guidance=Intermittent(guidance, asking, reuse),
+            progress=progress,
+        )
 
 
 def chunks(sizes: Sequence[tuple[int, int]], most: int) -> list[list[int]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,12 +13,12 @@ from torch import Tensor
 
 from wordbrush.errors import BadPicture
 from wordbrush.fitting import fitted
-from wordbrush.pictures import read_picture
+from wordbrush.pictures import PictureLike, read_picture
 
 if TYPE_CHECKING:
     from wordbrush.inversion.start import Start
 
-MaskLike = str | Path | Image.Image | np.ndarray
+MaskLike = PictureLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class Mask:
         Raises:
             BadPicture: the mask cannot be read, has another size than the picture, or has no white.
         """
-        image = read_picture(as_image(mask), mask=True).image
+        image = read_picture(mask, mask=True).image
         image = image.point([0] * 128 + [255] * 128).convert("1")
         height, width = size
         given = start.given_size if start else None
@@ -67,19 +66,3 @@ class Mask:
     def paste(self, edited: Image.Image, original: Image.Image) -> Image.Image:
         """Return the edited picture with the original's own pixels where the mask is black."""
         return Image.composite(edited, original, self.image)
-
-
-def as_image(picture: MaskLike) -> str | Path | Image.Image:
-    """Return a picture given as a uint8 array, (h, w, 3) or (h, w), as an image; others as they are.
-
-    Raises:
-        BadPicture: an array of another type or shape.
-    """
-    if not isinstance(picture, np.ndarray):
-        return picture
-    shaped = picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)
-    if picture.dtype != np.uint8 or not shaped or not picture.size:
-        raise BadPicture(
-            f"an array of pixels is uint8 of shape (h, w, 3) or (h, w), not {picture.dtype} of shape {picture.shape}"
-        )
-    return Image.fromarray(picture)

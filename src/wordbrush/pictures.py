@@ -55,17 +55,27 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def read_picture(source: str | Path | Image.Image, *, mask: bool = False) -> Opened:
+PictureLike = str | Path | Image.Image | np.ndarray
+
+TAKEN = "a picture is the path of a file or a PIL image, or an array, uint8 of shape (h, w, 3) or (h, w)"
+
+
+def read_picture(source: PictureLike, *, mask: bool = False) -> Opened:
     """Return a picture, or a mask, from a file or from one in memory, converted as the module says.
+
+    Args:
+        source: a path, a PIL image, or an array: uint8 of (h, w, 3) or (h, w); bool of (h, w), too, for a mask.
 
     Raises:
         BadPicture: it is not there, does not decode, or is of a kind that is refused.
         InvalidInput: it is neither a path nor a picture.
     """
+    if isinstance(source, np.ndarray):
+        source = _of_array(source, mask=mask)
     if isinstance(source, Image.Image):
         return _decoded(source, "the picture", mask=mask)
     if not isinstance(source, str | Path):
-        raise InvalidInput(f"a picture is the path of a file or a PIL image, not {type(source).__name__}")
+        raise InvalidInput(f"{TAKEN}, not {type(source).__name__}")
     try:
         data = Path(source).read_bytes()
     except OSError as error:
@@ -126,6 +136,15 @@ def reason(error: BaseException) -> str:
         return f"the picture has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
     told = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
     return f"the picture does not decode: {told}"
+
+
+def _of_array(pixels: np.ndarray, *, mask: bool) -> Image.Image:
+    shaped = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if mask and pixels.dtype == bool and pixels.ndim == 2 and pixels.size:
+        return Image.fromarray(pixels.astype(np.uint8) * np.uint8(255))
+    if pixels.dtype != np.uint8 or not shaped or not pixels.size:
+        raise BadPicture(f"{TAKEN}, not {pixels.dtype} of shape {pixels.shape}")
+    return Image.fromarray(pixels)
 
 
 def _decoded(image: Image.Image, where: str, *, mask: bool) -> Opened:

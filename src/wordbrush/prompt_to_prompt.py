@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from wordbrush.backbones.source_cache import SourceCache
+from wordbrush.checks import several
 from wordbrush.edits.blend import BlendChoice
 from wordbrush.edits.plan import EditPlan, Edits, Injection, Recipe, infers, make_plan
 from wordbrush.edits.window import Until, with_default
@@ -68,7 +69,8 @@ def generate(
     warn_of_unknown_words((prompt.text for prompt in read), model.defaults.words)
     if (seed is None) == (latents is None):
         raise InvalidInput("give the noise to start from exactly once: seed= or latents=")
-    seeds = list(seed) if isinstance(seed, Sequence | range) else [seed] * len(read)
+    given = several("seeds", seed)
+    seeds = [seed] * len(read) if given is None else given
     if len(seeds) != len(read):
         raise InvalidInput(f"there are {len(seeds)} seeds for {len(read)} prompts: give one, or one for each")
     run = make_run(

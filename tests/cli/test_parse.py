@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from wordbrush.cli import parse
 from wordbrush.cli.parse import BadOption
 from wordbrush.edits.prompt import Word
+from wordbrush.guidance import GuidedSteps
 
 
 def test_sizes():
@@ -44,6 +45,19 @@ def test_windows():
 def test_bad_windows(texts: list[str]):
     with pytest.raises(BadOption, match="--until"):
         parse.parse_until(texts)
+
+
+def test_guided_steps():
+    assert parse.parse_guided(None) is None
+    assert parse.parse_guided("0.8") == GuidedSteps(0.8)
+    assert parse.parse_guided("0.2:0.8") == GuidedSteps((0.2, 0.8))
+    assert parse.parse_guided("0:1/2") == GuidedSteps((0.0, 1.0), every=2)
+
+
+@pytest.mark.parametrize("text", ["", "much", "0:1/", "0:1/0", "0:1/-1", "0:1/x", "0:1:2/2", "/2"])
+def test_bad_guided_steps(text: str):
+    with pytest.raises(BadOption, match="--guided"):
+        parse.parse_guided(text)
 
 
 def test_weights():

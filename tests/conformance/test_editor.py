@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,20 @@ def test_one_for_all_or_one_for_each():
     assert far(both[1], edit(two, SAY).latents[0]) < 1e-5
 
 
+def test_arrays_are_pictures_masks_and_seeds():
+    image, region = editors.picture(0), np.zeros((32, 32), dtype=bool)
+    region[:16] = True
+    levels = region.astype(np.uint8) * np.uint8(255)
+    seeds = edit(image, SAY, seed=np.arange(2), mask=Image.fromarray(levels))
+    arrays = edit(np.asarray(image), SAY, seed=[0, 1], mask=region)
+    assert [row["seed"] for row in seeds.rows] == [0, 1]
+    for one, two in zip(seeds.images, arrays.images, strict=True):
+        np.testing.assert_array_equal(pixels(one), pixels(two))
+        np.testing.assert_array_equal(pixels(one)[~region], pixels(image)[~region])
+    grey = edit(image, SAY, seed=[0, 1], mask=levels)
+    np.testing.assert_array_equal(pixels(grey.images[1]), pixels(seeds.images[1]))
+
+
 def test_pictures_of_different_sizes():
     sizes = [(32, 32), (32, 48), (32, 32)]
     made = edit([editors.picture(n, size) for n, size in enumerate(sizes)], SAY, size="native")
@@ -171,6 +186,30 @@ def test_forward_samples_are_counted(monkeypatch: pytest.MonkeyPatch, guided: An
     assert made.settings["forward_samples"] == sum(counted) == 2 * cost
 
 
+def test_keys_and_values_of_texts_are_made_once(monkeypatch: pytest.MonkeyPatch):
+    editor = editors.editor()
+    crossing = [site.module for site in editor.backbone.sites if site.kind == "cross"]
+    layers = {layer for module in crossing for layer in (module.to_k, module.to_v)}  # pyright: ignore
+    made: list[torch.nn.Module] = []
+    forward = torch.nn.Linear.forward
+
+    def counting(self: torch.nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+        made.extend({self} & layers)
+        return forward(self, inputs)
+
+    before = [set(layer.__dict__) for layer in layers]
+    guided = wb.GuidedSteps(every=2)
+    monkeypatch.setattr(torch.nn.Linear, "forward", counting)
+    remembered = edit(editors.picture(), SAY, steps=6, guided=guided).latents[0]
+    assert len(made) == 2 * len(layers), "once in steps of all branches, and once in the others"
+    assert [set(layer.__dict__) for layer in layers] == before
+    monkeypatch.setattr("wordbrush.instruct_run.remembering_text", lambda backbone: nullcontext())
+    made.clear()
+    again = edit(editors.picture(), SAY, steps=6, guided=guided).latents[0]
+    assert len(made) == 6 * len(layers)
+    assert torch.equal(remembered, again)
+
+
 def test_fewer_guided_steps_are_an_approximation():
     """Guidance in all steps is the whole of it; reusing what it added is nearer to it than leaving it out."""
     every, all_of_it, reused, left_out = (
@@ -236,6 +275,13 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"images": []}, wb.InvalidInput, "0 images cannot be paired"),
     ({"images": "nowhere.png"}, wb.BadPicture, "cannot read nowhere.png"),
     ({"images": 3}, wb.InvalidInput, "a picture is the path"),
+    ({"images": np.zeros((32, 32, 3))}, wb.BadPicture, r"uint8 of shape .h, w, 3. .*, not float64 of shape"),
+    (
+        {"images": iter([editors.picture()])},
+        wb.InvalidInput,
+        "images are one, or a list, not a list_iterator: give",
+    ),
+    ({"seed": np.ones((1, 2), int)}, wb.InvalidInput, "a seed is a whole number"),
     ({"images": editors.picture(0, (2, 90))}, wb.BadPicture, "too long and narrow"),
     ({"seed": -1}, wb.InvalidInput, "whole number of at least 0"),
     ({"text_guidance": float("inf")}, wb.InvalidInput, "text guidance scale must be a finite number"),
@@ -267,7 +313,7 @@ def test_bad_input(changes: dict[str, Any], error: type[Exception], message: str
 
 
 def test_every_bad_input_is_tried():
-    assert len(BAD) == 24
+    assert len(BAD) == 27
 
 
 def test_memory_that_runs_out_is_a_sentence(monkeypatch: pytest.MonkeyPatch):

@@ -32,7 +32,7 @@ def in_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(model: str, *arguments: str, status: int = 0) -> Any:
-    command = ["instruct", *arguments, "--model", model, "--steps", "1", "--scheduler", "euler"]
+    command = ["instruct", "--steps", "1", *arguments, "--model", model, "--scheduler", "euler"]
     result = CliRunner().invoke(app, command, prog_name="wordbrush")
     assert result.exit_code == status, result.output
     assert not list(Path().rglob("*.tmp"))
@@ -57,6 +57,16 @@ def test_a_picture_into_a_picture(model: str):
         assert image.size == (32, 32)
         assert image.info["Description"] == NIGHT
     assert pixels("night.png") != pixels("in/0.png")
+
+
+def test_guided_steps_are_chosen(model: str):
+    for name, options in {"all": (), "some": ("--guided", "0:0.5/2")}.items():
+        run(model, "in/0.png", NIGHT, "-o", f"{name}.png", "--steps", "8", *options)
+    known = read_settings(Path("some.png"))
+    assert known["guided"] == {"during": [0, 0.5], "every": 2, "reuse": True, "steps": 2, "of": 8}
+    assert known["forward_samples"] == 8 + 2 * 2
+    assert pixels("all.png") != pixels("some.png")
+    assert "expected START:STOP/EVERY" in run(model, "in/0.png", NIGHT, "--guided", "0:1/0", status=2).stderr
 
 
 def test_folders_instructions_and_seeds(model: str):

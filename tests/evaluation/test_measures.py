@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import editors
@@ -13,7 +15,7 @@ import small_clip
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.evaluation.data.storybook import example_at
 from wordbrush.evaluation.example import Example
-from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside
+from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside, PieClip
 from wordbrush.evaluation.methods import METHODS, Identity, Truth, make_methods
 from wordbrush.metrics.pixels import l1, psnr, ssim
 from wordbrush.storybook import font
@@ -44,6 +46,32 @@ def test_clip_scores_are_those_of_the_filter():
     assert found["clip_direction"] == pytest.approx(expected.direction[0], abs=1e-4)
     assert set(bare) == {"clip_image"}
     assert measure([CAPTIONED], MADE[:1])[0] == pytest.approx(found, abs=1e-4)
+
+
+class Colours:
+    """In place of a CLIP: pictures are their mean colour, captions are red or the opposite of it."""
+
+    def images(self, images: list[Image.Image]) -> torch.Tensor:
+        return torch.stack([torch.tensor(np.asarray(one, float).mean((0, 1))) for one in images])
+
+    def texts(self, texts: list[str]) -> torch.Tensor:
+        return torch.tensor([[1.0, 0, 0] if text == "red" else [-1.0, 0, 0] for text in texts])
+
+
+def test_the_clip_scores_of_pie_bench():
+    """100 · max(cosine, 0); of the region the picture times the mask, so that nothing outside of it counts."""
+    measure: Any = PieClip(Colours())  # pyright: ignore[reportArgumentType]
+    levels = np.zeros((32, 32, 3), dtype=np.uint8)
+    levels[:8], levels[8:] = (200, 150, 0), (0, 0, 90)  # the mask is the first eight rows
+    image, red = Image.fromarray(levels), replace(CAPTIONED, after="red")
+    found, bare = measure([red, BARE], [image, image])
+    mean = np.array([50, 37.5, 67.5])
+    assert found["clip_whole"] == pytest.approx(100 * 50 / np.linalg.norm(mean))
+    assert found["clip_edited"] == pytest.approx(80)
+    assert bare == {}
+    assert measure([replace(red, after="the opposite")], [image]) == [{"clip_whole": 0, "clip_edited": 0}]
+    without = [replace(red, mask=None), replace(red, mask=np.zeros((32, 32), dtype=bool))]
+    assert [set(one) for one in measure(without, [image, image])] == [{"clip_whole"}] * 2
 
 
 def test_a_copy_has_no_direction():

@@ -23,6 +23,7 @@ from wordbrush.backbones.base import AttentionCall, Backbone, Site
 from wordbrush.errors import ControlError
 
 HOOK = "wordbrush"
+TEXT_HOOK = "wordbrush text"
 # Parts of the names of diffusers hooks that leave out or replace attention computations.
 SKIPPING_HOOKS = ("cache", "fbc_", "broadcast", "layer_skip", "smoothed_energy")
 
@@ -46,6 +47,29 @@ def attending(backbone: Backbone, handler: Callable[[Site], Handler | None]) -> 
         yield
 
 
+@contextmanager
+def remembering_text(backbone: Backbone) -> Iterator[None]:
+    """Let the cross-attention of a U-Net make keys and values of a text once in a run; restore everything after.
+
+    A text is known again by being the very tensor, so what differs between steps is projected in each. Networks that
+    are compiled, which such a hook would break into pieces, are left as they are, and so are transformers: they hand
+    their layers another tensor at every step.
+    """
+    crossing = [site.module for site in backbone.sites if site.kind == "cross" and site.place != "stack"]
+    compiled = any(hasattr(m, "_orig_mod") or m._compiled_call_impl for m in backbone.network.modules())
+    with ExitStack() as undo:
+        for module in [] if compiled else crossing:
+            for layer in (getattr(module, "to_k", None), getattr(module, "to_v", None)):
+                if layer is None:
+                    continue
+                restore = _restorer(layer, TEXT_HOOK)
+                registry = HookRegistry.check_if_exists_or_initialize(layer)
+                if registry.get_hook(TEXT_HOOK) is None:  # a run inside of another one
+                    undo.callback(restore)
+                    registry.register_hook(_TextHook(), TEXT_HOOK)
+        yield
+
+
 def _refuse_bypasses(backbone: Backbone) -> None:
     for name, module in backbone.network.named_modules():
         registry = module.__dict__.get("_diffusers_hook")
@@ -66,14 +90,14 @@ def _refuse_bypasses(backbone: Backbone) -> None:
             )
 
 
-def _restorer(module: nn.Module) -> Callable[[], None]:
+def _restorer(module: nn.Module, hook: str = HOOK) -> Callable[[], None]:
     """Return what puts ``module`` back into its present state, attributes included."""
     present = {name for name in ("forward", "_diffusers_hook") if name in module.__dict__}
 
     def restore() -> None:
         registry = module.__dict__.get("_diffusers_hook")
         if registry is not None:
-            registry.remove_hook(HOOK, recurse=False)
+            registry.remove_hook(hook, recurse=False)
         for name in {"forward", "_diffusers_hook"} - present:
             module.__dict__.pop(name, None)
 
@@ -99,6 +123,23 @@ class _AttentionHook(ModelHook):
             return forward(*args, **kwargs)
         with _Interception(handle):
             return forward(*args, **kwargs)
+
+
+class _TextHook(ModelHook):
+    """Keeps what a projection made of the last two texts: those of steps with all branches, and with fewer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kept: list[tuple[Tensor, Tensor]] = []
+
+    def new_forward(self, module: nn.Module, text: Tensor, *args: Any, **kwargs: Any) -> Any:
+        for known, made in self._kept:
+            if known is text:
+                return made
+        forward: Any = self.fn_ref.original_forward
+        made = forward(text, *args, **kwargs)
+        self._kept = [*self._kept[-1:], (text, made)]
+        return made
 
 
 class _Interception(TorchFunctionMode):

@@ -15,7 +15,7 @@ from rich.text import Text
 from wordbrush.cli import options
 from wordbrush.cli.console import err, out, plain, print_json, progress
 from wordbrush.cli.loading import load_editor, load_model
-from wordbrush.cli.parse import BadOption, parse_scales, slug
+from wordbrush.cli.parse import BadOption, parse_guided, parse_scales, slug
 from wordbrush.errors import nearest
 from wordbrush.files import write_files
 
@@ -139,6 +139,15 @@ def evaluate(
             help="Sampler and steps of instruct.",
         ),
     ] = None,
+    guided: Annotated[
+        str | None,
+        typer.Option(
+            "--guided",
+            metavar="START:STOP[/EVERY]",
+            rich_help_panel=METHODS,
+            help="Steps of instruct that ask all three branches, as 0:0.8/2: every second one of the first 80 %.",
+        ),
+    ] = None,
     model: Annotated[
         str,
         typer.Option(
@@ -204,6 +213,7 @@ def evaluate(
     named = [name.strip() for name in methods.split(",")]
     chosen_scales = parse_scales(scales, "--scales")
     chosen_strengths = parse_scales(strengths, "--strengths")
+    asking = parse_guided(guided)
     if background not in BACKGROUNDS:
         raise BadOption(
             f"--background {background!r} is not one of {', '.join(BACKGROUNDS)}{nearest(background, BACKGROUNDS)}"
@@ -226,7 +236,7 @@ def evaluate(
         model=load_model(drawing, **loading) if drawing else None,
         clip=contrastive,
         text_guidance=text_guidance,
-        sampling={"preset": preset} if preset else {},
+        sampling={**({"preset": preset} if preset else {}), **({"guided": asking} if asking else {})},
         **({"scales": chosen_scales} if chosen_scales else {}),
         **({"strengths": chosen_strengths} if chosen_strengths else {}),
     )
@@ -250,13 +260,22 @@ def _measures(
     examples: Data, *, clip: Clip, structure: str, background: str, device: str | None
 ) -> list[Measure]:
     """Load what measures, in the order of the tables."""
-    from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside, Structure
+    from wordbrush.evaluation.measures import (
+        AgainstTruth,
+        Change,
+        ClipScores,
+        Judged,
+        Outside,
+        PieClip,
+        Structure,
+    )
     from wordbrush.metrics.structure import load_keys
 
     pie = background == "pie"
     measures: list[Measure] = [ClipScores(clip)]
     if structure != NONE:
         measures.append(Structure(load_keys(structure, levels=pie, device=device)))
+    measures += [PieClip(clip)] if pie else []
     measures += [Change(), Outside("pie" if pie else "area"), AgainstTruth()]
     if examples.judged:
         from wordbrush.storybook.judges import Judges

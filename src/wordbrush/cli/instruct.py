@@ -15,7 +15,7 @@ from wordbrush.cli import options
 from wordbrush.cli.console import err, progress
 from wordbrush.cli.loading import load_editor
 from wordbrush.cli.output import Destination, destination, tell, with_versions
-from wordbrush.cli.parse import BadOption, parse_edited_size, parse_scales, slug
+from wordbrush.cli.parse import BadOption, parse_edited_size, parse_guided, parse_scales, slug
 from wordbrush.cli.pictures import find_pictures, split_instruction
 from wordbrush.errors import BadPicture, ModelError, counted
 from wordbrush.files import png, write_files
@@ -95,6 +95,7 @@ def instruct(
     ] = None,
     steps: options.Steps = None,
     scheduler: options.Scheduler = None,
+    guided: options.Guided = None,
     negative: options.Negative = "",
     model: options.Model = "storybook",
     config: options.Config = None,
@@ -123,6 +124,7 @@ def instruct(
     text_scales = parse_scales(text_guidance, "--text-guidance")
     image_scales = parse_scales(image_guidance, "--image-guidance")
     pixels = parse_edited_size(size)
+    asking = parse_guided(guided)
     asked = list(product(instructions, range(seed, seed + count)))
     place = destination(output, f"{slug(instructions[0])}-seed{seed}")
     if place.file and grid and len(files) * len(asked) > 1:
@@ -146,6 +148,7 @@ def instruct(
                         preset=preset,
                         steps=steps,
                         scheduler=scheduler,
+                        guided=asking,
                         negative=negative,
                         progress=report,
                     )

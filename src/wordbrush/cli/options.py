@@ -87,6 +87,16 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", metavar="NAME", rich_help_panel=SAMPLING, help="Sampler, for example ddim."),
 ]
+Guided = Annotated[
+    str | None,
+    typer.Option(
+        "--guided",
+        metavar="START:STOP[/EVERY]",
+        rich_help_panel=SAMPLING,
+        help="Steps that ask all three branches, as fractions of the run; the others cost a third. 0:0.8/2 is every "
+        "second one of the first 80 %.",
+    ),
+]
 Negative = Annotated[
     str,
     typer.Option(

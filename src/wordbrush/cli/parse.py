@@ -11,6 +11,7 @@ from wordbrush.edits.prompt import Word, WordLike, named
 from wordbrush.errors import InvalidInput, nearest
 
 if TYPE_CHECKING:
+    from wordbrush.guidance import GuidedSteps
     from wordbrush.inversion.task import Method
 
 Window = float | tuple[float, float]
@@ -69,6 +70,18 @@ def parse_window(text: str, option: str = "--until") -> Window:
             f"{option} {text!r} is not a part of the steps; expected a fraction such as 0.8 or a range such as 0.2:0.8"
         )
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def parse_guided(text: str | None) -> GuidedSteps | None:
+    """``"0.2:0.8"`` → guidance in that part of the steps; ``"0:1/2"`` → in every second one; None stays None."""
+    if text is None:
+        return None
+    from wordbrush.guidance import GuidedSteps
+
+    window, slash, every = text.partition("/")
+    if slash and not (every.isdecimal() and int(every)):
+        raise BadOption(f"--guided {text!r} names no steps; expected START:STOP/EVERY, such as 0:0.8/2")
+    return GuidedSteps(parse_window(window, "--guided"), int(every) if slash else 1)
 
 
 def parse_word(text: str) -> WordLike:

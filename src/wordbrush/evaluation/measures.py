@@ -5,10 +5,11 @@ A measure leaves out what it has nothing to say of: a direction without captions
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -123,6 +124,37 @@ class Outside:
             }
             for example, image in zip(examples, images, strict=True)
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class PieClip:
+    """``clip_whole`` and ``clip_edited`` of PIE-Bench: 100 · max(cosine, 0) to the caption after the edit.
+
+    The first is of the whole picture; the second of the edited region on black, the whole caption all the same.
+    """
+
+    clip: Clip
+
+    def __call__(self, examples: Sequence[Example], images: Sequence[Image]) -> list[Scores]:
+        """Return the first where there is a caption, and the second where there is a mask, too, that is not empty."""
+        return [
+            {} if example.after is None else dict(self._scores(example.after, example.mask, image))
+            for example, image in zip(examples, images, strict=True)
+        ]
+
+    def _scores(self, caption: str, mask: np.ndarray | None, image: Image) -> Iterator[tuple[str, float]]:
+        (text,) = self.clip.texts([caption])
+        regions = {"clip_whole": image}
+        if mask is not None and mask.any():
+            regions["clip_edited"] = _on_black(image, mask)
+        for name, embedded in zip(regions, self.clip.images(list(regions.values())), strict=True):
+            yield name, 100 * max(_cosine(embedded, text), 0.0)
+
+
+def _on_black(image: Image, mask: np.ndarray) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(np.asarray(image.convert("RGB")) * mask[..., None].astype(np.uint8))
 
 
 class AgainstTruth:

@@ -14,7 +14,6 @@ from wordbrush.inversion.flow_edit import FlowEdit
 from wordbrush.inversion.methods import method_for
 from wordbrush.inversion.start import Start
 from wordbrush.inversion.task import Method, Task
-from wordbrush.masks import as_image
 from wordbrush.models import Model
 from wordbrush.pictures import read_picture
 from wordbrush.run import Size, latent_size
@@ -61,7 +60,7 @@ def invert(
     """
     chosen = method_for(model, method)
     _check_guidance(guidance)
-    opened = read_picture(as_image(picture))
+    opened = read_picture(picture)
     image = opened.image
     rows, columns = latent_size(model, size)
     height, width = rows * model.factor, columns * model.factor

@@ -157,7 +157,7 @@ class Start:
             size = header.pop("given_size")
             picture = tensors.pop("picture", None)
             negative = tensors.pop("negative", None)
-            weights, known = tensors.pop("weights", None), header.get("network")
+            weights, known = tensors.pop("weights", None), header.get("network") or {}
             start = cls(
                 **{
                     **header,
