@@ -165,6 +165,16 @@ def mask_of(layers: Sequence[Image.Image]) -> Image.Image | None:
     return found if found is not None and found.getbbox() else None
 
 
+def brushed(layers: Sequence[Image.Image]) -> Image.Image:
+    """Return ``mask_of`` the layers where a mask is wanted. Raises ``InvalidInput`` if nothing was brushed."""
+    mask = mask_of(layers)
+    if mask is None:
+        raise InvalidInput(
+            "nothing is brushed: brush where the picture may change, or take back “Only where it is brushed”"
+        )
+    return mask
+
+
 def _run(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, progress: Any) -> Any:
     if history.now is None:
         raise InvalidInput("there is no picture: drop one, or choose a file")

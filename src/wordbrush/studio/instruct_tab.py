@@ -49,14 +49,20 @@ def build(studio: Studio, editor: Editor) -> None:
             with gr.Row():
                 surprise = gr.Button("Surprise me", size="sm", elem_id="surprise")
                 nine = gr.Button("Grid of both scales", size="sm", elem_id="nine")
-            with gr.Accordion("Only where it is brushed", open=False):
+            only = gr.Checkbox(False, label="Only where it is brushed", elem_id="only")
+            with gr.Column(visible=False) as canvas:
                 brush = gr.ImageEditor(
-                    type="pil", sources=[], layers=False, transforms=[], label="Brush where it may change",
-                    brush=gr.Brush(colors=["#ffffff"], color_mode="fixed"), elem_id="brush",
-                )  # fmt: skip
+                    type="pil",
+                    sources=[],
+                    layers=False,
+                    transforms=[],
+                    label="Brush where it may change",
+                    brush=gr.Brush(editor.fitting.side // 8, [page.STROKE], color_mode="fixed"),
+                    elem_id="brush",
+                )
                 load = gr.Button("Brush on this picture", size="sm", elem_id="load-brush")
     sheet = HTML(elem_id="nine-sheet")
-    controls = [words, text, image, steps, seed, brush]
+    controls = [words, text, image, steps, seed, only, brush]
     drawn = [status, stage, sheet]
 
     def desk(request: gr.Request) -> Desk:
@@ -68,11 +74,11 @@ def build(studio: Studio, editor: Editor) -> None:
         """Yield values for ``drawn`` while the picture that is looked at is edited as the controls say."""
         mine = desk(request)
         history = mine.history
-        said, scale, closeness, count, number, strokes = values
+        said, scale, closeness, count, number, masked, strokes = values
 
         def updates() -> Iterator[Update]:
             wish = instruct.Wish.of(said or "", scale, closeness, int(count), number, studio.limits)
-            mask = instruct.mask_of((strokes or {}).get("layers") or [])
+            mask = instruct.brushed((strokes or {}).get("layers") or []) if masked else None
 
             def edit(report: Report) -> instruct.Moment:
                 return work(editor, history, wish, mask, report)
@@ -87,38 +93,48 @@ def build(studio: Studio, editor: Editor) -> None:
             ended=lambda line: [line, gr.skip(), gr.skip()],
         )
 
+    @lasting(len(drawn))
     def on_start(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
             mine.history = mine.history.add(moment)
             return [looked_at(mine.history), ""]
 
-        yield from lasting(run(request, instruct.edited, done, values), len(drawn))
+        yield from run(request, instruct.edited, done, values)
 
+    @lasting(len(drawn))
     def on_nine(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
             return [gr.skip(), _sheet(moment)]
 
-        yield from lasting(run(request, instruct.grid, done, values), len(drawn))
+        yield from run(request, instruct.grid, done, values)
 
-    def on_upload(request: gr.Request, path: str | None) -> list[Any]:
+    def on_upload(request: gr.Request, path: str | None, masked: bool) -> Row:
         if path is None:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 4
         try:
-            return begin(desk(request), instruct.opened(path, studio.limits))
+            return begin(desk(request), instruct.opened(path, studio.limits), masked)
         except WordbrushError as error:
-            return [view.trouble(error), gr.skip(), gr.skip()]
+            return [view.trouble(error), *[gr.skip()] * 3]
 
-    def on_take(request: gr.Request) -> list[Any]:
+    def on_take(request: gr.Request, masked: bool) -> Row:
         mine = desk(request)
         if mine.painting is None:
-            return [view.trouble("there is no picture yet: paint one in Write"), gr.skip(), gr.skip()]
-        return begin(
-            mine, instruct.Moment(mine.painting.pictures[-1], mine.painting.caption, mine.painting.settings)
-        )
+            return [view.trouble("there is no picture yet: paint one in Write"), *[gr.skip()] * 3]
+        painting = mine.painting
+        moment = instruct.Moment(painting.pictures[-1], painting.caption, painting.settings)
+        return begin(mine, moment, masked)
 
-    def begin(mine: Desk, moment: instruct.Moment) -> list[Any]:
+    def begin(mine: Desk, moment: instruct.Moment, masked: bool) -> Row:
         mine.history = instruct.History().add(moment)
-        return ["", looked_at(mine.history), ""]
+        return ["", looked_at(mine.history), "", unbrushed(mine) if masked else gr.skip()]
+
+    def unbrushed(mine: Desk) -> Any:
+        """Return the picture that is looked at as ``brush`` takes it, without strokes."""
+        now = mine.history.now
+        return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
+
+    def on_only(request: gr.Request, masked: bool) -> Row:
+        return [gr.update(visible=masked), unbrushed(desk(request)) if masked else gr.skip()]
 
     def on_step(by: int) -> Callable[[gr.Request], Any]:
         def moved(request: gr.Request) -> Any:
@@ -129,8 +145,7 @@ def build(studio: Studio, editor: Editor) -> None:
         return moved
 
     def on_load(request: gr.Request) -> Any:
-        now = desk(request).history.now
-        return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
+        return unbrushed(desk(request))
 
     def on_surprise() -> tuple[str, float, float]:
         return instruct.surprise(random.Random(), defaults)
@@ -141,8 +156,9 @@ def build(studio: Studio, editor: Editor) -> None:
     gr.on([start.click, words.submit, seed.submit], on_start, controls, drawn, **SLOW)
     nine.click(on_nine, controls, drawn, **SLOW)
     surprise.click(on_surprise, None, [words, text, image], **QUICK).then(on_start, controls, drawn, **SLOW)
-    upload.upload(on_upload, upload, drawn, **QUICK)
-    take.click(on_take, None, drawn, **QUICK)
+    upload.upload(on_upload, [upload, only], [*drawn, brush], **QUICK)
+    take.click(on_take, only, [*drawn, brush], **QUICK)
+    only.input(on_only, only, [canvas, brush], **QUICK)
     back.click(on_step(-1), None, stage, **QUICK)
     forward.click(on_step(1), None, stage, **QUICK)
     load.click(on_load, None, brush, **QUICK)

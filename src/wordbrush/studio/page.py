@@ -14,12 +14,16 @@ POLICY = "; ".join(
         "default-src 'self' data: blob:",
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio evaluates the scripts below
         "style-src 'self' 'unsafe-inline'",
+        "worker-src 'self' blob:",  # the canvas of the brush decodes pictures in one
         "base-uri 'self'",
         "form-action 'self'",
         "frame-ancestors 'self'",
     ]
 )
 """The content security policy: the browser talks to this server and to nobody else."""
+
+STROKE = "rgba(99, 102, 241, 0.5)"
+"""The colour of the brush: the theme's accent, seen on white and seen through."""
 
 CHIPS = """
 element.addEventListener('click', event => {
