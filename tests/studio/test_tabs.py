@@ -57,6 +57,19 @@ def test_compare_makes_the_edits_that_it_names(tiny_folder: Path):
     assert len({image.tobytes() for image in compared.after.values()}) > 2
 
 
+def test_two_settings_of_ones_own_are_held_against_each_other(tiny_folder: Path):
+    model = wb.load(tiny_folder)
+    order, other = (Order("a cat", "a dog", seed=3, steps=4, until=until) for until in (0.25, 1.0))
+    ways = [compare.OWN, compare.SECOND]
+    compared = compare.compare(model, order, ways, [], quiet(), {compare.SECOND: other})
+    made = [
+        wb.edit(model, "a cat", to="a dog", seed=3, steps=4, edits=[wb.Replace(until=until)]).images[0]
+        for until in (0.25, 1.0)
+    ]
+    assert [image.tobytes() for image in compared.after.values()] == [image.tobytes() for image in made]
+    assert made[0].tobytes() != made[1].tobytes()
+
+
 @pytest.mark.parametrize("ways", [["default"], ["default", "best"]])
 def test_compare_refuses(ways: list[str], tiny_folder: Path):
     with pytest.raises(InvalidInput, match="two or more ways"):
@@ -150,6 +163,25 @@ def test_edits_are_chained_and_stepped_back():
     assert history.step(5).now is second
     other = history.step(-1).add(instruct.Moment(editors.picture(1), "other", {}))
     assert [moment.told for moment in other.moments] == ["beach.png", "make it night", "other"]
+
+
+def test_a_grid_tells_the_cost_and_the_scales_of_all_its_edits():
+    editor = editors.editor()
+    history = instruct.History().add(instruct.Moment(editors.picture(), "x", {}))
+    wish = instruct.Wish("make it night", 7.5, 1.5, 2, 3)
+    one = instruct.edited(editor, history, wish, None, quiet()).settings
+    sheet = instruct.grid(editor, history, wish, None, quiet()).settings
+    assert sheet["forward_samples"] == 9 * one["forward_samples"] > 0
+    assert {"text_guidance", "image_guidance"} & set(sheet) == set()
+    assert len(set(sheet["scales"])) == 9
+    assert {name: sheet[name] for name in ("instruction", "seed", "steps")} == {
+        name: one[name] for name in ("instruction", "seed", "steps")
+    }
+
+
+def test_where_a_mask_is_wanted_something_is_brushed():
+    with pytest.raises(InvalidInput, match="nothing is brushed"):
+        instruct.brushed([Image.new("RGBA", (32, 32))])
 
 
 def test_the_brush_says_where_it_may_change():

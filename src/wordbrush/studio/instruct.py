@@ -142,7 +142,11 @@ def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None,
         results.append(_run(editor, history, one, mask, progress))
     captions = [f"text {text:g}, image {image:g}" for text, image in scales]
     sheet = contact_sheet(padded([result.images[0] for result in results]), captions, columns=len(right))
-    settings = {**_described(history, results[0].described(0)), "scales": scales}
+    settings = _described(history, results[0].described(0))
+    for one in ("text_guidance", "image_guidance"):
+        settings.pop(one)
+    cost = sum(result.settings["forward_samples"] for result in results)
+    settings |= {"scales": scales, "forward_samples": cost}
     return Moment(sheet, wish.instruction, settings)
 
 
