@@ -27,6 +27,7 @@ import editors
 import wordbrush as wb
 from edit_data import encoded, pair, picture, write_pairs
 from wordbrush.models import EMBEDDED
+from wordbrush.studio.data import Sieve
 from wordbrush.studio.desk import Studio
 from wordbrush.studio.state import Limits
 
@@ -36,6 +37,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("needs Chromium (make chromium)", allow_module_level=True)
 
+from wordbrush.studio import data_tab  # noqa: E402  # it imports gradio
 from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
 
 PATIENT = 120_000  # milliseconds
@@ -401,6 +403,11 @@ def test_data(browser: Any, address: str, shots: Path):
         changed(page, "#counts .tiles div:nth-child(2) b", before[1], "innerText")
         now = page.locator("#counts .tiles b").all_inner_texts()
         assert int(now[1]) > int(before[1])
+        page.locator("#page input").fill("99")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator("#page input")).not_to_have_value("99", timeout=PATIENT)
+        last = page.locator("#page input").input_value()
+        assert last in page.locator("#page").inner_text()
         page.locator("#group input").click()
         page.get_by_role("option", name="clip_image").click()
         page.wait_for_selector("#pairs .reason")
@@ -409,6 +416,41 @@ def test_data(browser: Any, address: str, shots: Path):
         page.keyboard.press("Enter")
         page.locator("#open").click()
         told(page, "outside of", "#data-status")
+
+
+def test_a_threshold_is_moved_by_keys_and_typed(
+    browser: Any, address: str, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of many presses only the last is counted, and none takes the slider back."""
+    monkeypatch.setattr(data_tab, "PATIENCE", 3.0)
+    counted: list[Any] = []
+    select = Sieve.select
+    monkeypatch.setattr(Sieve, "select", lambda sieve: counted.append(sieve.bounds) or select(sieve))
+    write_pairs(data / "later", [pair(number, clip_direction=number / 40) for number in range(4)])
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Data").click()
+        page.locator("#folder input").click()
+        sync_api.expect(page.get_by_role("option", name="later")).to_be_visible(timeout=PATIENT)
+        page.get_by_role("option", name="demo").click()
+        told(page, "selected", "#counts")
+        slider = page.locator("#charts input[data-score=clip_image][data-side=least]")
+        typed = slider.locator("xpath=following-sibling::input")
+        slider.focus()
+        assert slider.get_attribute("step") == "0.01"
+        page.keyboard.press("Home")
+        before = page.locator("#counts .tiles b").all_inner_texts()[1]
+        counted.clear()
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        value = float(slider.input_value())
+        changed(page, "#counts .tiles div:nth-child(2) b", before, "innerText")
+        assert [bounds["clip_image"][0] for bounds in counted] == [value]
+        assert float(slider.input_value()) == float(typed.input_value()) == value
+        typed.fill("0.795")
+        now = page.locator("#counts .tiles b").all_inner_texts()[1]
+        page.keyboard.press("Tab")
+        changed(page, "#counts .tiles div:nth-child(2) b", now, "innerText")
+        assert counted[-1]["clip_image"] == (0.795, None)
 
 
 def test_compare(browser: Any, address: str, shots: Path):
@@ -426,6 +468,17 @@ def test_compare(browser: Any, address: str, shots: Path):
             page.locator("#ways").get_by_label(way).uncheck()
         page.locator("#compare").click()
         told(page, "two or more ways", "#compare-status")
+        for way in ("own", "second own"):
+            page.locator("#ways").get_by_label(way, exact=True).check()
+        page.locator("#second-own button").first.click()
+        until = page.locator("#second-own input[type=range]").first
+        until.focus()
+        page.keyboard.press("End")
+        page.locator("#compare").click()
+        sync_api.expect(page.locator("#compared figcaption")).to_have_text(
+            ["before", "own", "second own"], timeout=PATIENT
+        )
+        assert len(set(images(page, "#compared"))) == 3
 
 
 def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
@@ -458,6 +511,10 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         page.locator("#back").click()
         page.wait_for_selector("#looked-at .over", state="detached")
         assert images(page, "#looked-at") == [first]
+        page.locator("#forward").click()
+        page.wait_for_selector("#looked-at .over")
+        page.locator("#instruct-code button").first.click()
+        sync_api.expect(page.locator("#instruct-snippets")).to_contain_text("-- beach.png 'make it night'")
         page.locator("#nine").click()
         page.wait_for_selector("#nine-sheet img")
 

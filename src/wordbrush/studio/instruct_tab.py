@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -13,7 +13,11 @@ from wordbrush.instruct import PRESETS, Editor
 from wordbrush.studio import instruct, page, view
 from wordbrush.studio.desk import Desk, Studio
 from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
-from wordbrush.studio.turns import Report, Update
+from wordbrush.studio.snippets import instruct_command, instruct_python
+from wordbrush.studio.turns import Report, Step, Update, Waiting
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def build(studio: Studio, editor: Editor) -> None:
@@ -62,8 +66,12 @@ def build(studio: Studio, editor: Editor) -> None:
                 )
                 load = gr.Button("Brush on this picture", size="sm", elem_id="load-brush")
     sheet = HTML(elem_id="nine-sheet")
+    with gr.Accordion(
+        "The same edit from the command line and from Python", open=False, elem_id="instruct-code"
+    ):
+        code = HTML(js_on_load=page.SNIPPETS, elem_id="instruct-snippets")
     controls = [words, text, image, steps, seed, only, brush]
-    drawn = [status, stage, sheet]
+    drawn = [status, stage, sheet, code]
 
     def desk(request: gr.Request) -> Desk:
         return studio.desk(str(request.session_hash))
@@ -85,48 +93,66 @@ def build(studio: Studio, editor: Editor) -> None:
 
             yield from studio.work(mine, edit)
 
-        yield [view.running(None, "Editing"), gr.skip(), gr.skip()]
+        def step(update: Waiting | Step) -> Row:
+            seen = update.seen if isinstance(update, Step) else None
+            return [view.running(update), _heading(seen, said) if seen else gr.skip(), gr.skip(), gr.skip()]
+
+        yield [view.running(None, "Editing"), *[gr.skip()] * 3]
         yield from rows(
             updates(),
-            step=lambda update: [view.running(update), gr.skip(), gr.skip()],
+            step=step,
             done=lambda moment: [view.said(_cost(moment)), *done(mine, moment)],
-            ended=lambda line: [line, gr.skip(), gr.skip()],
+            ended=lambda line: [line, looked_at(history) if history.now else gr.skip(), gr.skip(), gr.skip()],
+        )
+
+    def snippets(mine: Desk) -> str:
+        """Return how the picture that is looked at is made elsewhere; nothing for one that was not edited here."""
+        asked = mine.history.now.asked if mine.history.now else None
+        if asked is None:
+            return ""
+        given = asked, editor.defaults, editor.model.name, studio.options
+        return view.snippet("Command line", instruct_command(*given)) + view.snippet(
+            "Python", instruct_python(*given)
         )
 
     @lasting(len(drawn))
     def on_start(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
             mine.history = mine.history.add(moment)
-            return [looked_at(mine.history), ""]
+            return [looked_at(mine.history), "", snippets(mine)]
 
-        yield from run(request, instruct.edited, done, values)
+        def work(*given: Any) -> instruct.Moment:
+            return instruct.edited(*given, preview=studio.editor_preview)
+
+        yield from run(request, work, done, values)
 
     @lasting(len(drawn))
     def on_nine(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
-            return [gr.skip(), _sheet(moment)]
+            return [gr.skip(), _sheet(moment), gr.skip()]
 
         yield from run(request, instruct.grid, done, values)
 
     def on_upload(request: gr.Request, path: str | None, masked: bool) -> Row:
         if path is None:
-            return [gr.skip()] * 4
+            return [gr.skip()] * 5
         try:
             return begin(desk(request), instruct.opened(path, studio.limits), masked)
         except WordbrushError as error:
-            return [view.trouble(error), *[gr.skip()] * 3]
+            return [view.trouble(error), *[gr.skip()] * 4]
 
     def on_take(request: gr.Request, masked: bool) -> Row:
         mine = desk(request)
         if mine.painting is None:
-            return [view.trouble("there is no picture yet: paint one in Write"), *[gr.skip()] * 3]
+            return [view.trouble("there is no picture yet: paint one in Write"), *[gr.skip()] * 4]
         painting = mine.painting
-        moment = instruct.Moment(painting.pictures[-1], painting.caption, painting.settings)
+        file = "edited.png" if len(painting.pictures) > 1 else "picture.png"  # as Write saves it
+        moment = instruct.Moment(painting.pictures[-1], painting.caption, painting.settings, file)
         return begin(mine, moment, masked)
 
     def begin(mine: Desk, moment: instruct.Moment, masked: bool) -> Row:
         mine.history = instruct.History().add(moment)
-        return ["", looked_at(mine.history), "", unbrushed(mine) if masked else gr.skip()]
+        return ["", looked_at(mine.history), "", "", unbrushed(mine) if masked else gr.skip()]
 
     def unbrushed(mine: Desk) -> Any:
         """Return the picture that is looked at as ``brush`` takes it, without strokes."""
@@ -140,7 +166,7 @@ def build(studio: Studio, editor: Editor) -> None:
         def moved(request: gr.Request) -> Any:
             mine = desk(request)
             mine.history = mine.history.step(by)
-            return looked_at(mine.history) if mine.history.now else gr.skip()
+            return [looked_at(mine.history), snippets(mine)] if mine.history.now else [gr.skip()] * 2
 
         return moved
 
@@ -159,8 +185,8 @@ def build(studio: Studio, editor: Editor) -> None:
     upload.upload(on_upload, [upload, only], [*drawn, brush], **QUICK)
     take.click(on_take, only, [*drawn, brush], **QUICK)
     only.input(on_only, only, [canvas, brush], **QUICK)
-    back.click(on_step(-1), None, stage, **QUICK)
-    forward.click(on_step(1), None, stage, **QUICK)
+    back.click(on_step(-1), None, [stage, code], **QUICK)
+    forward.click(on_step(1), None, [stage, code], **QUICK)
     load.click(on_load, None, brush, **QUICK)
     stop.click(on_stop, None, None, **QUICK)
 
@@ -176,6 +202,12 @@ def looked_at(history: instruct.History) -> str:
     return view.stage(
         view.source_of(before.image), newest, names=(before.told, now.told), ratio=ratio, save="edited.png"
     )
+
+
+def _heading(preview: Image, said: str | None) -> str:
+    """Return the stage with what the picture is heading for."""
+    ratio = preview.width / preview.height
+    return view.stage(view.source_of(preview), names=(said or "", ""), ratio=ratio, rough=True)
 
 
 def _cost(moment: instruct.Moment) -> str:

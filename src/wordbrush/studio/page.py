@@ -59,10 +59,12 @@ const free = input => input.dataset.side === 'least'
   ? Number(input.value) <= Number(input.min) : Number(input.value) >= Number(input.max);
 element.addEventListener('input', event => {
   const input = event.target;
-  if (input.dataset.score) input.nextElementSibling.textContent = free(input) ? '–' : Number(input.value);
+  if (input.dataset.score) input.nextElementSibling.value = free(input) ? '' : Number(input.value);
 });
 element.addEventListener('change', event => {
-  const {score, side} = event.target.dataset;
-  if (score) trigger('bound', {score, side, value: free(event.target) ? null : Number(event.target.value)});
+  const input = event.target, slider = input.closest('label')?.querySelector('[data-score]');
+  if (!slider) return;
+  const none = input === slider ? free(slider) : input.value === '';
+  trigger('bound', {...slider.dataset, value: none ? null : Number(input.value)});
 });
 """

@@ -26,6 +26,9 @@ SLOW: dict[str, Any] = {
 }
 """Of events that begin work; a second one does not wait for the first, which it supersedes."""
 
+PATIENCE = 0.35
+"""Seconds that a moving control may rest before its value is acted upon."""
+
 P = ParamSpec("P")
 
 Row = list[Any]

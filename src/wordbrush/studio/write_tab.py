@@ -10,15 +10,13 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import page, view, write
 from wordbrush.studio.desk import Desk, Studio
-from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
+from wordbrush.studio.parts import HTML, PATIENCE, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.snippets import command, python
 from wordbrush.studio.state import Draft, Knobs
 from wordbrush.studio.turns import Report, Step, Update, Waiting
 
 EXAMPLE = "a cat on a beach at sunset"
 HINT = "Choose a word to see where it acts, to retype it, or to turn it up and down."
-PATIENCE = 0.35
-"""Seconds that a moving control may rest before its value is painted."""
 
 
 def build(studio: Studio) -> None:
