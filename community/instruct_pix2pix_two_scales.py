@@ -1,7 +1,10 @@
 """InstructPix2Pix (arXiv:2211.09800) as a community pipeline of diffusers; it needs ``pip install wordbrush``.
 
     pipe = DiffusionPipeline.from_pretrained(
-        "owner/editor", custom_pipeline="path/to/instruct_pix2pix_two_scales.py", trust_remote_code=True
+        "owner/editor",
+        custom_pipeline="path/to/instruct_pix2pix_two_scales.py",
+        trust_remote_code=True,
+        dtype=torch.float32,
     )
     edited = pipe("make it night", image=picture, image_guidance_scale=0.8, seed=3).images[0]
 

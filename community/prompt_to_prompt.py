@@ -1,7 +1,10 @@
 """Prompt-to-Prompt (arXiv:2208.01626) as a community pipeline of diffusers; it needs ``pip install wordbrush``.
 
     pipe = DiffusionPipeline.from_pretrained(
-        "owner/stable-diffusion", custom_pipeline="path/to/prompt_to_prompt.py", trust_remote_code=True
+        "owner/stable-diffusion",
+        custom_pipeline="path/to/prompt_to_prompt.py",
+        trust_remote_code=True,
+        dtype=torch.float32,
     )
     source, edited = pipe("a cat on a beach", to="a dog on a beach", seed=3).images
 

@@ -95,8 +95,34 @@ def test_python_runs(name: str, tiny_folder: Path, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.glob("*.png"))
 
 
+CARDS = sorted(
+    path for path in EMBEDDED["storybook"].parent.glob("*/README.md") if "```python" in path.read_text()
+)
+
+
+@pytest.mark.skipif(not EMBEDDED["storybook"].exists(), reason="the weights are not in this checkout")
+def test_python_of_the_cards_runs():
+    """What plain diffusers does with the shipped weights, exactly as their cards say."""
+    assert [card.parent.name for card in CARDS] == ["editor", "text_to_image"]
+    for card in CARDS:
+        (block,) = re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), flags=re.DOTALL)
+        named = {"folder": card.parent, "picture": editors.picture(size=(128, 128))}
+        exec(block, named)
+        made = named["edited" if card.parent.name == "editor" else "picture"]
+        assert made.size == (128, 128)
+        assert made.tobytes() != editors.picture(size=(128, 128)).tobytes()
+
+
 def test_the_site_builds_without_a_warning_and_knows_every_public_name(tmp_path: Path):
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--strict",
+        "--site-dir",
+        str(tmp_path),
+    ]  # as make docs
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "api.html").read_text(encoding="utf-8")

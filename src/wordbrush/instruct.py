@@ -27,7 +27,7 @@ from wordbrush.instruct_run import chunks, denoise, part_of, telling_of_memory
 from wordbrush.models import DEFAULTS_FILE, EDITOR, PARTS, Model, load_parts, read_defaults
 from wordbrush.results import Instructed
 from wordbrush.run import check_finite
-from wordbrush.sampling import Progress, check_steps, make_scheduler, noise_source
+from wordbrush.sampling import Progress, Watch, check_steps, make_scheduler, noise_source
 from wordbrush.sizes import Size
 from wordbrush.vocabulary import check_words, warn_of_unknown_words
 
@@ -197,6 +197,7 @@ class Editor:
         size: str | Size = "whole",
         batch: int = 4,
         progress: Progress | None = None,
+        watch: Watch | None = None,
     ) -> Instructed:
         """Edit pictures as instructions say.
 
@@ -228,6 +229,8 @@ class Editor:
                 width), to which the picture is stretched.
             batch: how many pictures of one size are edited at once.
             progress: called with (steps done, steps in all) after every step.
+            watch: called before ``progress`` with the (n, C, h, w) latents that the n pictures that are edited at once
+                seem to be heading for.
 
         Raises:
             InvalidInput: a picture, mask, instruction, number, size or scheduler that cannot be used as given.
@@ -251,7 +254,7 @@ class Editor:
         latents: dict[int, Tensor] = {}
         for number, group in enumerate(groups):
             part = part_of(progress, number, len(groups))
-            made = self._run([edits[i] for i in group], sampling, guidance, asking, part)
+            made = self._run([edits[i] for i in group], sampling, guidance, asking, part, watch)
             latents |= dict(zip(group, made, strict=True))
         cost, named = evaluations + 2 * len(asking), sampling.scheduler
         return Instructed(
@@ -322,6 +325,7 @@ class Editor:
         guidance: TextImage,
         asking: range,
         progress: Progress | None,
+        watch: Watch | None,
     ) -> Tensor:
         """Edit pictures of one size: (edits, C, h, w) latents."""
         width, height = edits[0].canvas.worked.size
@@ -342,6 +346,7 @@ class Editor:
                 asking=asking,
                 reuse=sampling.guided.reuse,
                 progress=progress,
+                watch=watch,
             )
         scales = {"the text guidance": guidance.text, "the image guidance": guidance.image}
         check_finite(final, model, scales)

@@ -15,7 +15,7 @@ from wordbrush.backbones.seam import remembering_text
 from wordbrush.edits.prompt import Prompt
 from wordbrush.errors import ModelError
 from wordbrush.guidance import Intermittent, TextImage
-from wordbrush.sampling import Progress, sample
+from wordbrush.sampling import Progress, Watch, sample
 
 
 @torch.no_grad()
@@ -31,6 +31,7 @@ def denoise(
     asking: Collection[int],
     reuse: bool = True,
     progress: Progress | None = None,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Return the edited latents, (n, C, h, w), scaled as the autoencoder's are for the network.
 
@@ -43,6 +44,7 @@ def denoise(
         asking: the steps that ask all three branches.
         reuse: whether the other steps add what guidance added last.
         progress: called with (steps done, steps in all).
+        watch: called before it with the (n, C, h, w) latents that the run is heading for.
     """
     samples = len(noise)
     encoded = backbone.encode([*instructions, *negatives])
@@ -57,6 +59,7 @@ def denoise(
             text=lambda step: every if step in asking else both,
             guidance=Intermittent(guidance, asking, reuse),
             progress=progress,
+            watch=watch,
         )
 
 

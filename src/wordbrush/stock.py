@@ -36,7 +36,8 @@ def from_pipe(pipe: Any) -> Model:
     defaults are those of the family.
 
     Raises:
-        ModelError: the pipeline is not one whose words can be edited, or lacks a part.
+        ModelError: the pipeline is not one whose words can be edited, lacks a part, or is a U-Net with text encoders
+            of another dtype.
     """
     classes = [one.__name__ for one in type(pipe).__mro__]
     name = next((one for one in classes if family_of(one)), classes[0])
@@ -52,6 +53,8 @@ def from_pipe(pipe: Any) -> Model:
     }
     if missing := [names.get(part, part) for part, found in parts.items() if found is None]:
         raise ModelError(f"the {name} has no {missing[0]}, which is needed to edit its words")
+    if family.network == "unet":
+        _check_dtypes(parts)
     settings = {"_class_name": name, **pipe.config}
     own = {part: parts.pop(part) for part in PARTS}
     return Model(
@@ -61,6 +64,21 @@ def from_pipe(pipe: Any) -> Model:
         family=family,
         more={**parts, **{entry: settings[entry] for entry in family.settings if entry in settings}},
     )
+
+
+def _check_dtypes(parts: Mapping[str, Any]) -> None:
+    """Refuse text encoders that are not in the dtype of the U-Net, to which no pipeline of one brings its text."""
+    dtypes = {
+        part: next((weights.dtype for weights in found.parameters() if weights.is_floating_point()), None)
+        for part, found in parts.items()
+        if isinstance(found, nn.Module)
+    }
+    for part, dtype in dtypes.items():
+        if part.startswith("text_encoder") and dtype and dtype != dtypes["unet"]:
+            raise ModelError(
+                f"the pipeline has its unet in {dtypes['unet']} and its {part} in {dtype}, which cannot run together: "
+                "load it with dtype=torch.float32, or call pipe.to(torch.float32)"
+            )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import Any
 
@@ -292,3 +293,14 @@ def test_pipelines_whose_words_cannot_be_edited():
     pipe.text_encoder = None
     with pytest.raises(wb.ModelError, match="has no text_encoder"):
         wb.from_pipe(pipe)
+
+
+def test_parts_of_several_dtypes_are_refused():
+    """transformers reads a text encoder in the dtype in which it is stored, diffusers a network in float32."""
+    pipe = stock(pipelines.model("sd1"))
+    whole = pipe.text_encoder
+    pipe.text_encoder = copy.deepcopy(whole).half()
+    with pytest.raises(wb.ModelError, match=r"unet in torch.float64 and its text_encoder in torch.float16"):
+        wb.from_pipe(pipe)
+    pipe.text_encoder = whole
+    assert wb.from_pipe(pipe).text_encoder is whole

@@ -5,23 +5,29 @@ Screenshots go to the folder that WORDBRUSH_SCREENSHOTS names, else to a tempora
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import os
 import shutil
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import editors
 import wordbrush as wb
 from edit_data import encoded, pair, picture, write_pairs
 from wordbrush.models import EMBEDDED
+from wordbrush.studio.data import Sieve
 from wordbrush.studio.desk import Studio
 from wordbrush.studio.state import Limits
 
@@ -31,6 +37,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 if CHROMIUM is None:
     pytest.skip("needs Chromium (make chromium)", allow_module_level=True)
 
+from wordbrush.studio import data_tab  # noqa: E402  # it imports gradio
 from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
 
 PATIENT = 120_000  # milliseconds
@@ -143,9 +150,15 @@ class Visit:
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.goto(address)
         self.page.wait_for_selector("#paint")
+
+    def _hear(self, message: Any) -> None:
+        """Complain of what the content security policy blocked."""
+        if "Content Security Policy" in message.text:
+            self.complaints.append(message.text)
 
     def __enter__(self) -> Any:
         return self.page
@@ -178,6 +191,22 @@ def changed(page: Any, where: str, old: str, what: str = "src") -> None:
     """Wait until the first element there is laid out and has another ``what`` than it had."""
     now = "([where, what, old]) => { const now = document.querySelector(where)?.[what]; return now && now !== old; }"
     page.wait_for_function(now, arg=[where, what, old])
+
+
+def stroke(page: Any, canvas: Any) -> None:
+    """Brush from left to right through the middle."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x - 40, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y, steps=8)
+    page.mouse.up()
+
+
+def decoded(source: str) -> Image.Image:
+    """Return the picture of a data URL."""
+    return Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))).convert("RGB")
 
 
 def test_write(browser: Any, address: str, shots: Path, brake: Brake):
@@ -231,6 +260,75 @@ def test_what_was_typed_goes_to_its_own_word(browser: Any, address: str, brake: 
         told(page, "cat fox", "#chips")
         told(page, "forward-samples")
         assert page.locator("#chips button").all_inner_texts()[-1] == "beach"
+
+
+@contextmanager
+def answered(page: Any) -> Iterator[None]:
+    """Wait until what is begun within has been answered to its end: that is when Gradio closes the stream."""
+    ended: list[str] = []
+    for how in ("requestfinished", "requestfailed"):
+        page.on(how, lambda request: ended.append(request.url))
+    yield
+    for _ in range(PATIENT // 50):
+        if any("queue/data" in url for url in ended):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("no answer came to its end")
+
+
+def leave_the_word(page: Any) -> None:
+    page.locator("#chips button", has_text="cat").click()
+    page.locator("#retyped textarea, #retyped input").first.focus()
+    with answered(page):
+        page.keyboard.press("Tab")
+
+
+def move_before_any_edit(page: Any) -> None:
+    page.locator("#until input[type=range]").focus()
+    with answered(page):
+        page.keyboard.press("ArrowLeft")
+
+
+def undo_twice(page: Any) -> None:
+    page.locator("#chips button", has_text="cat").click()
+    page.locator("#strength input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    told(page, "cat × 1.1", "#chips")
+    page.locator("#undo").click()
+    sync_api.expect(page.locator("#chips")).not_to_contain_text("×")
+    told(page, "forward-samples")
+    with answered(page):
+        page.locator("#undo").click()
+
+
+def leave_the_word_by_its_chip(page: Any) -> None:
+    page.locator("#chips button", has_text="cat").click()
+    page.locator("#retyped textarea, #retyped input").first.fill("dog")
+    page.keyboard.press("Enter")
+    told(page, "cat dog", "#chips")
+    page.wait_for_selector("#stage .frame:not(.rough) .over")
+    with answered(page):
+        page.locator("#chips button", has_text="dog").click()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [leave_the_word, move_before_any_edit, undo_twice, leave_the_word_by_its_chip],
+    ids=lambda act: act.__name__,
+)
+def test_what_changes_nothing_leaves_the_page_as_it_is(
+    browser: Any, address: str, act: Callable[[Any], None]
+):
+    """An event that asks for nothing new once emptied all that it might have written to."""
+    with Visit(browser, address) as page:
+        page.locator("#code button").first.click()
+        paint(page, "a cat on a beach")
+        told(page, "forward-samples")
+        act(page)
+        told(page, "forward-samples")
+        sync_api.expect(page.locator("#chips button")).to_have_count(5)
+        sync_api.expect(page.locator("#snippets .snippet")).to_have_count(2)
+        assert images(page)
 
 
 def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str, model: wb.Model):
@@ -305,6 +403,11 @@ def test_data(browser: Any, address: str, shots: Path):
         changed(page, "#counts .tiles div:nth-child(2) b", before[1], "innerText")
         now = page.locator("#counts .tiles b").all_inner_texts()
         assert int(now[1]) > int(before[1])
+        page.locator("#page input").fill("99")
+        page.keyboard.press("Enter")
+        sync_api.expect(page.locator("#page input")).not_to_have_value("99", timeout=PATIENT)
+        last = page.locator("#page input").input_value()
+        assert last in page.locator("#page").inner_text()
         page.locator("#group input").click()
         page.get_by_role("option", name="clip_image").click()
         page.wait_for_selector("#pairs .reason")
@@ -313,6 +416,41 @@ def test_data(browser: Any, address: str, shots: Path):
         page.keyboard.press("Enter")
         page.locator("#open").click()
         told(page, "outside of", "#data-status")
+
+
+def test_a_threshold_is_moved_by_keys_and_typed(
+    browser: Any, address: str, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of many presses only the last is counted, and none takes the slider back."""
+    monkeypatch.setattr(data_tab, "PATIENCE", 3.0)
+    counted: list[Any] = []
+    select = Sieve.select
+    monkeypatch.setattr(Sieve, "select", lambda sieve: counted.append(sieve.bounds) or select(sieve))
+    write_pairs(data / "later", [pair(number, clip_direction=number / 40) for number in range(4)])
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Data").click()
+        page.locator("#folder input").click()
+        sync_api.expect(page.get_by_role("option", name="later")).to_be_visible(timeout=PATIENT)
+        page.get_by_role("option", name="demo").click()
+        told(page, "selected", "#counts")
+        slider = page.locator("#charts input[data-score=clip_image][data-side=least]")
+        typed = slider.locator("xpath=following-sibling::input")
+        slider.focus()
+        assert slider.get_attribute("step") == "0.01"
+        page.keyboard.press("Home")
+        before = page.locator("#counts .tiles b").all_inner_texts()[1]
+        counted.clear()
+        for _ in range(8):
+            page.keyboard.press("ArrowRight")
+        value = float(slider.input_value())
+        changed(page, "#counts .tiles div:nth-child(2) b", before, "innerText")
+        assert [bounds["clip_image"][0] for bounds in counted] == [value]
+        assert float(slider.input_value()) == float(typed.input_value()) == value
+        typed.fill("0.795")
+        now = page.locator("#counts .tiles b").all_inner_texts()[1]
+        page.keyboard.press("Tab")
+        changed(page, "#counts .tiles div:nth-child(2) b", now, "innerText")
+        assert counted[-1]["clip_image"] == (0.795, None)
 
 
 def test_compare(browser: Any, address: str, shots: Path):
@@ -330,6 +468,17 @@ def test_compare(browser: Any, address: str, shots: Path):
             page.locator("#ways").get_by_label(way).uncheck()
         page.locator("#compare").click()
         told(page, "two or more ways", "#compare-status")
+        for way in ("own", "second own"):
+            page.locator("#ways").get_by_label(way, exact=True).check()
+        page.locator("#second-own button").first.click()
+        until = page.locator("#second-own input[type=range]").first
+        until.focus()
+        page.keyboard.press("End")
+        page.locator("#compare").click()
+        sync_api.expect(page.locator("#compared figcaption")).to_have_text(
+            ["before", "own", "second own"], timeout=PATIENT
+        )
+        assert len(set(images(page, "#compared"))) == 3
 
 
 def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
@@ -362,8 +511,38 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         page.locator("#back").click()
         page.wait_for_selector("#looked-at .over", state="detached")
         assert images(page, "#looked-at") == [first]
+        page.locator("#forward").click()
+        page.wait_for_selector("#looked-at .over")
+        page.locator("#instruct-code button").first.click()
+        sync_api.expect(page.locator("#instruct-snippets")).to_contain_text("-- beach.png 'make it night'")
         page.locator("#nine").click()
         page.wait_for_selector("#nine-sheet img")
+
+
+def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: Path, tmp_path: Path):
+    before = Image.new("RGB", (256, 256), "white")
+    before.save(tmp_path / "white.png")
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Instruct").click()
+        page.locator("#upload input[type=file]").set_input_files(tmp_path / "white.png")
+        page.wait_for_selector("#looked-at a[download='picture.png']")
+        page.locator("#instruction textarea").fill("make it night")
+        page.locator("#only input").check()
+        page.wait_for_selector("#brush canvas")
+        page.locator("#instruct").click()
+        told(page, "nothing is brushed", "#instruct-status")
+        canvas = page.locator("#brush canvas").first
+        stroke(page, canvas)
+        canvas.screenshot(path=shots / "instruct-brush-canvas.png")
+        page.locator("#instruct").click()
+        page.wait_for_selector("#looked-at .over")
+        page.screenshot(path=shots / "instruct-brush.png", full_page=True)
+        after = decoded(images(page, "#looked-at")[1])
+        there = (np.asarray(after) != np.asarray(before)).any(axis=2)
+        # The stroke crosses the middle from left to right, and ends well before the edges.
+        assert there[128, 108:148].mean() > 0.9
+        there[64:192, 32:224] = False
+        assert not there.any()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])

@@ -70,6 +70,7 @@ def test_shards_are_half_precision_with_published_names_and_a_card(exported: Pat
     assert "text_model.embeddings.token_embedding.weight" in names
     card = (exported / "README.md").read_text(encoding="utf-8")
     assert "70 samples seen" in card
+    assert "from_pretrained(folder, dtype=torch.float32)" in card
     assert "| right subject | 50.0% (40.0% to 60.0%, n = 9) |" in card
 
 

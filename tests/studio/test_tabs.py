@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import shlex
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 import editors
 import wordbrush as wb
 from edit_data import encoded, pair, write_pairs
+from wordbrush.cli.app import app
 from wordbrush.dataset.rules import Best, Keep
 from wordbrush.dataset.select import select
 from wordbrush.errors import BadPicture, DataError, InvalidInput
@@ -22,7 +26,8 @@ from wordbrush.metrics.pixels import psnr
 from wordbrush.storybook.judges import SIDE, Reading
 from wordbrush.storybook.recipe.judge import NONE
 from wordbrush.storybook.scene import COLOURS
-from wordbrush.studio import compare, data, instruct, view
+from wordbrush.studio import compare, data, instruct, snippets, view
+from wordbrush.studio.preview import LinearPreview
 from wordbrush.studio.state import Limits, Order
 from wordbrush.studio.turns import Report
 
@@ -55,6 +60,19 @@ def test_compare_makes_the_edits_that_it_names(tiny_folder: Path):
         assert compared.measures[way]["PSNR to before (dB)"] == told
         assert told in compare.shown(compared)
     assert len({image.tobytes() for image in compared.after.values()}) > 2
+
+
+def test_two_settings_of_ones_own_are_held_against_each_other(tiny_folder: Path):
+    model = wb.load(tiny_folder)
+    order, other = (Order("a cat", "a dog", seed=3, steps=4, until=until) for until in (0.25, 1.0))
+    ways = [compare.OWN, compare.SECOND]
+    compared = compare.compare(model, order, ways, [], quiet(), {compare.SECOND: other})
+    made = [
+        wb.edit(model, "a cat", to="a dog", seed=3, steps=4, edits=[wb.Replace(until=until)]).images[0]
+        for until in (0.25, 1.0)
+    ]
+    assert [image.tobytes() for image in compared.after.values()] == [image.tobytes() for image in made]
+    assert made[0].tobytes() != made[1].tobytes()
 
 
 @pytest.mark.parametrize("ways", [["default"], ["default", "best"]])
@@ -150,6 +168,59 @@ def test_edits_are_chained_and_stepped_back():
     assert history.step(5).now is second
     other = history.step(-1).add(instruct.Moment(editors.picture(1), "other", {}))
     assert [moment.told for moment in other.moments] == ["beach.png", "make it night", "other"]
+
+
+def test_a_grid_tells_the_cost_and_the_scales_of_all_its_edits():
+    editor = editors.editor()
+    history = instruct.History().add(instruct.Moment(editors.picture(), "x", {}))
+    wish = instruct.Wish("make it night", 7.5, 1.5, 2, 3)
+    one = instruct.edited(editor, history, wish, None, quiet()).settings
+    sheet = instruct.grid(editor, history, wish, None, quiet()).settings
+    assert sheet["forward_samples"] == 9 * one["forward_samples"] > 0
+    assert {"text_guidance", "image_guidance"} & set(sheet) == set()
+    assert len(set(sheet["scales"])) == 9
+    assert {name: sheet[name] for name in ("instruction", "seed", "steps")} == {
+        name: one[name] for name in ("instruction", "seed", "steps")
+    }
+
+
+def test_where_a_mask_is_wanted_something_is_brushed():
+    with pytest.raises(InvalidInput, match="nothing is brushed"):
+        instruct.brushed([Image.new("RGBA", (32, 32))])
+
+
+def test_an_edit_is_seen_while_it_denoises():
+    told: list[Any] = []
+    editor = editors.editor()
+    history = instruct.History().add(instruct.Moment(editors.picture(), "x", {}))
+    wish = instruct.Wish("make it night", 7.5, 1.5, 3, 3)
+    report = Report(threading.Event(), told.append)
+    instruct.edited(editor, history, wish, None, report, LinearPreview.fit(editor.model))
+    assert [update.step for update in told] == [1, 2, 3]
+    assert len({update.seen.tobytes() for update in told}) == 3
+
+
+@pytest.mark.parametrize(("scales", "steps"), [((7.5, 1.5), 15), ((5.0, 0.75), 2)])
+def test_the_code_of_an_edit_makes_the_same_picture(
+    scales: tuple[float, float], steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    folder = editors.save(tmp_path / "editor")
+    editor = wb.load_editor(folder)
+    editors.picture().save("-beach.png")
+    history = instruct.History().add(instruct.opened("-beach.png", Limits()))
+    made = instruct.edited(editor, history, instruct.Wish("make it night", *scales, steps, 3), None, quiet())
+    assert made.asked is not None
+    given = made.asked, editor.defaults, str(folder), {"dtype": "float32"}
+    exec(snippets.instruct_python(*given))
+    assert Image.open("edited.png").tobytes() == made.image.tobytes()
+    Path("edited.png").unlink()
+    line = shlex.split(snippets.instruct_command(*given))
+    assert CliRunner().invoke(app, line[1:]).exit_code == 0
+    assert Image.open("edited.png").tobytes() == made.image.tobytes()
+    assert ("--steps" in line, "--text-guidance" in line) == (steps != 15, scales != (7.5, 1.5))
+    masked = replace(made.asked, masked=True)
+    assert "--mask mask.png" in snippets.instruct_command(masked, *given[1:])
 
 
 def test_the_brush_says_where_it_may_change():

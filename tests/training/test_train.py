@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import shutil
 import sys
 import time
@@ -286,6 +287,10 @@ def test_the_editor_is_described(whole: Path):
     assert all(key.startswith("text_model.") for key in keys)
     vocabulary = json.loads((editor / "tokenizer" / "vocab.json").read_text())
     assert vocabulary["<|endoftext|>"] == 513
+    (use,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    named: dict[str, Any] = {"folder": editor, "picture": edit(0).before_image}
+    exec(use, named)
+    assert named["edited"].size == edit(0).before_image.size
 
 
 def test_a_trained_text_encoder_changes_resumes_and_loads(

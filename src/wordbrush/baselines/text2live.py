@@ -66,7 +66,8 @@ class Settings:
     Args:
         steps: of the optimiser, one example of the internal data set each.
         rate: learning rate of the first step; every step multiplies it by ``decay``, down to 1e-5.
-        channels, scales: of the generator, see ``EditLayer``.
+        channels: of the generator, see ``EditLayer``.
+        scales: of the generator, see ``EditLayer``.
         looks: the random views of every picture that is shown to the contrastive model.
         weights: of the losses.
         whole_every: in so many steps, the whole picture is added to the example.

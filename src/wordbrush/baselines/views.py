@@ -30,8 +30,8 @@ class Looks:
         cover: the smallest share of the sides that a view shows.
         turn: the largest turn in degrees, and shift as a share of the sides, made in ``turned`` of the views.
         bend: how far the corners may move towards the middle, made in ``bent`` of the views.
-        jitter, hue: the largest change of brightness, contrast and saturation, and of hue as a share of the circle,
-            made in ``jittered`` of the views.
+        jitter: the largest change of brightness, contrast and saturation, made in ``jittered`` of the views.
+        hue: the largest change of hue as a share of the circle, made in the same views.
         grey: the share of views without colour.
     """
 

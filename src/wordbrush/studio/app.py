@@ -55,9 +55,12 @@ def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="wordbrush studio", analytics_enabled=False, delete_cache=(3600, 3600)) as made:
         HTML(_masthead(studio))
         with gr.Tabs():
-            for name, tab in (("Write", write_tab), ("Compare", compare_tab), ("Data", data_tab)):
-                with gr.Tab(name, id=name.lower()):
-                    tab.build(studio)
+            with gr.Tab("Write", id="write"):
+                write_tab.build(studio)
+            with gr.Tab("Compare", id="compare"):
+                compare_tab.build(studio)
+            with gr.Tab("Data", id="data") as tab:
+                data_tab.build(studio, tab)
             if studio.editor is not None:
                 with gr.Tab("Instruct", id="instruct"):
                     instruct_tab.build(studio, studio.editor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import wordbrush
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 NOTHING, PUBLISHED, DEFAULT, OWN = "no injection", "published", "default", "own"
 WAYS = (NOTHING, PUBLISHED, DEFAULT, OWN)
+SECOND = "second own"
+"""What the tab calls a further way of one's own."""
 
 Measure = Callable[["Image", "Image"], Mapping[str, str]]
 """From the picture before and after to named numbers, as they are shown."""
@@ -44,8 +47,10 @@ class Compared:
     measures: Mapping[str, Mapping[str, str]]
 
 
-def how(way: str, order: Order) -> dict[str, Any]:
-    """Return the arguments of ``wb.edit`` that make an edit in one way."""
+def how(way: str, order: Order, others: Mapping[str, Order] = MappingProxyType({})) -> dict[str, Any]:
+    """Return the arguments of ``wb.edit`` that make an edit in one way; ``others`` are further ways by their names."""
+    if way in others:
+        return others[way].editing
     if way == NOTHING:
         return {"edits": [], "self_attention": 0.0, "blend": "none"}
     if way == PUBLISHED:
@@ -55,20 +60,26 @@ def how(way: str, order: Order) -> dict[str, Any]:
 
 
 def compare(
-    model: Model, order: Order, ways: Sequence[str], measures: Sequence[Measure], report: Report
+    model: Model,
+    order: Order,
+    ways: Sequence[str],
+    measures: Sequence[Measure],
+    report: Report,
+    others: Mapping[str, Order] = MappingProxyType({}),
 ) -> Compared:
     """Make an edit in several ways, one after the other.
 
     Args:
         order: with a target; its own settings are those of the way ``"own"``.
+        others: further ways by their names, each with settings of its own; prompts and sampling are those of ``order``.
 
     Raises:
         InvalidInput: fewer than two ways, or one that there is not.
         WordbrushError: as ``wb.edit`` raises.
     """
-    unknown = [way for way in ways if way not in WAYS]
-    if unknown or len(ways) < 2:
-        raise InvalidInput(f"choose two or more ways to compare of {', '.join(WAYS)}, not {list(ways)}")
+    known = [*WAYS, *others]
+    if len(ways) < 2 or not set(ways) <= set(known):
+        raise InvalidInput(f"choose two or more ways to compare of {', '.join(known)}, not {list(ways)}")
     before, after = None, {}
     for number, way in enumerate(ways):
 
@@ -76,7 +87,12 @@ def compare(
             report.progress(done * steps + step, len(ways) * steps)
 
         result = wordbrush.edit(
-            model, order.source, to=str(order.target), **how(way, order), **order.sampling, progress=progress
+            model,
+            order.source,
+            to=str(order.target),
+            **how(way, order, others),
+            **order.sampling,
+            progress=progress,
         )
         before, after[way] = result.source, result.images[0]
     assert before is not None

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from wordbrush.studio import compare, view
 from wordbrush.studio.desk import Studio
-from wordbrush.studio.parts import HTML, QUICK, SLOW, rows, seed_box, start_and_stop
+from wordbrush.studio.parts import HTML, QUICK, SLOW, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.state import Knobs, Order
 from wordbrush.studio.turns import Report, Update
+
+if TYPE_CHECKING:
+    from wordbrush.models import Defaults
 
 
 def build(studio: Studio) -> None:
@@ -27,28 +30,30 @@ def build(studio: Studio) -> None:
         seed = seed_box(3, "compare-seed")
         start, stop = start_and_stop("Compare", "compare", "compare-stop")
     ways = gr.CheckboxGroup(
-        list(compare.WAYS), value=list(compare.WAYS[:3]), label="Ways to edit", elem_id="ways"
+        [*compare.WAYS, compare.SECOND], value=list(compare.WAYS[:3]), label="Ways to edit", elem_id="ways"
     )
-    with gr.Accordion("The way “own”", open=False), gr.Row():
-        until = gr.Slider(0, 1, defaults.until, step=0.05, label="Word maps, part of the steps")
-        shapes = gr.Slider(0, 1, defaults.self_attention, step=0.05, label="Shapes, part of the steps")
-        blend = gr.Textbox(defaults.blend, label="Blend: auto, none, or words as cat:dog", max_length=200)
-        steps = gr.Slider(1, studio.limits.steps, defaults.steps, step=1, label="Steps, of every way")
+    owns = [_settings(way, defaults) for way in (compare.OWN, compare.SECOND)]
+    steps = gr.Slider(1, studio.limits.steps, defaults.steps, step=1, label="Steps, of every way")
     status = HTML(elem_id="compare-status")
     shown = HTML(elem_id="compared")
 
+    @lasting(2)
     def on_start(
         request: gr.Request, before: str, after: str, chosen: list[str], number: Any, *knobs: Any
     ) -> Iterator[list[Any]]:
         mine = studio.desk(str(request.session_hash))
-        kept, shapes_kept, blended, count = knobs
+        *settings, count = knobs
+
+        def ordered(kept: float, shapes_kept: float, blended: str | None) -> Order:
+            made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
+            return made.edit(before, after, {}, defaults, studio.limits)
 
         def updates() -> Iterator[Update]:
-            made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
-            order = made.edit(before, after, {}, defaults, studio.limits)
+            order, other = ordered(*settings[:3]), ordered(*settings[3:])
 
             def work(report: Report) -> compare.Compared:
-                return compare.compare(studio.model, order, chosen, measures(studio, order), report)
+                measured = measures(studio, order)
+                return compare.compare(studio.model, order, chosen, measured, report, {compare.SECOND: other})
 
             yield from studio.work(mine, work)
 
@@ -63,9 +68,19 @@ def build(studio: Studio) -> None:
     def on_stop(request: gr.Request) -> None:
         studio.halt(studio.desk(str(request.session_hash)))
 
-    everything = [source, target, ways, seed, until, shapes, blend, steps]
+    everything = [source, target, ways, seed, *owns[0], *owns[1], steps]
     gr.on([start.click, source.submit, target.submit], on_start, everything, [status, shown], **SLOW)
     stop.click(on_stop, None, None, **QUICK)
+
+
+def _settings(way: str, defaults: Defaults) -> list[Any]:
+    """Put the settings of a way of one's own on the page."""
+    with gr.Accordion(f"The way “{way}”", open=False, elem_id=way.replace(" ", "-")), gr.Row():
+        return [
+            gr.Slider(0, 1, defaults.until, step=0.05, label="Word maps, part of the steps"),
+            gr.Slider(0, 1, defaults.self_attention, step=0.05, label="Shapes, part of the steps"),
+            gr.Textbox(defaults.blend, label="Blend: auto, none, or words as cat:dog", max_length=200),
+        ]
 
 
 def measures(studio: Studio, order: Order) -> list[compare.Measure]:

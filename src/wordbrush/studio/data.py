@@ -32,8 +32,8 @@ SELECTED = "selected"
 PAGE = 8
 """Pairs that are shown at once."""
 
-RESOLUTION = 200
-"""Positions of a threshold, about."""
+POSITIONS = 20
+"""A slider of a threshold has at least so many, and less than ten times as many; what lies between them is typed."""
 
 Bounds = tuple[float | None, float | None]
 
@@ -207,7 +207,7 @@ def charts(sieve: Sieve, selection: Selection) -> str:
 
 def _chart(histogram: Histogram, bounds: Bounds) -> str:
     low, high = float(histogram.edges[0]), float(histogram.edges[-1])
-    step = 10.0 ** math.floor(math.log10((high - low) / RESOLUTION))
+    step = 10.0 ** math.floor(math.log10((high - low) / POSITIONS))
     first, last = math.floor(low / step) * step, math.ceil(high / step) * step
     both = histogram.selected + histogram.rejected
     top = max(1, int(both.max()))
@@ -243,9 +243,10 @@ def _slider(
     score: str, side: str, label: str, bound: float | None, first: float, last: float, step: float
 ) -> str:
     free = first if side == "least" else last
-    shown = "–" if bound is None else f"{bound:.4g}"
+    name = f"{escape(TITLES.get(score, score))}, {label}"
     return (
         f'<label><span>{label}</span><input type="range" data-score="{escape(score)}" data-side="{side}" '
         f'min="{first:.6g}" max="{last:.6g}" step="{step:.6g}" value="{free if bound is None else bound:.6g}" '
-        f'aria-label="{escape(TITLES.get(score, score))}, {label}"><output>{shown}</output></label>'
+        f'aria-label="{name}"><input type="number" step="any" placeholder="–" '
+        f'value="{"" if bound is None else f"{bound:.6g}"}" aria-label="{name}, typed; nothing for none"></label>'
     )

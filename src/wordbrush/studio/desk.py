@@ -31,13 +31,14 @@ class Superseded(Stopped):
 
 @dataclass(eq=False)
 class Desk:
-    """What one person has before them."""
+    """What one person has before them; ``sifting`` is the newest change of the thresholds."""
 
     draft: Draft | None = None
     painting: Painting | None = None
     selected: int | None = None
     sieve: Sieve | None = None
     selection: Selection | None = None
+    sifting: object = None
     history: History = field(default_factory=History)
     _work: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -86,6 +87,11 @@ class Studio:
     def preview(self) -> LinearPreview:
         """The cheap decoder, fitted when it is first needed."""
         return LinearPreview.fit(self.model)
+
+    @cached_property
+    def editor_preview(self) -> LinearPreview | None:
+        """The same of the editor; None where there is none."""
+        return LinearPreview.fit(self.editor.model) if self.editor else None
 
     @cached_property
     def judges(self) -> Judges | None:

@@ -20,7 +20,10 @@ from wordbrush.studio.state import Limits
 from wordbrush.studio.turns import Report
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from wordbrush.instruct import Editor, EditorDefaults
+    from wordbrush.studio.preview import LinearPreview
 
 Work = Callable[["Editor", "History", "Wish", "Image.Image | None", Report], "Moment"]
 """``work(editor, history, wish, mask, report)`` → the picture that it makes of the one that is looked at."""
@@ -62,13 +65,34 @@ class Wish:
         return cls(instruction, text, image, steps, check_seed(seed))
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for to make a picture.
+
+    Args:
+        picture: the file that was edited, or the one that Save makes of it.
+        masked: whether it was brushed where the picture may change.
+    """
+
+    wish: Wish
+    picture: str
+    masked: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Moment:
-    """A picture in the history, what was said to make it, and how it was made."""
+    """A picture in the history, what was said to make it, and how it was made.
+
+    Args:
+        file: the name it was uploaded with, or is saved by.
+        asked: None for one that was not edited here.
+    """
 
     image: Image.Image
     told: str
     settings: dict[str, Any]
+    file: str = "picture.png"
+    asked: Asked | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,21 +135,37 @@ def opened(path: str | None, limits: Limits) -> Moment:
     except BadPicture as error:
         raise BadPicture(str(error).replace(path, name)) from error  # where uploads lie concerns nobody
     limits.check_pixels(read.image.height, read.image.width)
-    return Moment(read.image, ", ".join([name, *read.notes]), {})
+    return Moment(read.image, ", ".join([name, *read.notes]), {}, name)
 
 
-def edited(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, report: Report) -> Moment:
+def edited(
+    editor: Editor,
+    history: History,
+    wish: Wish,
+    mask: Image.Image | None,
+    report: Report,
+    preview: LinearPreview | None = None,
+) -> Moment:
     """Edit the picture that is looked at.
 
     Args:
         mask: mode L, white where it may change; None for everywhere.
+        preview: draws what ``report`` is told with every step; None for nothing.
 
     Raises:
         InvalidInput: there is no picture, or as the editor raises.
         Stopped: at the next step, once the work is not wanted any more.
     """
-    result = _run(editor, history, wish, mask, report.progress)
-    return Moment(result.images[0], wish.instruction, _described(history, result.described(0)))
+
+    def watch(latents: Tensor) -> None:
+        if preview:
+            report.seen(preview(latents)[0])
+
+    result = _run(editor, history, wish, mask, report.progress, watch)
+    assert history.now is not None
+    asked = Asked(wish, history.now.file, mask is not None)
+    settings = _described(history, result.described(0))
+    return Moment(result.images[0], wish.instruction, settings, "edited.png", asked)
 
 
 def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, report: Report) -> Moment:
@@ -142,7 +182,11 @@ def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None,
         results.append(_run(editor, history, one, mask, progress))
     captions = [f"text {text:g}, image {image:g}" for text, image in scales]
     sheet = contact_sheet(padded([result.images[0] for result in results]), captions, columns=len(right))
-    settings = {**_described(history, results[0].described(0)), "scales": scales}
+    settings = _described(history, results[0].described(0))
+    for one in ("text_guidance", "image_guidance"):
+        settings.pop(one)
+    cost = sum(result.settings["forward_samples"] for result in results)
+    settings |= {"scales": scales, "forward_samples": cost}
     return Moment(sheet, wish.instruction, settings)
 
 
@@ -165,7 +209,19 @@ def mask_of(layers: Sequence[Image.Image]) -> Image.Image | None:
     return found if found is not None and found.getbbox() else None
 
 
-def _run(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, progress: Any) -> Any:
+def brushed(layers: Sequence[Image.Image]) -> Image.Image:
+    """Return ``mask_of`` the layers where a mask is wanted. Raises ``InvalidInput`` if nothing was brushed."""
+    mask = mask_of(layers)
+    if mask is None:
+        raise InvalidInput(
+            "nothing is brushed: brush where the picture may change, or take back “Only where it is brushed”"
+        )
+    return mask
+
+
+def _run(
+    editor: Editor, history: History, wish: Wish, mask: Image.Image | None, progress: Any, watch: Any = None
+) -> Any:
     if history.now is None:
         raise InvalidInput("there is no picture: drop one, or choose a file")
     return editor(
@@ -177,6 +233,7 @@ def _run(editor: Editor, history: History, wish: Wish, mask: Image.Image | None,
         seed=wish.seed,
         mask=mask,
         progress=progress,
+        watch=watch,
     )
 
 

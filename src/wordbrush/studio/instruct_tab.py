@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -13,7 +13,11 @@ from wordbrush.instruct import PRESETS, Editor
 from wordbrush.studio import instruct, page, view
 from wordbrush.studio.desk import Desk, Studio
 from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
-from wordbrush.studio.turns import Report, Update
+from wordbrush.studio.snippets import instruct_command, instruct_python
+from wordbrush.studio.turns import Report, Step, Update, Waiting
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def build(studio: Studio, editor: Editor) -> None:
@@ -49,15 +53,25 @@ def build(studio: Studio, editor: Editor) -> None:
             with gr.Row():
                 surprise = gr.Button("Surprise me", size="sm", elem_id="surprise")
                 nine = gr.Button("Grid of both scales", size="sm", elem_id="nine")
-            with gr.Accordion("Only where it is brushed", open=False):
+            only = gr.Checkbox(False, label="Only where it is brushed", elem_id="only")
+            with gr.Column(visible=False) as canvas:
                 brush = gr.ImageEditor(
-                    type="pil", sources=[], layers=False, transforms=[], label="Brush where it may change",
-                    brush=gr.Brush(colors=["#ffffff"], color_mode="fixed"), elem_id="brush",
-                )  # fmt: skip
+                    type="pil",
+                    sources=[],
+                    layers=False,
+                    transforms=[],
+                    label="Brush where it may change",
+                    brush=gr.Brush(editor.fitting.side // 8, [page.STROKE], color_mode="fixed"),
+                    elem_id="brush",
+                )
                 load = gr.Button("Brush on this picture", size="sm", elem_id="load-brush")
     sheet = HTML(elem_id="nine-sheet")
-    controls = [words, text, image, steps, seed, brush]
-    drawn = [status, stage, sheet]
+    with gr.Accordion(
+        "The same edit from the command line and from Python", open=False, elem_id="instruct-code"
+    ):
+        code = HTML(js_on_load=page.SNIPPETS, elem_id="instruct-snippets")
+    controls = [words, text, image, steps, seed, only, brush]
+    drawn = [status, stage, sheet, code]
 
     def desk(request: gr.Request) -> Desk:
         return studio.desk(str(request.session_hash))
@@ -68,69 +82,96 @@ def build(studio: Studio, editor: Editor) -> None:
         """Yield values for ``drawn`` while the picture that is looked at is edited as the controls say."""
         mine = desk(request)
         history = mine.history
-        said, scale, closeness, count, number, strokes = values
+        said, scale, closeness, count, number, masked, strokes = values
 
         def updates() -> Iterator[Update]:
             wish = instruct.Wish.of(said or "", scale, closeness, int(count), number, studio.limits)
-            mask = instruct.mask_of((strokes or {}).get("layers") or [])
+            mask = instruct.brushed((strokes or {}).get("layers") or []) if masked else None
 
             def edit(report: Report) -> instruct.Moment:
                 return work(editor, history, wish, mask, report)
 
             yield from studio.work(mine, edit)
 
-        yield [view.running(None, "Editing"), gr.skip(), gr.skip()]
+        def step(update: Waiting | Step) -> Row:
+            seen = update.seen if isinstance(update, Step) else None
+            return [view.running(update), _heading(seen, said) if seen else gr.skip(), gr.skip(), gr.skip()]
+
+        yield [view.running(None, "Editing"), *[gr.skip()] * 3]
         yield from rows(
             updates(),
-            step=lambda update: [view.running(update), gr.skip(), gr.skip()],
+            step=step,
             done=lambda moment: [view.said(_cost(moment)), *done(mine, moment)],
-            ended=lambda line: [line, gr.skip(), gr.skip()],
+            ended=lambda line: [line, looked_at(history) if history.now else gr.skip(), gr.skip(), gr.skip()],
         )
 
+    def snippets(mine: Desk) -> str:
+        """Return how the picture that is looked at is made elsewhere; nothing for one that was not edited here."""
+        asked = mine.history.now.asked if mine.history.now else None
+        if asked is None:
+            return ""
+        given = asked, editor.defaults, editor.model.name, studio.options
+        return view.snippet("Command line", instruct_command(*given)) + view.snippet(
+            "Python", instruct_python(*given)
+        )
+
+    @lasting(len(drawn))
     def on_start(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
             mine.history = mine.history.add(moment)
-            return [looked_at(mine.history), ""]
+            return [looked_at(mine.history), "", snippets(mine)]
 
-        yield from lasting(run(request, instruct.edited, done, values), len(drawn))
+        def work(*given: Any) -> instruct.Moment:
+            return instruct.edited(*given, preview=studio.editor_preview)
 
+        yield from run(request, work, done, values)
+
+    @lasting(len(drawn))
     def on_nine(request: gr.Request, *values: Any) -> Iterator[Row]:
         def done(mine: Desk, moment: instruct.Moment) -> Row:
-            return [gr.skip(), _sheet(moment)]
+            return [gr.skip(), _sheet(moment), gr.skip()]
 
-        yield from lasting(run(request, instruct.grid, done, values), len(drawn))
+        yield from run(request, instruct.grid, done, values)
 
-    def on_upload(request: gr.Request, path: str | None) -> list[Any]:
+    def on_upload(request: gr.Request, path: str | None, masked: bool) -> Row:
         if path is None:
-            return [gr.skip()] * 3
+            return [gr.skip()] * 5
         try:
-            return begin(desk(request), instruct.opened(path, studio.limits))
+            return begin(desk(request), instruct.opened(path, studio.limits), masked)
         except WordbrushError as error:
-            return [view.trouble(error), gr.skip(), gr.skip()]
+            return [view.trouble(error), *[gr.skip()] * 4]
 
-    def on_take(request: gr.Request) -> list[Any]:
+    def on_take(request: gr.Request, masked: bool) -> Row:
         mine = desk(request)
         if mine.painting is None:
-            return [view.trouble("there is no picture yet: paint one in Write"), gr.skip(), gr.skip()]
-        return begin(
-            mine, instruct.Moment(mine.painting.pictures[-1], mine.painting.caption, mine.painting.settings)
-        )
+            return [view.trouble("there is no picture yet: paint one in Write"), *[gr.skip()] * 4]
+        painting = mine.painting
+        file = "edited.png" if len(painting.pictures) > 1 else "picture.png"  # as Write saves it
+        moment = instruct.Moment(painting.pictures[-1], painting.caption, painting.settings, file)
+        return begin(mine, moment, masked)
 
-    def begin(mine: Desk, moment: instruct.Moment) -> list[Any]:
+    def begin(mine: Desk, moment: instruct.Moment, masked: bool) -> Row:
         mine.history = instruct.History().add(moment)
-        return ["", looked_at(mine.history), ""]
+        return ["", looked_at(mine.history), "", "", unbrushed(mine) if masked else gr.skip()]
+
+    def unbrushed(mine: Desk) -> Any:
+        """Return the picture that is looked at as ``brush`` takes it, without strokes."""
+        now = mine.history.now
+        return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
+
+    def on_only(request: gr.Request, masked: bool) -> Row:
+        return [gr.update(visible=masked), unbrushed(desk(request)) if masked else gr.skip()]
 
     def on_step(by: int) -> Callable[[gr.Request], Any]:
         def moved(request: gr.Request) -> Any:
             mine = desk(request)
             mine.history = mine.history.step(by)
-            return looked_at(mine.history) if mine.history.now else gr.skip()
+            return [looked_at(mine.history), snippets(mine)] if mine.history.now else [gr.skip()] * 2
 
         return moved
 
     def on_load(request: gr.Request) -> Any:
-        now = desk(request).history.now
-        return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
+        return unbrushed(desk(request))
 
     def on_surprise() -> tuple[str, float, float]:
         return instruct.surprise(random.Random(), defaults)
@@ -141,10 +182,11 @@ def build(studio: Studio, editor: Editor) -> None:
     gr.on([start.click, words.submit, seed.submit], on_start, controls, drawn, **SLOW)
     nine.click(on_nine, controls, drawn, **SLOW)
     surprise.click(on_surprise, None, [words, text, image], **QUICK).then(on_start, controls, drawn, **SLOW)
-    upload.upload(on_upload, upload, drawn, **QUICK)
-    take.click(on_take, None, drawn, **QUICK)
-    back.click(on_step(-1), None, stage, **QUICK)
-    forward.click(on_step(1), None, stage, **QUICK)
+    upload.upload(on_upload, [upload, only], [*drawn, brush], **QUICK)
+    take.click(on_take, only, [*drawn, brush], **QUICK)
+    only.input(on_only, only, [canvas, brush], **QUICK)
+    back.click(on_step(-1), None, [stage, code], **QUICK)
+    forward.click(on_step(1), None, [stage, code], **QUICK)
     load.click(on_load, None, brush, **QUICK)
     stop.click(on_stop, None, None, **QUICK)
 
@@ -160,6 +202,12 @@ def looked_at(history: instruct.History) -> str:
     return view.stage(
         view.source_of(before.image), newest, names=(before.told, now.told), ratio=ratio, save="edited.png"
     )
+
+
+def _heading(preview: Image, said: str | None) -> str:
+    """Return the stage with what the picture is heading for."""
+    ratio = preview.width / preview.height
+    return view.stage(view.source_of(preview), names=(said or "", ""), ratio=ratio, rough=True)
 
 
 def _cost(moment: instruct.Moment) -> str:

@@ -14,12 +14,16 @@ POLICY = "; ".join(
         "default-src 'self' data: blob:",
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # Gradio evaluates the scripts below
         "style-src 'self' 'unsafe-inline'",
+        "worker-src 'self' blob:",  # the canvas of the brush decodes pictures in one
         "base-uri 'self'",
         "form-action 'self'",
         "frame-ancestors 'self'",
     ]
 )
 """The content security policy: the browser talks to this server and to nobody else."""
+
+STROKE = "rgba(99, 102, 241, 0.5)"
+"""The colour of the brush: the theme's accent, seen on white and seen through."""
 
 CHIPS = """
 element.addEventListener('click', event => {
@@ -55,10 +59,12 @@ const free = input => input.dataset.side === 'least'
   ? Number(input.value) <= Number(input.min) : Number(input.value) >= Number(input.max);
 element.addEventListener('input', event => {
   const input = event.target;
-  if (input.dataset.score) input.nextElementSibling.textContent = free(input) ? '–' : Number(input.value);
+  if (input.dataset.score) input.nextElementSibling.value = free(input) ? '' : Number(input.value);
 });
 element.addEventListener('change', event => {
-  const {score, side} = event.target.dataset;
-  if (score) trigger('bound', {score, side, value: free(event.target) ? null : Number(event.target.value)});
+  const input = event.target, slider = input.closest('label')?.querySelector('[data-score]');
+  if (!slider) return;
+  const none = input === slider ? free(slider) : input.value === '';
+  trigger('bound', {...slider.dataset, value: none ? null : Number(input.value)});
 });
 """

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
-from typing import Any
+from functools import partial, wraps
+from typing import Any, ParamSpec
 
 import gradio as gr
 
@@ -25,6 +25,11 @@ SLOW: dict[str, Any] = {
     "api_visibility": "private",
 }
 """Of events that begin work; a second one does not wait for the first, which it supersedes."""
+
+PATIENCE = 0.35
+"""Seconds that a moving control may rest before its value is acted upon."""
+
+P = ParamSpec("P")
 
 Row = list[Any]
 """A value for each of the components that an event writes to."""
@@ -70,10 +75,19 @@ def rows(
         yield ended(view.trouble(error))
 
 
-def lasting(found: Iterable[Row], width: int) -> Iterator[Row]:
-    """Yield rows of ``width`` values and, last, one that changes nothing.
+def lasting(width: int) -> Callable[[Callable[P, Iterator[Row]]], Callable[P, Iterator[Row]]]:
+    """Let the handler of an event yield, last of all, a row of ``width`` values that changes nothing.
 
-    Gradio says the last row twice: the second time it might undo a click that was made in between.
+    Gradio says the last row twice: the second time it might undo a click that was made in between. And a handler that
+    yields nothing empties all that it writes to.
     """
-    yield from found
-    yield [gr.skip()] * width
+
+    def decorate(handler: Callable[P, Iterator[Row]]) -> Callable[P, Iterator[Row]]:
+        @wraps(handler)
+        def handled(*arguments: P.args, **named: P.kwargs) -> Iterator[Row]:
+            yield from handler(*arguments, **named)
+            yield [gr.skip()] * width
+
+        return handled
+
+    return decorate

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wordbrush.edits.prompt import WordLike
-from wordbrush.studio.state import Order
+from wordbrush.instruct import EditorDefaults, find_preset
+from wordbrush.studio.instruct import Asked
+from wordbrush.studio.state import Order, unless
 
 NAMES = ("dtype", "device", "config")
 
@@ -65,6 +67,58 @@ def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
         *_arguments(order.sampling),
     ]
     return "\n".join([*lines, *_call("wb.edit", arguments), 'result.images[0].save("edited.png")'])
+
+
+def instruct_command(
+    asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, str | None]
+) -> str:
+    """Return an edit by instruction as a command line; what was brushed is the file ``mask.png``.
+
+    Args:
+        defaults: of the editor; what stands at them is left out.
+        editor: as ``--model`` names it.
+        options: as for ``command``.
+    """
+    words = ["wordbrush", "instruct", "--seed", str(asked.wish.seed)]
+    for name, value in _instructed(asked, defaults).items():
+        words += _given(f"--{name.replace('_', '-')}", value)
+    words += ["--model", editor] if editor != "storybook" else []
+    for name in NAMES:
+        words += _given(f"--{name}", options.get(name))
+    return shlex.join([*words, "--output", "edited.png", "--", asked.picture, asked.wish.instruction])
+
+
+def instruct_python(
+    asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, str | None]
+) -> str:
+    """Return an edit by instruction as a Python program that saves the picture."""
+    loading = [repr(editor), *(f"{name}={options[name]!r}" for name in NAMES if options.get(name))]
+    arguments = [
+        repr(asked.picture),
+        repr(asked.wish.instruction),
+        *_arguments({"seed": asked.wish.seed, **_instructed(asked, defaults)}),
+    ]
+    lines = [
+        "import wordbrush as wb",
+        "",
+        f"editor = wb.load_editor({', '.join(loading)})",
+        "result = editor(",
+    ]
+    return "\n".join(
+        [*lines, *(f"    {one}," for one in arguments), ")", 'result.images[0].save("edited.png")']
+    )
+
+
+def _instructed(asked: Asked, defaults: EditorDefaults) -> dict[str, float | str]:
+    """Return the arguments of an editor that differ from its defaults."""
+    wish = asked.wish
+    given = {
+        "text_guidance": unless(wish.text_guidance, defaults.text_guidance),
+        "image_guidance": unless(wish.image_guidance, defaults.image_guidance),
+        "steps": unless(wish.steps, find_preset(defaults.preset).steps),
+        "mask": "mask.png" if asked.masked else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _call(function: str, arguments: Sequence[str]) -> list[str]:

@@ -10,15 +10,13 @@ import gradio as gr
 from wordbrush.errors import WordbrushError
 from wordbrush.studio import page, view, write
 from wordbrush.studio.desk import Desk, Studio
-from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
+from wordbrush.studio.parts import HTML, PATIENCE, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.snippets import command, python
 from wordbrush.studio.state import Draft, Knobs
 from wordbrush.studio.turns import Report, Step, Update, Waiting
 
 EXAMPLE = "a cat on a beach at sunset"
 HINT = "Choose a word to see where it acts, to retype it, or to turn it up and down."
-PATIENCE = 0.35
-"""Seconds that a moving control may rest before its value is painted."""
 
 
 def build(studio: Studio) -> None:
@@ -137,17 +135,15 @@ def build(studio: Studio) -> None:
             code = view.snippet("Command line", command(*copied)) + view.snippet("Python", python(*copied))
             return [view.said(made.told), write.shown(made, mine.selected), *same, code]
 
-        def begun() -> Iterator[Row]:
-            yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
-            yield from rows(
-                updates(),
-                step=step,
-                done=done,
-                ended=lambda line: [line, _before(mine), *same, gr.skip()],
-            )
+        yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
+        yield from rows(
+            updates(),
+            step=step,
+            done=done,
+            ended=lambda line: [line, _before(mine), *same, gr.skip()],
+        )
 
-        yield from lasting(begun(), len(painted))
-
+    @lasting(len(painted))
     def on_start(request: gr.Request, text: str, *values: Any) -> Iterator[Row]:
         mine = desk(request)
         try:
@@ -159,6 +155,7 @@ def build(studio: Studio) -> None:
             return
         yield from painting(mine, values)
 
+    @lasting(len(painted))
     def on_change(request: gr.Request, *values: Any) -> Iterator[Row]:
         mine = desk(request)
         if mine.draft is not None and mine.draft.edited:
@@ -180,12 +177,15 @@ def build(studio: Studio) -> None:
             mine.draft = draft
             yield from painting(mine, values, patience)
 
+    @lasting(len(painted))
     def on_retype(request: gr.Request, number: int, text: str, *values: Any) -> Iterator[Row]:
         yield from redraft(request, values, lambda draft: draft.retype(number, text))
 
+    @lasting(len(painted))
     def on_strength(request: gr.Request, number: int, value: float, *values: Any) -> Iterator[Row]:
         yield from redraft(request, values, lambda draft: draft.weigh(number, value), PATIENCE)
 
+    @lasting(len(painted) + 2)
     def on_undo(request: gr.Request, number: int, *values: Any) -> Iterator[Row]:
         mine = desk(request)
         found = redraft(

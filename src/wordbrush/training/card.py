@@ -15,10 +15,13 @@ LIMITS = """It can do what the model it began with can draw, and what the pairs 
 its own."""
 
 USE = """```python
+import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
-pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(folder)
-edited = pipeline("{instruction}", image=picture, guidance_scale={text}, image_guidance_scale={image}).images[0]
+pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(folder, dtype=torch.float32)
+edited = pipeline(
+    "{instruction}", image=picture, num_inference_steps=20, guidance_scale={text}, image_guidance_scale={image}
+).images[0]
 ```"""
 
 

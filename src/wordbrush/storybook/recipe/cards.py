@@ -23,28 +23,39 @@ combinations of subject, place, time and style is held out of all training."""
 
 LICENCE = "Apache-2.0, as the package, which can make every picture of the data again."
 
+PLAIN = """```python
+import torch
+from diffusers import StableDiffusionPipeline
+
+pipeline = StableDiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
+picture = pipeline("a cat on a beach", num_inference_steps=20, guidance_scale=4.0).images[0]
+```
+
+The weights are stored as float16. Without `dtype`, diffusers and transformers load their parts in different ones."""
+"""How plain diffusers draws with the text-to-image model."""
+
 ABOUT = {
     "text_to_image": (
         "Storybook text-to-image",
-        "StableDiffusionPipeline.from_pretrained",
+        PLAIN,
         "A small latent diffusion model in Stable Diffusion's classes: autoencoder (f = 8, 8 channels), a text encoder "
         "without transformer layers (token and position embeddings, so that no word leaks into another), a U-Net with "
         "cross-attention at 16 × 16 and 8 × 8; v-prediction with zero terminal signal-to-noise ratio, trailing steps.",
     ),
     "contrastive": (
         "Storybook contrastive model",
-        "CLIPModel.from_pretrained",
+        "Loads with `CLIPModel.from_pretrained`.",
         "A small CLIP: a vision transformer on patches of 16 pixels and a text transformer of three layers.",
     ),
     "judge": (
         "Storybook judges",
-        "wordbrush.storybook.judges.Judges",
+        "Loads with `wordbrush.storybook.judges.Judges`.",
         "Classifiers that read attributes and the subject's silhouette. They were trained on renders of their own, "
         "with hue and greyscale augmentation, and were used to train or filter nothing.",
     ),
     "writer": (
         "Storybook writer",
-        "AutoModelForCausalLM.from_pretrained",
+        "Loads with `AutoModelForCausalLM.from_pretrained`.",
         "A causal transformer in Llama's classes that reads `caption ##` and writes `instruction %% caption END`, "
         "each mark on a line of its own: the published form of InstructPix2Pix. The chat template puts a single "
         "message, the caption, into that form. Made for `wordbrush.dataset`.",
@@ -56,7 +67,7 @@ LIMITS_OF = {"writer": "It knows the words of its world and no others, and chang
 
 def card(name: str, training: dict[str, Any], measured: Path) -> str:
     """Return the card of one directory as Markdown; ``measured`` is a JSON file of results, left out if absent."""
-    title, loader, about = ABOUT[name]
+    title, use, about = ABOUT[name]
     lines = [
         "---",
         "license: apache-2.0",
@@ -66,7 +77,7 @@ def card(name: str, training: dict[str, Any], measured: Path) -> str:
         "",
         about,
         "",
-        f"Loads with `{loader}`.",
+        use,
         "",
     ]
     lines += ["## Data", "", DATA_OF.get(name, DATA), "", "## Recipe", ""]
