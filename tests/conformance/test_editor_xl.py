@@ -113,7 +113,8 @@ def test_the_default_sampler_is_that_of_the_models_kind(folder: Path, tmp_path: 
     other = with_scheduler(folder, tmp_path / "other", solver, is_cosxl_edit=True)
     assert far(edit(own, preset="default").latents[0], stock(other)) < 1e-5
     editor = wb.load_editor(own, device="cpu")
-    for settings in ({"preset": "published"}, {"scheduler": "ddim"}):
+    refused: tuple[dict[str, Any], ...] = ({"preset": "published"}, {"scheduler": "ddim"})
+    for settings in refused:
         with pytest.raises(
             wb.InvalidInput, match=r"cannot sample this model, .*\(EDM\).*; use one of euler, dpm\+\+, or"
         ):
