@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
-from wordbrush.backbones.control import AttentionControl
+from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
 from wordbrush.backbones.source_cache import Recording, Replay, Source, SourceCache, same_answer, stale
 from wordbrush.checks import check_seed
@@ -264,7 +264,9 @@ class Run:
         if self.cache is None or answer is None:
             return None
         if known is None:
-            return self.cache.record(layout, self._attended)
+            backbone = self.model.backbone
+            reading = {site.index for site in backbone.sites if site.kind != "self"}
+            return self.cache.record(injected_by_default(backbone) | reading, layout, self._attended)
         if not same_answer(known.answer, answer):
             raise stale("the network predicts something else now")
         return Replay(known, layout, replace(layout, source_in=self._attended))

@@ -27,13 +27,19 @@ def edit(
     return wb.edit(pipelines.model(kind), source, to=to, cache=cache, **settings)
 
 
+@pytest.mark.parametrize("lean", [False, True])
 @pytest.mark.parametrize("kind", pipelines.KINDS)
-def test_cached_edits_equal_uncached_ones(kind: str, tmp_path: Path):
-    """Other targets, shorter windows, other strengths, blends and maps than those of the edit that filled the cache."""
+def test_cached_edits_equal_uncached_ones(kind: str, lean: bool, tmp_path: Path):
+    """Other targets, windows, strengths, blends and maps than those of the edit that filled the cache."""
     folder = tmp_path / "source" if kind == "sd1" else None
-    cache = wb.SourceCache(folder=folder)
-    first = edit(DOG, cache, kind=kind, until=1.0, self_attention=1.0)
-    assert torch.equal(first.latents, edit(DOG, kind=kind, until=1.0, self_attention=1.0).latents)
+    cache = wb.SourceCache(folder=folder, lean=lean)
+    filling = (
+        {"until": 1.0, "self_attention": 1.0}
+        if lean
+        else {"until": 0.25, "self_attention": 0.25, "blend": "none"}
+    )
+    first = edit(DOG, cache, kind=kind, **filling)
+    assert torch.equal(first.latents, edit(DOG, kind=kind, **filling).latents)
     others: list[dict[str, Any]] = [
         {"to": [RED, DOG], "edits": [wb.Refine(1.0), wb.Reweight({"beach": 2.0})], "self_attention": 1.0},
         {"to": SOURCE, "edits": wb.Reweight({"cat": -1.0}), "blend": wb.Blend("cat", "cat")},
@@ -59,7 +65,7 @@ def test_later_edits_cost_half():
 
 def test_what_is_kept_takes_what_the_documentation_says():
     """Queries and keys of text and image, of every block of a Stable Diffusion 3, in the first fifth of the steps."""
-    model, cache = families.model("sd3"), wb.SourceCache()
+    model, cache = families.model("sd3"), wb.SourceCache(lean=True)
     wb.edit(model, SOURCE, to=DOG, seed=1, steps=6, size=64, cache=cache)
     assert cache._source is not None
     latents = cache._source.path[0].numel()
@@ -94,7 +100,7 @@ def kept(cache: wb.SourceCache) -> list[int]:
 
 def test_only_what_is_used_is_kept(tmp_path: Path):
     """Words for half of the run, self-attention for a quarter, and without a blend nothing in the rest."""
-    cache = wb.SourceCache(folder=tmp_path)
+    cache = wb.SourceCache(folder=tmp_path, lean=True)
     edit(DOG, cache, until=0.5, self_attention=0.25, blend="none")
     first, second, *rest = kept(cache)
     assert first > second > 0
@@ -114,7 +120,7 @@ def test_only_what_is_used_is_kept(tmp_path: Path):
 )
 def test_an_edit_that_uses_more_is_refused(more: dict[str, Any], step: int):
     less = {"until": 0.5, "self_attention": 0.25, "blend": "none"}
-    cache = wb.SourceCache()
+    cache = wb.SourceCache(lean=True)
     edit(DOG, cache, **less)
     edit(RED, cache, **less)
     with pytest.raises(

@@ -80,8 +80,10 @@ class AttentionControl:
         self._injections = _injections(backbone, plan, clock, latent_size, self._blocks)
         self._prepared: dict[tuple[int, ...], dict[int, Action]] = {}
         self._tape = tape
+        self._watched: frozenset[int] = frozenset()
         if tape:
-            tape.prepare([self._using_source(step) for step in range(clock.evaluations)])
+            self._watched = tape.prepare([self._using_source(step) for step in range(clock.evaluations)])
+            self._prepared.clear()  # what was prepared did not watch yet
         self._actions: Mapping[int, Action] = {}
         self._reached: set[int] = set()
         self._stack = ExitStack()
@@ -158,7 +160,7 @@ class AttentionControl:
                 made[key] = self._mix(site, words, here, everywhere)
             mix = made[key]
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
-            if probes or not mix.is_identity:
+            if probes or not mix.is_identity or site.index in self._watched:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
 
     def _mix(

@@ -29,6 +29,9 @@ MANIFEST = "source.safetensors"
 # by far more.
 ANSWER_TOLERANCE = 8
 
+LEAN = "keep only what this edit uses: SourceCache(lean=True)"
+LEAN_OPTION = "keep only what this edit uses: --lean-cache"
+
 Kept = dict[str, Tensor]
 Key = Mapping[str, object]
 # The sites at which the source's attention is used, step by step.
@@ -38,8 +41,8 @@ Uses = Sequence[frozenset[int]]
 class Tape(Protocol):
     """What sees the attention calls of a run besides the edit itself."""
 
-    def prepare(self, uses: Uses) -> None:
-        """Learn, before the first step, where the run uses the source's attention."""
+    def prepare(self, uses: Uses) -> frozenset[int]:
+        """Learn, before the first step, where the run uses the source's attention; return what else it must see."""
         ...
 
     def begin(self, step: int) -> None:
@@ -81,19 +84,25 @@ class Source:
 class SourceCache:
     """Keeps one source for further edits: ``wordbrush.edit(…, cache=cache)``.
 
-    The first edit fills it, later ones of the same source read it. Kept are the source's queries and keys in the steps
-    and attention layers in which the first edit uses them; an edit that uses more is refused.
+    The first edit fills it, later ones of the same source read it. Kept are the source's queries and keys, in every
+    step, of the attention layers with text, of the self-attention layers that are injected by default, and of those
+    that the first edit injects.
 
     Args:
         limit: the most it may take: bytes, or text such as ``"2GB"`` or ``"500 MiB"``.
         folder: where to keep it on disk; None keeps it in memory, on the model's device.
+        lean: keep only the steps and layers in which the first edit uses the source; an edit that uses more is
+            refused. For large transformers, which use it in few steps.
 
     Raises:
         InvalidInput: the limit is no such number, or the folder holds something else, damaged or beyond the limit.
     """
 
-    def __init__(self, limit: int | str = "2GB", folder: str | Path | None = None) -> None:
+    def __init__(
+        self, limit: int | str = "2GB", folder: str | Path | None = None, *, lean: bool = False
+    ) -> None:
         self.limit = _bytes(limit)
+        self.lean = lean
         self.folder = None if folder is None else Path(folder)
         self._source = _load(self.folder) if self.folder else None
         if self._source and self._source.size > self.limit:
@@ -145,16 +154,19 @@ class SourceCache:
             })  # fmt: skip
         self._source = source
 
-    def record(self, layout: Layout, branches: Sequence[str]) -> Recording:
-        """Return what records a run: the rows of the source in some branches."""
-        return Recording(self, layout, tuple(branches))
+    def record(self, sites: frozenset[int], layout: Layout, branches: Sequence[str]) -> Recording:
+        """Return what records a run: the source in some branches, where it is used, and unless lean at ``sites``."""
+        return Recording(self, frozenset() if self.lean else sites, layout, tuple(branches))
 
 
 class Recording:
-    """Keeps the source's queries and keys while the first edit runs, where it uses them."""
+    """Keeps the source's queries and keys while the first edit runs."""
 
-    def __init__(self, cache: SourceCache, layout: Layout, branches: tuple[str, ...]) -> None:
+    def __init__(
+        self, cache: SourceCache, always: frozenset[int], layout: Layout, branches: tuple[str, ...]
+    ) -> None:
         self._cache = cache
+        self._always = always
         self._rows = {branch: layout.rows_of(branch).start for branch in branches}
         self._uses: Uses = ()
         self._sites: frozenset[int] = frozenset()
@@ -164,9 +176,11 @@ class Recording:
         self._steps: list[Kept] = []
         self._path: list[Tensor] = []
 
-    def prepare(self, uses: Uses) -> None:
-        """Record these sites in these steps."""
-        self._uses = uses
+    def prepare(self, uses: Uses) -> frozenset[int]:
+        """Record these sites in these steps, and others in all of them."""
+        everywhere = self._always if self._cache.lean else self._always.union(*uses)
+        self._uses = [everywhere | here for here in uses]
+        return everywhere
 
     def begin(self, step: int) -> None:
         """Begin a step."""
@@ -205,7 +219,10 @@ class Recording:
         if needed > self._cache.limit:
             raise InvalidInput(
                 f"the source takes {_readable(needed)} and the cache's limit is {_readable(self._cache.limit)}: raise "
-                "the limit, use fewer steps, or a smaller until and self_attention"
+                f"the limit, use fewer steps, or {'a smaller until and self_attention' if self._cache.lean else LEAN}",
+                command=f"the source takes {_readable(needed)} and --cache-limit is {_readable(self._cache.limit)}: "
+                "raise it, use fewer --steps, or "
+                f"{'a smaller --until and --self-attention' if self._cache.lean else LEAN_OPTION}",
             )
         if self._cache.folder:
             number = len(self._steps)
@@ -246,7 +263,7 @@ class Replay:
             for row in list(range(whole.rows))[whole.rows_of(branch)][1 if whole.has_source(branch) else 0 :]
         ]
 
-    def prepare(self, uses: Uses) -> None:
+    def prepare(self, uses: Uses) -> frozenset[int]:
         """Check that everything the edit will ask for was kept.
 
         Raises:
@@ -262,6 +279,7 @@ class Replay:
                 "the one with the largest until, self_attention and max_pixels, and with the blend or maps,",
             )
         self._uses = uses
+        return frozenset()
 
     def begin(self, step: int) -> None:
         """Go to a step."""

@@ -119,7 +119,7 @@ def edit(
             "--cache",
             metavar="FOLDER",
             rich_help_panel=options.OUTPUT,
-            help="Keep the source's attention here: the next edit that uses no more of it takes about half the work.",
+            help="Keep the source's attention here: the next edit of it takes about half the work.",
         ),
     ] = None,
     cache_limit: Annotated[
@@ -131,6 +131,14 @@ def edit(
             help="The most the cache may take, as 500MB.",
         ),
     ] = "2GB",
+    lean_cache: Annotated[
+        bool,
+        typer.Option(
+            "--lean-cache",
+            rich_help_panel=options.OUTPUT,
+            help="Keep only what this edit uses of the source; an edit that uses more is refused.",
+        ),
+    ] = False,
     as_prompt: Annotated[
         bool, typer.Option("--as-prompt", help="SOURCE is a prompt, even if a file has that name.")
     ] = False,
@@ -170,7 +178,7 @@ def edit(
     place = destination(output, name)
     edits = chosen_edits(weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
-    kept = wb.SourceCache(cache_limit, cache) if cache else None
+    kept = wb.SourceCache(cache_limit, cache, lean=lean_cache) if cache else None
     loaded = load_model(model, dtype=dtype, device=device, config=config)
     how: dict[str, Any] = {"edits": edits, "until": windows, "self_attention": shapes, "blend": blended}
     if plan:
