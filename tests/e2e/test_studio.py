@@ -345,6 +345,15 @@ def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str
         told(page, f"4096 × 4096 pixels is more than the {Limits().pixels:,}")
 
 
+def test_words_that_the_model_does_not_know_are_named(browser: Any, address: str):
+    with Visit(browser, address) as page:
+        paint(page, "a dgo on a beach")
+        told(page, "this model was never shown 'dgo' (did you mean 'dog'?)")
+        assert images(page)
+        paint(page, "a dog on a beach")
+        sync_api.expect(page.locator("#status [role=note]")).to_have_count(0, timeout=PATIENT)
+
+
 def test_stop_ends_the_work_within_a_step(
     browser: Any, address: str, brake: Brake, monkeypatch: pytest.MonkeyPatch
 ):

@@ -15,6 +15,7 @@ from wordbrush.studio.desk import Desk, Studio
 from wordbrush.studio.parts import HTML, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.snippets import instruct_command, instruct_python
 from wordbrush.studio.turns import Report, Step, Update, Waiting
+from wordbrush.vocabulary import unknown_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -101,7 +102,11 @@ def build(studio: Studio, editor: Editor) -> None:
         yield from rows(
             updates(),
             step=step,
-            done=lambda moment: [view.said(_cost(moment)), *done(mine, moment)],
+            done=lambda moment: [
+                view.said(_cost(moment))
+                + view.noted(unknown_words([moment.settings["instruction"]], editor.defaults.words)),
+                *done(mine, moment),
+            ],
             ended=lambda line: [line, looked_at(history) if history.now else gr.skip(), gr.skip(), gr.skip()],
         )
 

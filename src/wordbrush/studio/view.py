@@ -107,6 +107,11 @@ def said(text: str) -> str:
     return _status(text)
 
 
+def noted(sentence: str | None) -> str:
+    """Return a line below that one about something to look out for; nothing of None."""
+    return f'<p class="note" role="note">{escape(sentence)}</p>' if sentence else ""
+
+
 def trouble(error: object) -> str:
     """Return the sentence of an error."""
     return f'<p class="trouble" role="alert">{escape(str(error))}</p>'

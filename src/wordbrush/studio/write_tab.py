@@ -14,6 +14,7 @@ from wordbrush.studio.parts import HTML, PATIENCE, QUICK, SLOW, Row, lasting, ro
 from wordbrush.studio.snippets import command, python
 from wordbrush.studio.state import Draft, Knobs
 from wordbrush.studio.turns import Report, Step, Update, Waiting
+from wordbrush.vocabulary import unknown_words
 
 EXAMPLE = "a cat on a beach at sunset"
 HINT = "Choose a word to see where it acts, to retype it, or to turn it up and down."
@@ -133,7 +134,9 @@ def build(studio: Studio) -> None:
             mine.painting = made
             copied = made.order, studio.model.name, studio.options
             code = view.snippet("Command line", command(*copied)) + view.snippet("Python", python(*copied))
-            return [view.said(made.told), write.shown(made, mine.selected), *same, code]
+            prompts = (made.order.source, made.order.target or "")
+            told = view.said(made.told) + view.noted(unknown_words(prompts, defaults.words))
+            return [told, write.shown(made, mine.selected), *same, code]
 
         yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
         yield from rows(
