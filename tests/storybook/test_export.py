@@ -19,6 +19,7 @@ from wordbrush.storybook.recipe.adopt import adopt
 from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import FROZEN, Run
+from wordbrush.storybook.recipe.paraphrases import instruction_words
 
 
 def save_state(model: nn.Module, folder: Path, seen: int) -> None:
@@ -165,6 +166,7 @@ def test_a_trained_editor_is_taken_as_it_is_with_its_measures(tmp_path: Path) ->
     (trained / "unet").mkdir(parents=True)
     (trained / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(b"weights")
     (trained / "README.md").write_text("# Instruction editor\n\n## Limits\n\nMany.\n", encoding="utf-8")
+    write_json(trained / "wordbrush.json", {"text_guidance": 3.0})
     write_json(tmp_path / "measured" / "editor.json", {"success": {"night": 0.75}})
     assert export(tmp_path, tmp_path / "weights") == ["editor"]
     shipped = tmp_path / "weights" / "editor"
@@ -172,3 +174,5 @@ def test_a_trained_editor_is_taken_as_it_is_with_its_measures(tmp_path: Path) ->
     card = (shipped / "README.md").read_text(encoding="utf-8")
     assert "| success night | 0.750 |" in card
     assert card.index("## Measured") < card.index("## Limits")
+    defaults = json.loads((shipped / "wordbrush.json").read_text(encoding="utf-8"))
+    assert defaults == {"text_guidance": 3.0, "words": instruction_words()}
