@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from wordbrush.prompt_to_prompt import edit, generate, plan
     from wordbrush.results import EditResult, Generation, Instructed
     from wordbrush.stock import control, from_pipe
+    from wordbrush.vocabulary import UnknownWordWarning
 
 _HOMES = {
     "AmbiguousWord": "errors",
@@ -90,6 +91,7 @@ _HOMES = {
     "TextImage": "guidance",
     "Unguided": "guidance",
     "UnknownWord": "errors",
+    "UnknownWordWarning": "vocabulary",
     "Word": "edits.prompt",
     "WordbrushError": "errors",
     "control": "stock",
@@ -140,6 +142,7 @@ __all__ = [
     "TrainingError",
     "Unguided",
     "UnknownWord",
+    "UnknownWordWarning",
     "Word",
     "WordbrushError",
     "__version__",
