@@ -55,6 +55,18 @@ Threads = Annotated[
         "--threads", min=1, metavar="N", help="Threads of a worker; the same number, the same bytes."
     ),
 ]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="NAME",
+        help="What to write, for example diffusers; an unknown name lists all.",
+    ),
+]
+Licence = Annotated[
+    str | None, typer.Option("--licence", metavar="NAME", help="For the card, for example cc-by-4.0.")
+]
 Address = Annotated[
     str | None,
     typer.Option(
@@ -290,19 +302,12 @@ def report(folder: Folder, json: options.Json = False) -> None:
 @app.command()
 def export(
     folder: Folder,
-    format: Annotated[
-        str,
-        typer.Option(
-            "--format", "-f", metavar="NAME", help="For example diffusers; an unknown name lists all."
-        ),
-    ] = "diffusers",
+    format: Format = "diffusers",
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FOLDER", help="A new folder. Default: one below DIR/export."),
     ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", metavar="NAME", help="For the card, for example cc-by-4.0.")
-    ] = None,
+    licence: Licence = None,
     json: options.Json = False,
 ) -> None:
     """Write the selected pairs as a data set that other programs read, with a card."""
@@ -328,16 +333,12 @@ def convert(
         ),
     ],
     to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new folder.")],
-    format: Annotated[
-        str, typer.Option("--format", "-f", metavar="NAME", help="The format to write.")
-    ] = "diffusers",
+    format: Format = "diffusers",
     split: Annotated[
         str | None,
         typer.Option("--split", metavar="NAME", help="Which of several, or a pattern such as FreeForm_*."),
     ] = None,
-    licence: Annotated[
-        str | None, typer.Option("--licence", metavar="NAME", help="For the card, for example cc-by-4.0.")
-    ] = None,
+    licence: Licence = None,
     json: options.Json = False,
 ) -> None:
     """Write a data set of one format as one of another, with a card; nothing but the folder is made."""

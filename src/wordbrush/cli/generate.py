@@ -10,7 +10,7 @@ import wordbrush as wb
 from wordbrush.cli import options
 from wordbrush.cli.console import progress
 from wordbrush.cli.loading import load_model
-from wordbrush.cli.output import destination, tell, with_versions
+from wordbrush.cli.output import destination, seeded, tell, with_versions
 from wordbrush.cli.parse import parse_size, slug
 from wordbrush.errors import counted
 from wordbrush.files import png, write_files
@@ -73,9 +73,7 @@ def generate(
             for number, (image, settings) in enumerate(made, start=1)
         }
     elif place.file and many:
-        captions = [
-            settings["prompt"] + (f", seed {settings['seed']}" if count > 1 else "") for _, settings in made
-        ]
+        captions = seeded([(settings["prompt"], settings["seed"]) for _, settings in made])
         in_columns = len(prompts) if len(prompts) > 1 and count > 1 else None  # a row for each seed
         sheet = contact_sheet([image for image, _ in made], captions, columns=in_columns)
         files = {place.file: png(sheet, with_versions(made[0][1], prompt=prompts, seed=list(seeds)))}

@@ -14,7 +14,7 @@ import wordbrush as wb
 from wordbrush.cli import options
 from wordbrush.cli.console import err, progress
 from wordbrush.cli.loading import load_editor
-from wordbrush.cli.output import Destination, destination, tell, with_versions
+from wordbrush.cli.output import Destination, destination, seeded, tell, with_versions
 from wordbrush.cli.parse import BadOption, parse_edited_size, parse_guided, parse_scales, slug
 from wordbrush.cli.pictures import find_pictures, split_instruction
 from wordbrush.errors import BadPicture, ModelError, counted
@@ -217,11 +217,7 @@ class Done:
         from wordbrush.results import padded
 
         images = padded([one.image for one in self.made])
-        seeds = {one.settings["seed"] for one in self.made}
-        captions = [
-            one.settings["instruction"] + (f", seed {one.settings['seed']}" if len(seeds) > 1 else "")
-            for one in self.made
-        ]
+        captions = seeded([(one.settings["instruction"], one.settings["seed"]) for one in self.made])
         sheet = contact_sheet(images, captions)
         return png(sheet, with_versions({"edits": self.settings}))
 

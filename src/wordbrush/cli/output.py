@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,3 +64,9 @@ def tell(files: Iterable[Path], text: str, *, json: bool, **more: Any) -> None:
         print_json({"files": [str(path) for path in files], **more})
     else:
         out.print(text, soft_wrap=True)
+
+
+def seeded(made: Sequence[tuple[str, int]]) -> list[str]:
+    """Return the captions of pictures, given as (text, seed): with the seeds where these differ."""
+    several = len({seed for _, seed in made}) > 1
+    return [f"{text}, seed {seed}" if several else text for text, seed in made]

@@ -528,10 +528,8 @@ def _enough_memory(config: Config, micro: int) -> Iterator[None]:
         full = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not full and "out of memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        plain, changing = (
-            [],
-            [],
-        )  # what can be set at once, and what is asked for by name once there is a state
+        plain: list[str] = []  # what can be set at once
+        changing: list[tuple[str, Any]] = []  # what is asked for by name once there is a state
         if micro > 1:
             told = f"lower batch.micro (now {micro}; the result stays the same up to rounding)"
             plain += [told] if config.ema.per == "step" else []
