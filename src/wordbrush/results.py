@@ -136,9 +136,11 @@ class Generation:
 
     def grid(self, caption: bool = True) -> Image:
         """Return all pictures side by side, each with its prompt under it."""
-        return contact_sheet(self._pictures, self._captions() if caption else None)
+        return contact_sheet(self._pictures, self.captions if caption else None)
 
-    def _captions(self) -> list[str]:
+    @property
+    def captions(self) -> list[str]:
+        """What stands under the pictures in ``grid``."""
         return [prompt.text for prompt in self.prompts]
 
     def _word_maps(self, order: Sequence[int]) -> WordMaps:
@@ -170,7 +172,9 @@ class EditResult(Generation):
         """The edited pictures, one per target."""
         return self._pictures[1:]
 
-    def _captions(self) -> list[str]:
+    @property
+    def captions(self) -> list[str]:
+        """What stands under the pictures in ``grid``: prompts, and the strengths of words turned up or down."""
         source, *targets = self.prompts
         edited = zip(targets, self.plan.edits, strict=True)
         return [source.text, *(target.text + _weights(target, edits) for target, edits in edited)]

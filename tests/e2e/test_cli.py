@@ -85,6 +85,25 @@ def test_edit_into_a_folder_twice_gives_the_same_pictures(model: str):
     assert read_settings(Path("one/02-a-car-on-a-beach.png"))["target"] == "a car on a beach"
 
 
+def test_edit_with_several_seeds(model: str):
+    common = ["edit", SOURCE, "-t", TARGET, "--steps", "2", "-m", model]
+    told = json.loads(run(*common, "--seed", "3", "-n", "2", "-o", "both", "--json").stdout)
+    names = [
+        f"{name}-seed{seed}.png" for seed in (3, 4) for name in ("source", "01-a-dog-on-a-beach-at-sunset")
+    ]
+    assert told["files"] == [f"both/{name}" for name in ["grid.png", *names]]
+    assert [made["seed"] for made in told["settings"]] == [3, 4]
+    assert len({pixels(Path("both") / name) for name in names}) == 4
+    run(*common, "--seed", "4", "-o", "alone")
+    for name in ("source", "01-a-dog-on-a-beach-at-sunset"):
+        assert pixels(Path(f"both/{name}-seed4.png")) == pixels(Path(f"alone/{name}.png"))
+    sheet, row = (Image.open(f"{folder}/grid.png") for folder in ("both", "alone"))
+    assert sheet.width == row.width
+    assert sheet.height > 1.9 * row.height
+    assert read_settings(Path("both/grid.png"))["seed"] == [3, 4]
+    assert "--cache keeps the source of one seed" in refused(*common, "-n", "2", "--cache", "kept")
+
+
 def test_edit_changes_with_what_is_kept(model: str):
     """The same edit with all, some and nothing kept: three pictures from one source."""
     common = ["edit", SOURCE, "--to", TARGET, "--steps", "4", "--model", model]

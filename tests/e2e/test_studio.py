@@ -490,6 +490,29 @@ def test_compare(browser: Any, address: str, shots: Path):
         assert len(set(images(page, "#compared"))) == 3
 
 
+def test_compare_a_picture_of_ones_own(browser: Any, address: str, shots: Path, tmp_path: Path):
+    (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(48, 64))))
+    with Visit(browser, address) as page:
+        page.get_by_role("tab", name="Compare").click()
+        page.locator("#compare-more button").first.click()
+        page.locator("#compare-upload input[type=file]").set_input_files(tmp_path / "beach.png")
+        sync_api.expect(page.locator("#compare-upload")).to_contain_text("beach.png")
+        for way in ("no injection", "published"):
+            page.locator("#ways").get_by_label(way).uncheck()
+        for way in ("SDEdit", "instruction"):
+            page.locator("#ways").get_by_label(way, exact=True).check()
+        page.locator("#compare").click()
+        told(page, "has none", "#compare-status")
+        page.locator("#compare-instruction textarea, #compare-instruction input").first.fill("make it night")
+        page.locator("#compare").click()
+        told(page, "your picture, cut", "#compare-status")
+        sync_api.expect(page.locator("#compared figcaption")).to_have_text(
+            ["before", "default", "SDEdit", "instruction"]
+        )
+        assert len(set(images(page, "#compared"))) == 4
+        page.screenshot(path=shots / "compare-own.png", full_page=True)
+
+
 def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
     (tmp_path / "notes.png").write_bytes(b"no picture")
     (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(48, 64))))

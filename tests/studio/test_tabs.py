@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import editors
 import wordbrush as wb
 from edit_data import encoded, pair, write_pairs
+from wordbrush.baselines.sdedit import sdedit
 from wordbrush.cli.app import app
 from wordbrush.dataset.rules import Best, Keep
 from wordbrush.dataset.select import select
@@ -46,7 +47,7 @@ def root(tmp_path: Path) -> Path:
 def test_compare_makes_the_edits_that_it_names(tiny_folder: Path):
     model = wb.load(tiny_folder)
     order = Order("a cat on a beach", "a dog on a beach", seed=3, steps=4, until=0.25)
-    compared = compare.compare(model, order, compare.WAYS, [compare.pixels], quiet())
+    compared = compare.compare(compare.Match(model, order), compare.WORDS, [compare.pixels], quiet())
     expected = {
         "no injection": {"edits": [], "self_attention": 0.0},
         "published": {"edits": wb.published.stable("replace")},
@@ -66,7 +67,7 @@ def test_two_settings_of_ones_own_are_held_against_each_other(tiny_folder: Path)
     model = wb.load(tiny_folder)
     order, other = (Order("a cat", "a dog", seed=3, steps=4, until=until) for until in (0.25, 1.0))
     ways = [compare.OWN, compare.SECOND]
-    compared = compare.compare(model, order, ways, [], quiet(), {compare.SECOND: other})
+    compared = compare.compare(compare.Match(model, order, {compare.SECOND: other}), ways, [], quiet())
     made = [
         wb.edit(model, "a cat", to="a dog", seed=3, steps=4, edits=[wb.Replace(until=until)]).images[0]
         for until in (0.25, 1.0)
@@ -78,7 +79,71 @@ def test_two_settings_of_ones_own_are_held_against_each_other(tiny_folder: Path)
 @pytest.mark.parametrize("ways", [["default"], ["default", "best"]])
 def test_compare_refuses(ways: list[str], tiny_folder: Path):
     with pytest.raises(InvalidInput, match="two or more ways"):
-        compare.compare(wb.load(tiny_folder), Order("a cat", "a dog"), ways, [], quiet())
+        compare.compare(compare.Match(wb.load(tiny_folder), Order("a cat", "a dog")), ways, [], quiet())
+
+
+def test_a_picture_of_ones_own_is_edited_by_words_by_noise_and_by_a_sentence(tiny_folder: Path):
+    model, editor = wb.load(tiny_folder), editors.editor()
+    picture = editors.picture(size=(96, 80))
+    order = Order("a cat on a beach", "a dog on a beach", seed=3, steps=4)
+    match = compare.Match(
+        model,
+        order,
+        picture=picture,
+        inversion="ddim",
+        strength=0.5,
+        editor=editor,
+        instruction="make it night",
+    )
+    ways = [compare.INSTRUCTED, compare.DEFAULT, compare.NOTHING, compare.REDRAWN]
+    steps: list[tuple[int, int]] = []
+    report = Report(threading.Event(), lambda update: steps.append((update.step, update.steps)))
+    compared = compare.compare(match, ways, [compare.pixels], report)
+
+    start = wb.invert(model, picture, "a cat on a beach", method="ddim", steps=4, crop=True)
+    assert start.picture is not None
+    assert compared.before.tobytes() == start.picture.tobytes()
+    assert compared.notes == start.notes
+    assert "resized from 96 × 80" in compare.summed_up(compared, own_picture=True)
+    expected = {
+        compare.INSTRUCTED: editor(start.picture, "make it night", seed=3).images[0],
+        compare.DEFAULT: wb.edit(model, start, to="a dog on a beach").images[0],
+        compare.NOTHING: wb.edit(
+            model, start, to="a dog on a beach", edits=[], self_attention=0.0, blend="none"
+        ).images[0],
+        compare.REDRAWN: sdedit(
+            model, [start.picture], ["a dog on a beach"], strength=0.5, seeds=[3], steps=4
+        ).images[0],
+    }
+    assert list(compared.after) == ways == list(compared.measures)
+    for way, image in expected.items():
+        assert compared.after[way].tobytes() == image.tobytes()
+    assert len({image.tobytes() for image in compared.after.values()}) == 4
+    parts = [done / of for done, of in steps]
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+
+
+def test_sdedit_alone_redraws_the_picture_of_the_prompt(tiny_folder: Path):
+    model = wb.load(tiny_folder)
+    order = Order("a cat", "a dog", seed=3, steps=4, until=0.5)
+    compared = compare.compare(
+        compare.Match(model, order, editor=editors.editor(), instruction="make it night"),
+        [compare.REDRAWN, compare.INSTRUCTED],
+        [],
+        quiet(),
+    )
+    assert compared.before.tobytes() == wb.generate(model, "a cat", seed=3, steps=4).images[0].tobytes()
+    assert compared.notes == ()
+
+
+def test_a_comparison_needs_the_instruction_that_it_is_to_follow(tiny_folder: Path):
+    model, order = wb.load(tiny_folder), Order("a cat", "a dog", steps=4)
+    ways = [compare.DEFAULT, compare.INSTRUCTED]
+    with pytest.raises(InvalidInput, match="has none: say what is to change"):
+        compare.compare(compare.Match(model, order, editor=editors.editor()), ways, [], quiet())
+    with pytest.raises(InvalidInput, match="two or more ways"):  # there is no editor to follow it
+        compare.compare(compare.Match(model, order, instruction="make it night"), ways, [], quiet())
 
 
 def test_data_sets_are_found_below_the_root_and_nowhere_else(

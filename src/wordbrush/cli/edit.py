@@ -13,7 +13,7 @@ import wordbrush as wb
 from wordbrush.cli import options
 from wordbrush.cli.console import Report, print_json, progress
 from wordbrush.cli.loading import load_model
-from wordbrush.cli.output import Destination, destination, tell, with_versions
+from wordbrush.cli.output import Destination, destination, seeded, tell, with_versions
 from wordbrush.cli.parse import (
     BadOption,
     parse_blend,
@@ -57,6 +57,10 @@ def edit(
         ),
     ] = None,
     seed: options.PictureSeed = None,
+    count: Annotated[
+        int,
+        typer.Option("--count", "-n", min=1, metavar="N", help="Edits of each, with seeds from --seed up."),
+    ] = 1,
     until: Annotated[
         list[str] | None,
         typer.Option(
@@ -161,6 +165,7 @@ def edit(
     """Edit a picture by editing the words of its prompt."""
     kind = kind_of(source, caption=caption, as_prompt=as_prompt)
     check_pictures_options(kind, seed=seed, method=method, settings=method_setting, crop=crop)
+    check_count(count, kind, cache)
     inversion = parse_method(method, method_setting or [])
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
@@ -171,7 +176,8 @@ def edit(
     deciding = (targets, weights, windows, shapes, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
     if kind == "prompt":
-        name = folder_name(source, seed or 0, [*deciding, *((mask, keep_pixels) if mask else ())])
+        deciding += [*((mask, keep_pixels) if mask else ()), *((count,) if count > 1 else ())]
+        name = folder_name(source, seed or 0, deciding)
     else:
         chosen = [source, caption, inversion, crop, mask, keep_pixels]
         name = folder_name(Path(source).stem, None, [*deciding, *chosen])
@@ -185,29 +191,46 @@ def edit(
         show_plan(wb.plan(loaded, text, to=targets, **how), json)
         return
     sampling: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": pixels}
-    if kind == "prompt":
-        begin: dict[str, Any] = {"source": text, "seed": seed or 0, "scheduler": scheduler, **sampling}
-    elif start:
-        begin = {"source": start, "scheduler": scheduler, **sampling}
-    else:
+    begin: dict[str, Any] = {"source": start or text, "scheduler": scheduler, **sampling}
+    if kind == "picture":
         with progress("Inverting") as report:
             begin = {"source": inverted(loaded, source, text, inversion, scheduler, crop, report, sampling)}
+    first = seed or 0
+    noises = [{"seed": one} for one in range(first, first + count)] if kind == "prompt" else [{}]
     with progress("Editing") as report:
-        result = wb.edit(
-            loaded,
-            to=targets,
-            negative=negative,
-            mask=mask,
-            keep_pixels=keep_pixels,
-            cache=kept,
-            progress=report,
-            **begin,
-            **how,
-        )
-    files = pictures(result, place, [text, *targets])
+        results = [
+            wb.edit(
+                loaded,
+                to=targets,
+                negative=negative,
+                mask=mask,
+                keep_pixels=keep_pixels,
+                cache=kept,
+                progress=report,
+                **begin,
+                **noise,
+                **how,
+            )
+            for noise in noises
+        ]
+    prompts = [text, *targets]
+    files = pictures(results, place, prompts)
     write_files(files)
-    told = f"{counted(len(targets), 'edit')} in {place.place}"
-    tell(files, told, json=json, settings=described(result, [text, *targets]))
+    told = f"{counted(len(results) * len(targets), 'edit')} in {place.place}"
+    settings = [described(result, prompts) for result in results]
+    tell(files, told, json=json, settings=settings if count > 1 else settings[0])
+
+
+def check_count(count: int, kind: Kind, cache: Path | None) -> None:
+    """Refuse several seeds where there is but one noise."""
+    if count > 1 and kind != "prompt":
+        raise BadOption(
+            "--count is for pictures made from a prompt: a picture of your own brings its own noise"
+        )
+    if count > 1 and cache:
+        raise BadOption(
+            "--cache keeps the source of one seed, and --count asks for several: give one of them"
+        )
 
 
 def check_pictures_options(
@@ -280,18 +303,37 @@ def chosen_edits(
     ]
 
 
-def pictures(result: wb.EditResult, place: Destination, prompts: list[str]) -> dict[Path, bytes]:
-    """Return the files to write: the captioned picture alone, or it and every picture by itself."""
-    settings = described(result, prompts)
-    captioned = png(result.grid(caption=True), settings)
+def pictures(results: Sequence[wb.EditResult], place: Destination, prompts: list[str]) -> dict[Path, bytes]:
+    """Return the files to write: the captioned picture alone, or it and every picture by itself.
+
+    Several results, of several seeds, make a row of the captioned picture each.
+    """
+    from wordbrush.contact import contact_sheet
+
+    several = len(results) > 1
+    settings = described(results[0], prompts)
+    sheet = results[0].grid(caption=True)
+    if several:
+        seeds = [result.settings["seed"] for result in results]
+        settings["seed"] = seeds
+        images = [image for result in results for image in (result.source, *result.images)]
+        captions = [
+            (text, seed) for result, seed in zip(results, seeds, strict=True) for text in result.captions
+        ]
+        sheet = contact_sheet(images, seeded(captions), columns=len(prompts))
+    captioned = png(sheet, settings)
     if place.file:
         return {place.file: captioned}
     assert place.folder is not None
-    files = {place.folder / "grid.png": captioned, place.folder / "source.png": png(result.source, settings)}
-    made = zip(result.images, result.plan.targets, result.plan.edits, strict=True)
-    for number, (image, target, edits) in enumerate(made, start=1):
-        name = f"{number:02d}-{slug(target.text)}{strengths_in_name(target, edits)}.png"
-        files[place.folder / name] = png(image, {**settings, "target": target.text, "row": number})
+    files = {place.folder / "grid.png": captioned}
+    for result in results:
+        seed = f"-seed{result.settings['seed']}" if several else ""
+        settings = described(result, prompts)
+        files[place.folder / f"source{seed}.png"] = png(result.source, settings)
+        made = zip(result.images, result.plan.targets, result.plan.edits, strict=True)
+        for number, (image, target, edits) in enumerate(made, start=1):
+            name = f"{number:02d}-{slug(target.text)}{strengths_in_name(target, edits)}{seed}.png"
+            files[place.folder / name] = png(image, {**settings, "target": target.text, "row": number})
     return files
 
 

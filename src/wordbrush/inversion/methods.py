@@ -85,11 +85,16 @@ def method_for(model: Model, choice: str | Method | None) -> Method:
     if choice is None:
         return FLOW_DEFAULT() if straight else DEFAULT()
     chosen = method_of(choice)
-    fitting, other = (FLOW_METHODS, METHODS) if straight else (METHODS, FLOW_METHODS)
-    if isinstance(chosen, other):
+    if isinstance(chosen, METHODS if straight else FLOW_METHODS):
         trained = "was trained on straight paths" if straight else "was not trained on straight paths"
-        names = " or ".join(kind.name for kind in fitting)
         raise InvalidInput(
-            f"the inversion {chosen.name!r} is not for {model.name}, which {trained}: use {names}"
+            f"the inversion {chosen.name!r} is not for {model.name}, which {trained}: use "
+            + " or ".join(names_for(model))
         )
     return chosen
+
+
+def names_for(model: Model) -> list[str]:
+    """Return the names of the methods that are for a model, its default first."""
+    kinds = [FLOW_DEFAULT, *FLOW_METHODS] if is_flow(model.scheduler) else [DEFAULT, *METHODS]
+    return list(dict.fromkeys(kind.name for kind in kinds))

@@ -1,14 +1,15 @@
-"""The tab Compare: one edit made in several ways from the same noise, with what changed beneath in numbers."""
+"""The tab Compare: one edit made in several ways, with what changed beneath in numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import wordbrush
+from wordbrush.baselines.sdedit import sdedit
 from wordbrush.errors import InvalidInput
 from wordbrush.metrics.pixels import l1, psnr, ssim
 from wordbrush.studio.state import Order
@@ -18,17 +19,54 @@ from wordbrush.studio.view import source_of, table
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from wordbrush.instruct import Editor
+    from wordbrush.inversion.start import Start
     from wordbrush.metrics.clip import Clip
     from wordbrush.models import Model
+    from wordbrush.sampling import Progress
     from wordbrush.storybook.judges import Judges
 
 NOTHING, PUBLISHED, DEFAULT, OWN = "no injection", "published", "default", "own"
-WAYS = (NOTHING, PUBLISHED, DEFAULT, OWN)
+WORDS = (NOTHING, PUBLISHED, DEFAULT, OWN)
+"""Ways to edit by the words of the prompt."""
+
 SECOND = "second own"
 """What the tab calls a further way of one's own."""
 
+REDRAWN, INSTRUCTED = "SDEdit", "instruction"
+"""Ways to edit the picture itself: drawn anew under the target from part of the noise, or as a sentence says."""
+
 Measure = Callable[["Image", "Image"], Mapping[str, str]]
 """From the picture before and after to named numbers, as they are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """What is edited, and what the ways need beyond it.
+
+    Args:
+        order: with a target; its own settings are those of the way ``"own"``.
+        others: further ways by their names, each with settings of its own; prompts and sampling are those of ``order``.
+        picture: what is edited instead of the picture of the order's prompt and seed; it is cut and resized to the
+            model's size.
+        inversion: how it is inverted; None for the model's default.
+        strength: of SDEdit, the share of the noise.
+        editor: follows ``instruction``; None for none.
+    """
+
+    model: Model
+    order: Order
+    others: Mapping[str, Order] = field(default_factory=dict)
+    picture: Image | None = None
+    inversion: str | None = None
+    strength: float = 0.6
+    editor: Editor | None = None
+    instruction: str = ""
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """All that there are."""
+        return (*WORDS, *self.others, REDRAWN, *([INSTRUCTED] if self.editor else []))
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +77,18 @@ class Compared:
         before: the picture that was edited.
         after: way → what became of it.
         measures: way → named numbers.
+        notes: what was done to a picture of one's own before it was edited.
     """
 
     order: Order
     before: Image
     after: Mapping[str, Image]
     measures: Mapping[str, Mapping[str, str]]
+    notes: Sequence[str] = ()
 
 
 def how(way: str, order: Order, others: Mapping[str, Order] = MappingProxyType({})) -> dict[str, Any]:
-    """Return the arguments of ``wb.edit`` that make an edit in one way; ``others`` are further ways by their names."""
+    """Return the arguments of ``wb.edit`` that make an edit in one way of ``WORDS`` or of ``others``."""
     if way in others:
         return others[way].editing
     if way == NOTHING:
@@ -59,48 +99,87 @@ def how(way: str, order: Order, others: Mapping[str, Order] = MappingProxyType({
     return order.editing if way == OWN else {}
 
 
-def compare(
-    model: Model,
-    order: Order,
-    ways: Sequence[str],
-    measures: Sequence[Measure],
-    report: Report,
-    others: Mapping[str, Order] = MappingProxyType({}),
-) -> Compared:
+def compare(match: Match, ways: Sequence[str], measures: Sequence[Measure], report: Report) -> Compared:
     """Make an edit in several ways, one after the other.
 
-    Args:
-        order: with a target; its own settings are those of the way ``"own"``.
-        others: further ways by their names, each with settings of its own; prompts and sampling are those of ``order``.
-
     Raises:
-        InvalidInput: fewer than two ways, or one that there is not.
-        WordbrushError: as ``wb.edit`` raises.
+        InvalidInput: fewer than two ways, one that there is not, or no instruction for the one that follows it.
+        WordbrushError: as ``wb.edit``, ``wb.invert``, ``sdedit`` and the editor raise.
     """
-    known = [*WAYS, *others]
-    if len(ways) < 2 or not set(ways) <= set(known):
-        raise InvalidInput(f"choose two or more ways to compare of {', '.join(known)}, not {list(ways)}")
-    before, after = None, {}
-    for number, way in enumerate(ways):
+    if len(ways) < 2 or not set(ways) <= set(match.ways):
+        raise InvalidInput(f"choose two or more ways to compare of {', '.join(match.ways)}, not {list(ways)}")
+    if INSTRUCTED in ways and not match.instruction.strip():
+        raise InvalidInput("the way “instruction” has none: say what is to change, as “make it night”")
+    order, notes = match.order, ()
+    by_words = [way for way in ways if way not in (REDRAWN, INSTRUCTED)]
+    parts = _parts(report, len(ways) + (match.picture is not None or not by_words))
+    start: dict[str, Any] = {"source": order.source, **order.sampling}
+    before: Image | None = None
+    if match.picture is not None:
+        found = _inverted(match, next(parts))
+        before, notes = found.picture, found.notes
+        start = {"source": found, **({"negative": order.negative} if order.negative else {})}
+    elif not by_words:
+        made = wordbrush.generate(match.model, order.source, progress=next(parts), **order.sampling)
+        before = made.images[0]
+    after: dict[str, Image] = {}
+    for way in by_words:
+        result = wordbrush.edit(
+            match.model, to=str(order.target), progress=next(parts), **start, **how(way, order, match.others)
+        )
+        before, after[way] = before or result.source, result.images[0]
+    assert before is not None
+    if REDRAWN in ways:
+        after[REDRAWN] = _redrawn(match, before, next(parts))
+    if INSTRUCTED in ways:
+        assert match.editor is not None
+        done = match.editor(before, match.instruction.strip(), seed=order.seed, progress=next(parts))
+        after[INSTRUCTED] = done.images[0]
+    told = {
+        way: {name: value for measure in measures for name, value in measure(before, after[way]).items()}
+        for way in ways
+    }
+    return Compared(order, before, {way: after[way] for way in ways}, told, notes)
+
+
+def _parts(report: Report, count: int) -> Iterator[Progress]:
+    """Yield what tells ``report`` of each of ``count`` pieces of work."""
+    for number in range(count):
 
         def progress(step: int, steps: int, done: int = number) -> None:
-            report.progress(done * steps + step, len(ways) * steps)
+            report.progress(done * steps + step, count * steps)
 
-        result = wordbrush.edit(
-            model,
-            order.source,
-            to=str(order.target),
-            **how(way, order, others),
-            **order.sampling,
-            progress=progress,
-        )
-        before, after[way] = result.source, result.images[0]
-    assert before is not None
-    told = {
-        way: {name: value for measure in measures for name, value in measure(before, image).items()}
-        for way, image in after.items()
-    }
-    return Compared(order, before, after, told)
+        yield progress
+
+
+def _inverted(match: Match, progress: Progress) -> Start:
+    """Return what the picture of one's own starts from."""
+    given = {name: value for name, value in match.order.sampling.items() if name in ("steps", "guidance")}
+    assert match.picture is not None
+    return wordbrush.invert(
+        match.model,
+        match.picture,
+        match.order.source,
+        method=match.inversion,
+        crop=True,
+        progress=progress,
+        **given,
+    )
+
+
+def _redrawn(match: Match, before: Image, progress: Progress) -> Image:
+    """Return the picture drawn anew under the target."""
+    given = {name: value for name, value in match.order.sampling.items() if name not in ("seed", "size")}
+    made = sdedit(
+        match.model,
+        [before],
+        [str(match.order.target)],
+        strength=match.strength,
+        seeds=[match.order.seed],
+        progress=progress,
+        **given,
+    )
+    return made.images[0]
 
 
 def pixels(before: Image, after: Image) -> dict[str, str]:
@@ -153,6 +232,13 @@ def clip_measure(clip: Clip, source: str, target: str) -> Measure:
         }
 
     return measure
+
+
+def summed_up(compared: Compared, own_picture: bool) -> str:
+    """Return the line that is said of a comparison that is done."""
+    if own_picture:
+        return ", ".join(["All from your picture", *compared.notes]) + "."
+    return "All from the same noise."
 
 
 def shown(compared: Compared) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from wordbrush.inversion.methods import names_for
 from wordbrush.studio import compare, view
 from wordbrush.studio.desk import Studio
+from wordbrush.studio.instruct import opened
 from wordbrush.studio.parts import HTML, QUICK, SLOW, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.state import Knobs, Order
 from wordbrush.studio.turns import Report, Update
@@ -29,17 +31,44 @@ def build(studio: Studio) -> None:
         )
         seed = seed_box(3, "compare-seed")
         start, stop = start_and_stop("Compare", "compare", "compare-stop")
-    ways = gr.CheckboxGroup(
-        [*compare.WAYS, compare.SECOND], value=list(compare.WAYS[:3]), label="Ways to edit", elem_id="ways"
-    )
+    known = compare.Match(studio.model, Order(""), {compare.SECOND: Order("")}, editor=studio.editor).ways
+    ways = gr.CheckboxGroup(list(known), value=list(compare.WORDS[:3]), label="Ways to edit", elem_id="ways")
+    with (
+        gr.Accordion("A picture of your own, SDEdit, instruction", open=False, elem_id="compare-more"),
+        gr.Row(),
+    ):
+        upload = gr.File(
+            label="Edit this picture; “Before” says what it shows", height=120, elem_id="compare-upload"
+        )
+        with gr.Column():
+            inversion = gr.Dropdown(names_for(studio.model), label="How it is inverted", elem_id="inversion")
+            strength = gr.Slider(0.1, 1, 0.6, step=0.05, label="SDEdit: the share of the noise")
+            instruction = gr.Textbox(
+                label="Instruction",
+                placeholder="make it night",
+                max_length=1000,
+                elem_id="compare-instruction",
+                visible=studio.editor is not None,
+            )
     owns = [_settings(way, defaults) for way in (compare.OWN, compare.SECOND)]
-    steps = gr.Slider(1, studio.limits.steps, defaults.steps, step=1, label="Steps, of every way")
+    steps = gr.Slider(
+        1, studio.limits.steps, defaults.steps, step=1, label="Steps, of every way but the instruction"
+    )
     status = HTML(elem_id="compare-status")
     shown = HTML(elem_id="compared")
 
     @lasting(2)
     def on_start(
-        request: gr.Request, before: str, after: str, chosen: list[str], number: Any, *knobs: Any
+        request: gr.Request,
+        before: str,
+        after: str,
+        chosen: list[str],
+        number: Any,
+        path: str | None,
+        inverting: str,
+        share: float,
+        said: str | None,
+        *knobs: Any,
     ) -> Iterator[list[Any]]:
         mine = studio.desk(str(request.session_hash))
         *settings, count = knobs
@@ -49,11 +78,19 @@ def build(studio: Studio) -> None:
             return made.edit(before, after, {}, defaults, studio.limits)
 
         def updates() -> Iterator[Update]:
-            order, other = ordered(*settings[:3]), ordered(*settings[3:])
+            match = compare.Match(
+                studio.model,
+                ordered(*settings[:3]),
+                {compare.SECOND: ordered(*settings[3:])},
+                picture=opened(path, studio.limits).image if path else None,
+                inversion=inverting,
+                strength=share,
+                editor=studio.editor,
+                instruction=said or "",
+            )
 
             def work(report: Report) -> compare.Compared:
-                measured = measures(studio, order)
-                return compare.compare(studio.model, order, chosen, measured, report, {compare.SECOND: other})
+                return compare.compare(match, chosen, measures(studio, match.order), report)
 
             yield from studio.work(mine, work)
 
@@ -61,14 +98,18 @@ def build(studio: Studio) -> None:
         yield from rows(
             updates(),
             step=lambda update: [view.running(update), gr.skip()],
-            done=lambda compared: [view.said("All from the same noise."), compare.shown(compared)],
+            done=lambda compared: [
+                view.said(compare.summed_up(compared, path is not None)),
+                compare.shown(compared),
+            ],
             ended=lambda line: [line, gr.skip()],
         )
 
     def on_stop(request: gr.Request) -> None:
         studio.halt(studio.desk(str(request.session_hash)))
 
-    everything = [source, target, ways, seed, *owns[0], *owns[1], steps]
+    more = [upload, inversion, strength, instruction]
+    everything = [source, target, ways, seed, *more, *owns[0], *owns[1], steps]
     gr.on([start.click, source.submit, target.submit], on_start, everything, [status, shown], **SLOW)
     stop.click(on_stop, None, None, **QUICK)
 

@@ -33,8 +33,9 @@ from wordbrush.storybook.recipe.renders import Renders
 from wordbrush.storybook.scene import Scene, caption
 
 SNR_LIMIT = 5.0
-FIGURE_WEIGHT = 4.0
-"""Weight of the error on subject and companion: a fifth of a picture, which rain, snow and clouds drown otherwise."""
+FIGURE_WEIGHTS = (4.0, 8.0)
+"""Weight of the error on the subject and on the companion: together a fifth of a picture, which rain, snow and clouds
+drown otherwise. A companion is a quarter of a subject's size."""
 
 SETTLED = 0.05
 """Signal power from which on the place of things is settled. Before that, weighting them would teach the model to
@@ -42,6 +43,10 @@ expect larger ones, and nothing could be recognised."""
 
 DROPPED = 0.1
 """Share of captions replaced by the empty prompt, for classifier-free guidance (arXiv:2207.12598)."""
+
+COMPANION_DRAWN, PIXEL_ART_DRAWN = 3, 2
+"""How often a picture with a companion, or else one in pixel art, comes in a round of the data; all others come once.
+Both are rare and are learned last."""
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"channels": (64, 128), "layers": 1, "text": 128},
@@ -132,10 +137,12 @@ def train(
     model = TextToImage(size, len(tokenizer)).to(device)
     run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=decay), out)
     run.resume()
+    rows = drawn_rows(renders.scenes)
     signal = alphas_cumprod().to(device)
     cumulative = loss_weights(signal).cumsum(0)
 
-    def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(step: int, drawn: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        indices = rows[drawn]
         clean = (data.batch(indices) * scale).to(device)
         captions = captions_at(renders.scenes, indices, step)
         tokens = tokenize(tokenizer, captions).to(device)
@@ -152,7 +159,7 @@ def train(
         with autocast:
             output = model(noisy, timesteps, tokens)
         error = (output.float() - (alpha * noise - sigma * clean)).square()
-        figures = torch.from_numpy(renders.masks(indices).any(axis=1, keepdims=True)).float()
+        figures = torch.from_numpy(renders.masks(indices)).float()
         weight = figure_weights(nn.functional.avg_pool2d(figures, 8).to(device), signal[timesteps])
         named = labels([renders.scenes[int(i)] for i in indices], recogniser.READ)
         dropped = torch.tensor([not text for text in captions])
@@ -165,7 +172,16 @@ def train(
     def preview(seen: int) -> None:
         write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
 
-    return run.fit(loss, len(data), budget=budget, preview=preview)
+    return run.fit(loss, len(rows), budget=budget, preview=preview)
+
+
+def drawn_rows(scenes: Sequence[Scene]) -> np.ndarray:
+    """Return the indices of one round of the data, with what is rare and hard in it more than once."""
+    times = [
+        COMPANION_DRAWN if scene.companion else PIXEL_ART_DRAWN if scene.style == "pixel art" else 1
+        for scene in scenes
+    ]
+    return np.repeat(np.arange(len(scenes)), times)
 
 
 def alphas_cumprod() -> Tensor:
@@ -182,9 +198,15 @@ def loss_weights(signal: Tensor) -> Tensor:
 
 
 def figure_weights(figures: Tensor, signal: Tensor) -> Tensor:
-    """Weights of mean one over a batch: (n, 1, h, w) shares covered and (n,) signal powers to (n, 1, h, w)."""
+    """Return weights of mean one over a batch, (n, 1, h, w).
+
+    Args:
+        figures: (n, 2, h, w), the share of every place that the subject and the companion cover.
+        signal: (n,) signal powers.
+    """
     settled = (signal >= SETTLED).view(-1, 1, 1, 1)
-    weight = 1 + (FIGURE_WEIGHT - 1) * figures * settled
+    more = torch.tensor(FIGURE_WEIGHTS, device=figures.device).view(1, -1, 1, 1) - 1
+    weight = 1 + (more * figures).sum(1, keepdim=True) * settled
     return weight / weight.mean()
 
 
