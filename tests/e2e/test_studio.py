@@ -248,6 +248,36 @@ def test_write(browser: Any, address: str, shots: Path, brake: Brake):
         page.screenshot(path=shots / "write.png", full_page=True)
 
 
+def test_write_a_picture_of_ones_own(browser: Any, address: str, shots: Path, tmp_path: Path):
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(96, 128))))
+    with Visit(browser, address) as page:
+        page.locator("#own-picture button").first.click()
+        page.locator("#photo input[type=file]").set_input_files(tmp_path / "notes.png")
+        told(page, "notes.png")
+        sync_api.expect(page.locator("#status")).not_to_contain_text(str(Path("/tmp")))
+        page.locator("#photo").get_by_label("Clear").click()
+        told(page, "painted from the prompt alone")
+        page.locator("#photo input[type=file]").set_input_files(tmp_path / "beach.png")
+        told(page, "Say in the prompt what the picture shows")
+        (uploaded,) = images(page)
+        assert decoded(uploaded).size == (128, 96)
+        paint(page, "a cat on a beach")
+        told(page, "cut around its middle")
+        page.locator("#chips button", has_text="cat").click()
+        page.locator("#retyped textarea, #retyped input").first.fill("dog")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#stage .frame:not(.rough) .over")
+        told(page, "beach.png, cut around its middle")
+        page.locator("#chips button", has_text="dog").click()  # off again
+        page.wait_for_selector("#stage a[download='edited.png']")
+        assert len(set(images(page))) == 2
+        page.locator("#code button").first.click()
+        sync_api.expect(page.locator("#snippets")).to_contain_text("--caption")
+        sync_api.expect(page.locator("#snippets")).to_contain_text("wb.invert(")
+        page.screenshot(path=shots / "write-own.png", full_page=True)
+
+
 def test_what_was_typed_goes_to_its_own_word(browser: Any, address: str, brake: Brake):
     """The click on another word ends the typing; what was typed is not about that one."""
     with Visit(browser, address) as page:
@@ -505,7 +535,7 @@ def test_compare_a_picture_of_ones_own(browser: Any, address: str, shots: Path, 
         told(page, "has none", "#compare-status")
         page.locator("#compare-instruction textarea, #compare-instruction input").first.fill("make it night")
         page.locator("#compare").click()
-        told(page, "your picture, cut", "#compare-status")
+        told(page, "beach.png, cut", "#compare-status")
         sync_api.expect(page.locator("#compared figcaption")).to_have_text(
             ["before", "default", "SDEdit", "instruction"]
         )

@@ -29,7 +29,7 @@ from wordbrush.storybook.recipe.judge import NONE
 from wordbrush.storybook.scene import COLOURS
 from wordbrush.studio import compare, data, instruct, snippets, view
 from wordbrush.studio.preview import LinearPreview
-from wordbrush.studio.state import Limits, Order
+from wordbrush.studio.state import Limits, Order, Photo
 from wordbrush.studio.turns import Report
 
 
@@ -85,12 +85,11 @@ def test_compare_refuses(ways: list[str], tiny_folder: Path):
 def test_a_picture_of_ones_own_is_edited_by_words_by_noise_and_by_a_sentence(tiny_folder: Path):
     model, editor = wb.load(tiny_folder), editors.editor()
     picture = editors.picture(size=(96, 80))
-    order = Order("a cat on a beach", "a dog on a beach", seed=3, steps=4)
+    photo = Photo("/tmp/sea.png", "sea.png", picture, "sea.png, turned")
+    order = Order("a cat on a beach", "a dog on a beach", seed=3, steps=4, photo=photo, inversion="ddim")
     match = compare.Match(
         model,
         order,
-        picture=picture,
-        inversion="ddim",
         strength=0.5,
         editor=editor,
         instruction="make it night",
@@ -104,7 +103,8 @@ def test_a_picture_of_ones_own_is_edited_by_words_by_noise_and_by_a_sentence(tin
     assert start.picture is not None
     assert compared.before.tobytes() == start.picture.tobytes()
     assert compared.notes == start.notes
-    assert "resized from 96 × 80" in compare.summed_up(compared, own_picture=True)
+    told = compare.summed_up(compared)
+    assert told == "sea.png, turned, cut around its middle and resized from 96 × 80 pixels."
     expected = {
         compare.INSTRUCTED: editor(start.picture, "make it night", seed=3).images[0],
         compare.DEFAULT: wb.edit(model, start, to="a dog on a beach").images[0],

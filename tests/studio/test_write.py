@@ -13,13 +13,14 @@ from diffusers.configuration_utils import FrozenDict
 from PIL import Image
 from typer.testing import CliRunner
 
+import editors
 import wordbrush as wb
 from wordbrush.cli.app import app
 from wordbrush.studio.preview import LinearPreview
 from wordbrush.studio.snippets import command, python
-from wordbrush.studio.state import Draft, Order
+from wordbrush.studio.state import Draft, Limits, Order, Photo
 from wordbrush.studio.turns import Report, Stopped
-from wordbrush.studio.write import Painting, paint, shown
+from wordbrush.studio.write import Painting, paint, photo_at, shown
 
 SOURCE = "a cat on a beach"
 
@@ -75,6 +76,72 @@ def test_what_is_copied_makes_the_same_picture(
     assert done.exit_code == 0, done.output
     (picture,) = tmp_path.glob("out/01-*.png")
     assert Image.open(picture).convert("RGB").tobytes() == wanted
+
+
+@pytest.fixture
+def photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Photo:
+    monkeypatch.chdir(tmp_path)
+    image = editors.picture(size=(96, 80))
+    image.save("-sea.png")
+    return photo_at(str(tmp_path / "-sea.png"), Limits())
+
+
+def test_a_picture_of_ones_own_is_inverted_once(
+    photo: Photo, model: wb.Model, monkeypatch: pytest.MonkeyPatch
+):
+    inverted: list[str] = []
+    invert = wb.invert
+
+    def counted(*arguments: Any, **named: Any) -> wb.Start:
+        inverted.append(named.get("method", "default"))
+        return invert(*arguments, **named)
+
+    monkeypatch.setattr(wb, "invert", counted)
+    draft = Draft.of(model.backbone.read(SOURCE))
+    first = paint(model, draft, Order(SOURCE, steps=2, photo=photo), quiet())
+    assert [image.size for image in first.pictures] == [(64, 64)]
+    assert "-sea.png, cut around its middle and resized from 96 × 80 pixels" in first.told
+    assert len(first.heat(1)) == 1
+    order = Order(SOURCE, "a dog on a beach", steps=2, photo=photo)
+    second = paint(model, draft, order, quiet(), last=first)
+    assert inverted == ["default"]
+    start = invert(model, photo.image, SOURCE, steps=2, crop=True)
+    wanted = wb.edit(model, start, to="a dog on a beach")
+    assert [image.tobytes() for image in second.pictures] == [
+        image.tobytes() for image in (wanted.source, *wanted.images)
+    ]
+    assert first.pictures[0].tobytes() == wanted.source.tobytes()
+    other = Order(SOURCE, "a dog on a beach", steps=2, photo=photo, inversion="ddim")
+    assert paint(model, draft, other, quiet(), last=second).pictures[0].tobytes() != wanted.source.tobytes()
+    assert inverted == ["default", "ddim"]
+
+
+@pytest.mark.parametrize("inversion", [None, "edit-friendly"])
+def test_what_is_copied_edits_the_same_picture_of_ones_own(
+    inversion: str | None, photo: Photo, model: wb.Model
+):
+    order = Order(SOURCE, "a dog on a beach", steps=2, photo=photo, inversion=inversion, negative="red")
+    wanted = painted(model, order).pictures[-1].tobytes()
+    exec(python(order, model.name, {}))
+    assert Image.open("edited.png").tobytes() == wanted
+    _, *arguments = shlex.split(command(order, model.name, {}))
+    done = CliRunner().invoke(app, [*arguments[:1], "--output", "out", *arguments[1:]], prog_name="wordbrush")
+    assert done.exit_code == 0, done.output
+    (picture,) = Path("out").glob("01-*.png")
+    assert Image.open(picture).convert("RGB").tobytes() == wanted
+
+
+def test_what_is_copied_of_a_picture_that_is_not_edited_yet_inverts_it(photo: Photo, model: wb.Model):
+    order = Order(SOURCE, steps=2, photo=photo)
+    exec(python(order, model.name, {}))
+    _, *arguments = shlex.split(command(order, model.name, {}))
+    done = CliRunner().invoke(
+        app, [*arguments[:1], "--output", "same.safetensors", *arguments[1:]], prog_name="wordbrush"
+    )
+    assert done.exit_code == 0, done.output
+    one, other = (wb.Start.load(name) for name in ("start.safetensors", "same.safetensors"))
+    assert torch.equal(one.latents, other.latents)
+    assert one.prompt == SOURCE
 
 
 def test_snippets_of_different_orders_make_different_pictures(model: wb.Model):

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from wordbrush.instruct import Editor
-    from wordbrush.inversion.start import Start
     from wordbrush.metrics.clip import Clip
     from wordbrush.models import Model
     from wordbrush.sampling import Progress
@@ -46,10 +45,8 @@ class Match:
 
     Args:
         order: with a target; its own settings are those of the way ``"own"``.
-        others: further ways by their names, each with settings of its own; prompts and sampling are those of ``order``.
-        picture: what is edited instead of the picture of the order's prompt and seed; it is cut and resized to the
-            model's size.
-        inversion: how it is inverted; None for the model's default.
+        others: further ways by their names, each with settings of its own; prompts, picture and sampling are those of
+            ``order``.
         strength: of SDEdit, the share of the noise.
         editor: follows ``instruction``; None for none.
     """
@@ -57,8 +54,6 @@ class Match:
     model: Model
     order: Order
     others: Mapping[str, Order] = field(default_factory=dict)
-    picture: Image | None = None
-    inversion: str | None = None
     strength: float = 0.6
     editor: Editor | None = None
     instruction: str = ""
@@ -112,11 +107,13 @@ def compare(match: Match, ways: Sequence[str], measures: Sequence[Measure], repo
         raise InvalidInput("the way “instruction” has none: say what is to change, as “make it night”")
     order, notes = match.order, ()
     by_words = [way for way in ways if way not in (REDRAWN, INSTRUCTED)]
-    parts = _parts(report, len(ways) + (match.picture is not None or not by_words))
+    parts = _parts(report, len(ways) + (order.photo is not None or not by_words))
     start: dict[str, Any] = {"source": order.source, **order.sampling}
     before: Image | None = None
-    if match.picture is not None:
-        found = _inverted(match, next(parts))
+    if order.photo:
+        found = wordbrush.invert(
+            match.model, order.photo.image, order.source, progress=next(parts), **order.inverting
+        )
         before, notes = found.picture, found.notes
         start = {"source": found, **({"negative": order.negative} if order.negative else {})}
     elif not by_words:
@@ -150,21 +147,6 @@ def _parts(report: Report, count: int) -> Iterator[Progress]:
             report.progress(done * steps + step, count * steps)
 
         yield progress
-
-
-def _inverted(match: Match, progress: Progress) -> Start:
-    """Return what the picture of one's own starts from."""
-    given = {name: value for name, value in match.order.sampling.items() if name in ("steps", "guidance")}
-    assert match.picture is not None
-    return wordbrush.invert(
-        match.model,
-        match.picture,
-        match.order.source,
-        method=match.inversion,
-        crop=True,
-        progress=progress,
-        **given,
-    )
 
 
 def _redrawn(match: Match, before: Image, progress: Progress) -> Image:
@@ -234,11 +216,10 @@ def clip_measure(clip: Clip, source: str, target: str) -> Measure:
     return measure
 
 
-def summed_up(compared: Compared, own_picture: bool) -> str:
+def summed_up(compared: Compared) -> str:
     """Return the line that is said of a comparison that is done."""
-    if own_picture:
-        return ", ".join(["All from your picture", *compared.notes]) + "."
-    return "All from the same noise."
+    photo = compared.order.photo
+    return f"{', '.join([photo.told, *compared.notes])}." if photo else "All from the same noise."
 
 
 def shown(compared: Compared) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -10,10 +11,10 @@ import gradio as gr
 from wordbrush.inversion.methods import names_for
 from wordbrush.studio import compare, view
 from wordbrush.studio.desk import Studio
-from wordbrush.studio.instruct import opened
 from wordbrush.studio.parts import HTML, QUICK, SLOW, lasting, rows, seed_box, start_and_stop
-from wordbrush.studio.state import Knobs, Order
+from wordbrush.studio.state import Knobs, Order, unless
 from wordbrush.studio.turns import Report, Update
+from wordbrush.studio.write import photo_at
 
 if TYPE_CHECKING:
     from wordbrush.models import Defaults
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def build(studio: Studio) -> None:
     """Put the controls on the page that is being built."""
-    defaults = studio.model.defaults
+    defaults, inversions = studio.model.defaults, names_for(studio.model)
     with gr.Row():
         source = gr.Textbox(
             "a cat on a beach at sunset", label="Before", max_length=1000, scale=4, elem_id="before"
@@ -41,7 +42,7 @@ def build(studio: Studio) -> None:
             label="Edit this picture; “Before” says what it shows", height=120, elem_id="compare-upload"
         )
         with gr.Column():
-            inversion = gr.Dropdown(names_for(studio.model), label="How it is inverted", elem_id="inversion")
+            inversion = gr.Dropdown(inversions, label="How it is inverted", elem_id="inversion")
             strength = gr.Slider(0.1, 1, 0.6, step=0.05, label="SDEdit: the share of the noise")
             instruction = gr.Textbox(
                 label="Instruction",
@@ -75,15 +76,17 @@ def build(studio: Studio) -> None:
 
         def ordered(kept: float, shapes_kept: float, blended: str | None) -> Order:
             made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
-            return made.edit(before, after, {}, defaults, studio.limits)
+            order = made.edit(before, after, {}, defaults, studio.limits)
+            if path is None:
+                return order
+            own = photo_at(path, studio.limits)
+            return replace(order, photo=own, inversion=unless(inverting, inversions[0]))
 
         def updates() -> Iterator[Update]:
             match = compare.Match(
                 studio.model,
                 ordered(*settings[:3]),
                 {compare.SECOND: ordered(*settings[3:])},
-                picture=opened(path, studio.limits).image if path else None,
-                inversion=inverting,
                 strength=share,
                 editor=studio.editor,
                 instruction=said or "",
@@ -99,7 +102,7 @@ def build(studio: Studio) -> None:
             updates(),
             step=lambda update: [view.running(update), gr.skip()],
             done=lambda compared: [
-                view.said(compare.summed_up(compared, path is not None)),
+                view.said(compare.summed_up(compared)),
                 compare.shown(compared),
             ],
             ended=lambda line: [line, gr.skip()],

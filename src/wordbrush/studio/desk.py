@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from wordbrush.errors import ModelError
 from wordbrush.studio.instruct import History
 from wordbrush.studio.preview import LinearPreview
-from wordbrush.studio.state import Draft, Limits
+from wordbrush.studio.state import Draft, Limits, Photo
 from wordbrush.studio.turns import Report, Stopped, Turns, Update, stream
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ class Desk:
     """What one person has before them; ``sifting`` is the newest change of the thresholds."""
 
     draft: Draft | None = None
+    photo: Photo | None = None
     painting: Painting | None = None
     selected: int | None = None
     sieve: Sieve | None = None

@@ -21,15 +21,17 @@ def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:
         model: as ``--model`` names it.
         options: ``dtype``, ``device`` and ``config``, as they were given; None where they were not.
     """
-    verb = "generate" if order.target is None else "edit"
+    verb = "edit" if order.target is not None else "invert" if order.photo else "generate"
     words = ["wordbrush", verb]
+    if order.photo:
+        words += ["--caption", order.source, *_given("--method", order.inversion), "--crop"]
     if order.target is not None and order.target != order.source:
         words += ["--to", order.target]
     for word, strength in order.weights.items():
         words += ["--weight", f"{_named(word)}={_number(strength)}"]
     words += _given("--until", order.until) + _given("--self-attention", order.self_attention)
     words += _given("--blend", order.blend)
-    words += ["--seed", str(order.seed)]
+    words += [] if order.photo else ["--seed", str(order.seed)]
     words += _given("--steps", order.steps) + _given("--guidance", order.guidance)
     words += ["--negative", order.negative] if order.negative else []
     words += ["--size", f"{order.size[0]}x{order.size[1]}"] if order.size else []
@@ -37,11 +39,8 @@ def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:
     for name in NAMES:
         words += _given(f"--{name}", options.get(name))
     # The prompt stands first, unless it would be taken for an option.
-    words = (
-        [*words, "--", order.source]
-        if order.source.startswith("-")
-        else [*words[:2], order.source, *words[2:]]
-    )
+    first = order.photo.name if order.photo else order.source
+    words = [*words, "--", first] if first.startswith("-") else [*words[:2], first, *words[2:]]
     return shlex.join(words)
 
 
@@ -49,8 +48,15 @@ def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
     """Return the order as a Python program that saves the picture."""
     loading = [repr(model), *(f"{name}={options[name]!r}" for name in NAMES if options.get(name))]
     lines = ["import wordbrush as wb", "", f"model = wb.load({', '.join(loading)})"]
+    begin, sampling = repr(order.source), order.sampling
+    if order.photo:
+        arguments = [repr(order.photo.name), begin, *_arguments(order.inverting)]
+        lines += _call("wb.invert", arguments, result="start")
+        begin, sampling = "start", {"negative": order.negative} if order.negative else {}
+        if order.target is None:
+            return "\n".join([*lines, 'start.save("start.safetensors")'])
     if order.target is None:
-        arguments = [repr(order.source), *_arguments(order.sampling)]
+        arguments = [begin, *_arguments(sampling)]
         return "\n".join([*lines, *_call("wb.generate", arguments), 'result.images[0].save("picture.png")'])
     written = dict(order.editing)
     if "edits" in written:
@@ -58,13 +64,13 @@ def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
     if "blend" in written:
         written["blend"] = _blend(written["blend"])
     arguments = [
-        repr(order.source),
+        begin,
         f"to={order.target!r}",
         *(
             f"{name}={value if name in ('edits', 'blend') else repr(value)}"
             for name, value in written.items()
         ),
-        *_arguments(order.sampling),
+        *_arguments(sampling),
     ]
     return "\n".join([*lines, *_call("wb.edit", arguments), 'result.images[0].save("edited.png")'])
 
@@ -121,8 +127,8 @@ def _instructed(asked: Asked, defaults: EditorDefaults) -> dict[str, float | str
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _call(function: str, arguments: Sequence[str]) -> list[str]:
-    return [f"result = {function}(", "    model,", *(f"    {argument}," for argument in arguments), ")"]
+def _call(function: str, arguments: Sequence[str], result: str = "result") -> list[str]:
+    return [f"{result} = {function}(", "    model,", *(f"    {argument}," for argument in arguments), ")"]
 
 
 def _arguments(given: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,8 @@ from wordbrush.errors import AmbiguousWord, InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from PIL.Image import Image
+
     from wordbrush.models import Defaults
 
 
@@ -140,16 +142,35 @@ class Draft:
         return text + self.source[end:], places
 
 
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture of one's own.
+
+    Args:
+        path: its file on this machine.
+        name: the name it was uploaded with.
+        told: that name, and how the file was read where that is not plain.
+    """
+
+    path: str
+    name: str
+    image: Image
+    told: str
+
+
 @dataclass(frozen=True)
 class Order:
     """One picture to be painted, in the terms of ``wb.generate`` and ``wb.edit``; None is the model's default.
 
     Args:
+        source: what it shows.
         target: None for a picture without an edit.
         weights: word of the target → factor.
         until: part of the steps that keep the source's word maps.
         self_attention: part of the steps that keep its shapes.
         blend: as ``--blend`` of the command line.
+        photo: what is edited instead of the picture that the seed gives; it is cut to the shape of the model's size.
+        inversion: how it is inverted.
     """
 
     source: str
@@ -163,6 +184,8 @@ class Order:
     guidance: float | None = None
     negative: str = ""
     size: tuple[int, int] | None = None
+    photo: Photo | None = None
+    inversion: str | None = None
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -175,6 +198,16 @@ class Order:
             "seed": self.seed,
         }
         return {name: value for name, value in given.items() if value is not None}
+
+    @property
+    def inverting(self) -> dict[str, Any]:
+        """The arguments of ``wb.invert`` beside the picture and what it shows, those that differ from the defaults."""
+        given = {"method": self.inversion, "steps": self.steps, "guidance": self.guidance, "size": self.size}
+        return {"crop": True, **{name: value for name, value in given.items() if value is not None}}
+
+    def starts_as(self, other: Order) -> bool:
+        """Tell whether both edit one inverted picture."""
+        return (self.photo, self.source, self.inverting) == (other.photo, other.source, other.inverting)
 
     @property
     def editing(self) -> dict[str, Any]:

@@ -11,14 +11,16 @@ from wordbrush.cli.edit import described
 from wordbrush.cli.output import with_versions
 from wordbrush.contact import overlay
 from wordbrush.results import EditResult, Generation
+from wordbrush.studio.instruct import opened
 from wordbrush.studio.preview import LinearPreview
-from wordbrush.studio.state import Draft, Order
+from wordbrush.studio.state import Draft, Limits, Order, Photo
 from wordbrush.studio.turns import Report
 from wordbrush.studio.view import source_of, stage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from wordbrush.inversion.start import Start
     from wordbrush.models import Model
 
 
@@ -30,17 +32,20 @@ class Painting:
         draft: its words.
         order: what was asked for.
         result: what came of it; of two pictures, the source is the first.
+        start: what a picture of one's own was edited from.
     """
 
     draft: Draft
     order: Order
     result: Generation
+    start: Start | None = None
 
     @property
     def pictures(self) -> list[Image]:
         """The picture, and after it the edited one if there is one."""
         if isinstance(self.result, EditResult):
-            return [self.result.source, *self.result.images]
+            edited = [] if self.order.target is None else self.result.images
+            return [self.result.source, *edited]
         return self.result.images
 
     def heat(self, number: int) -> list[Image]:
@@ -61,7 +66,8 @@ class Painting:
     def settings(self) -> dict[str, Any]:
         """What is written into the saved picture, as the command line does."""
         if isinstance(self.result, EditResult):
-            return described(self.result, [self.order.source, str(self.order.target)])
+            targets = [] if self.order.target is None else [self.order.target]
+            return described(self.result, [self.order.source, *targets])
         return with_versions(self.result.settings, prompt=self.order.source)
 
     @property
@@ -74,27 +80,54 @@ class Painting:
         """What it cost, in one line."""
         settings = self.result.settings
         height, width = settings["size"]
-        return f"{height} × {width} pixels, {settings['steps']} steps, {settings['forward_samples']} forward-samples"
+        done = f"{height} × {width} pixels, {settings['steps']} steps, {settings['forward_samples']} forward-samples"
+        photo, notes = self.order.photo, self.start.notes if self.start else ()
+        return ", ".join([done, *([photo.told] if photo else []), *notes])
 
 
 def paint(
-    model: Model, draft: Draft, order: Order, report: Report, preview: LinearPreview | None = None
+    model: Model,
+    draft: Draft,
+    order: Order,
+    report: Report,
+    preview: LinearPreview | None = None,
+    last: Painting | None = None,
 ) -> Painting:
     """Paint what is ordered, telling ``report`` of every step with the stage that shows its previews.
 
+    Args:
+        last: the painting before; if it is of the same picture of one's own, that is not inverted again.
+
     Raises:
         Stopped: at the next step, once the work is not wanted any more.
-        WordbrushError: as ``wb.generate`` and ``wb.edit`` raise.
+        WordbrushError: as ``wb.generate``, ``wb.invert`` and ``wb.edit`` raise.
     """
     watch = (lambda latents: report.seen(heading(order, preview(latents)))) if preview else None
-    common = {**order.sampling, "maps": True, "progress": report.progress, "watch": watch}
-    result = (
-        wordbrush.generate(model, order.source, **common)
-        if order.target is None
-        else wordbrush.edit(model, order.source, to=order.target, **order.editing, **common)
-    )
+    common = {"maps": True, "progress": report.progress, "watch": watch}
+    start = None
+    if order.photo:
+        start = last.start if last and last.order.starts_as(order) else None
+        start = start or wordbrush.invert(
+            model, order.photo.image, order.source, progress=report.progress, **order.inverting
+        )
+        editing = {"edits": [], "blend": "none"} if order.target is None else order.editing
+        result = wordbrush.edit(
+            model, start, to=order.target or order.source, negative=order.negative, **editing, **common
+        )
+    elif order.target is None:
+        result = wordbrush.generate(model, order.source, **order.sampling, **common)
+    else:
+        result = wordbrush.edit(
+            model, order.source, to=order.target, **order.editing, **order.sampling, **common
+        )
     _ = result.images, result.maps  # decoded here, while it is this work's turn
-    return Painting(draft, order, result)
+    return Painting(draft, order, result, start)
+
+
+def photo_at(path: str, limits: Limits) -> Photo:
+    """Return an uploaded picture. Raises as ``instruct.opened``."""
+    moment = opened(path, limits)
+    return Photo(path, moment.file, moment.image, moment.told)
 
 
 def shown(painting: Painting, selected: int | None) -> str:
@@ -111,6 +144,7 @@ def shown(painting: Painting, selected: int | None) -> str:
 
 def heading(order: Order, previews: Sequence[Image]) -> str:
     """Return the stage with what the pictures are heading for."""
+    previews = previews[:1] if order.target is None else previews
     ratio = previews[0].width / previews[0].height
     return stage(*map(source_of, previews), names=names_of(order), ratio=ratio, rough=True)
 

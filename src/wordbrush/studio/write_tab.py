@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from wordbrush.errors import WordbrushError
+from wordbrush.inversion.methods import names_for
 from wordbrush.studio import page, view, write
 from wordbrush.studio.desk import Desk, Studio
 from wordbrush.studio.parts import HTML, PATIENCE, QUICK, SLOW, Row, lasting, rows, seed_box, start_and_stop
 from wordbrush.studio.snippets import command, python
-from wordbrush.studio.state import Draft, Knobs
+from wordbrush.studio.state import Draft, Knobs, Photo, unless
 from wordbrush.studio.turns import Report, Step, Update, Waiting
 from wordbrush.vocabulary import unknown_words
 
@@ -22,7 +24,7 @@ HINT = "Choose a word to see where it acts, to retype it, or to turn it up and d
 
 def build(studio: Studio) -> None:
     """Put the controls on the page that is being built."""
-    defaults = studio.model.defaults
+    defaults, inversions = studio.model.defaults, names_for(studio.model)
     with gr.Row():
         prompt = gr.Textbox(
             EXAMPLE, label="Prompt", max_length=1000, scale=8, min_width=280, elem_id="prompt"
@@ -83,16 +85,31 @@ def build(studio: Studio) -> None:
                     max_length=20,
                     elem_id="size",
                 )
+            with gr.Accordion("A picture of your own", open=False, elem_id="own-picture"):
+                upload = gr.File(
+                    label="Edit this picture: say in the prompt what it shows, and paint",
+                    height=120,
+                    elem_id="photo",
+                )
+                inversion = gr.Dropdown(inversions, label="How it is inverted")
     with gr.Accordion("The same picture from the command line and from Python", open=False, elem_id="code"):
         code = HTML(js_on_load=page.SNIPPETS, elem_id="snippets")
 
-    knobs = [seed, until, shapes, blend, steps, guidance, negative, size]
+    knobs = [seed, until, shapes, blend, steps, guidance, negative, size, upload, inversion]
     painted = [status, stage, chips, hint, panel, code]
     chosen = [chips, hint, panel, word, retyped, strength]
     everything = [prompt, *knobs]
 
     def desk(request: gr.Request) -> Desk:
         return studio.desk(str(request.session_hash))
+
+    def uploaded(mine: Desk, path: str | None) -> Photo | None:
+        """Return the picture of one's own, which is read when it is first asked for."""
+        if path is None:
+            mine.photo = None
+        elif mine.photo is None or mine.photo.path != path:
+            mine.photo = write.photo_at(path, studio.limits)
+        return mine.photo
 
     def words(mine: Desk) -> Row:
         """Return values for ``chosen``."""
@@ -119,10 +136,13 @@ def build(studio: Studio) -> None:
         same = [gr.skip()] * 3
 
         def updates() -> Iterator[Update]:
-            order = Knobs(*values).order(draft, studio.model.backbone.read, defaults, studio.limits)
+            *set_to, path, inverting = values
+            order = Knobs(*set_to).order(draft, studio.model.backbone.read, defaults, studio.limits)
+            if photo := uploaded(mine, path):
+                order = replace(order, photo=photo, inversion=unless(inverting, inversions[0]))
 
             def work(report: Report) -> write.Painting:
-                return write.paint(studio.model, draft, order, report, studio.preview)
+                return write.paint(studio.model, draft, order, report, studio.preview, mine.painting)
 
             yield from studio.work(mine, work, patience=patience)
 
@@ -200,6 +220,17 @@ def build(studio: Studio) -> None:
     def on_stop(request: gr.Request) -> None:
         studio.halt(desk(request))
 
+    def on_upload(request: gr.Request, path: str | None) -> Row:
+        try:
+            photo = uploaded(desk(request), path)
+        except WordbrushError as error:
+            return [view.trouble(error), gr.skip()]
+        if photo is None:
+            return [view.said("The next picture is painted from the prompt alone."), gr.skip()]
+        ratio = photo.image.width / photo.image.height
+        drawn = view.stage(view.source_of(photo.image), names=(photo.told, ""), ratio=ratio)
+        return [view.said("Say in the prompt what the picture shows, and paint."), drawn]
+
     gr.on(
         [start.click, prompt.submit, seed.submit, negative.submit, size.submit],
         on_start,
@@ -207,6 +238,7 @@ def build(studio: Studio) -> None:
         painted,
         **SLOW,
     )
+    gr.on([upload.upload, upload.clear], on_upload, upload, [status, stage], **QUICK)
     gr.on([until.input, shapes.input, blend.input], on_change, knobs, painted, **SLOW)
     chips.pick(on_pick, None, [stage, *chosen], **QUICK)
     gr.on([retyped.submit, retyped.blur], on_retype, [word, retyped, *knobs], painted, **SLOW)
