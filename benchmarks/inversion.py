@@ -1,13 +1,15 @@
 """Ways of inverting real pictures: what comes back, what an edit does, and what both cost.
 
     python benchmarks/inversion.py                           storybook renders, of which the truth is known
-    python benchmarks/inversion.py --folder path/to/folder   pictures with a captions.jsonl: file, caption, target
+    python benchmarks/inversion.py --folder path/to/folder   pictures with a captions.jsonl: file, caption, and target
+                                                             or subject, a word of the caption to be swapped
 
-One edit of each picture: for storybook another subject, chosen by the picture's number. *Returned*: the source row of
-the edit against the picture, beside what the autoencoder alone gives back. *Success*: the judges read the new subject;
-*kept*: they read place, time, style and companion as in the render. *Outside*: the edit against the picture where
-neither has its subject, by the renderer's own masks of source and truth. *Truth*: the edit against the render of the
-target scene. Forward-samples are rows of network calls; optimiser steps of null-text have gradients on top.
+One edit of each picture: its target, or another subject of the storybook, chosen by the picture's number. *Returned*:
+the source row of the edit against the picture, beside what the autoencoder alone gives back. *Success*: the judges read
+the new subject; *kept*: they read place, time, style and companion as in the picture. *Outside*: the edit against the
+picture where neither has its subject, by the renderer's own masks of source and truth. *Truth*: the edit against the
+render of the target scene. Forward-samples are rows of network calls; optimiser steps of null-text have gradients on
+top.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from wordbrush.inversion.methods import METHODS
 from wordbrush.metrics.pixels import psnr, ssim
 from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
-from wordbrush.storybook.scene import SUBJECTS, Scene, caption
+from wordbrush.storybook.scene import SUBJECTS, caption
 from wordbrush.storybook.statistics import mean
 from wordbrush.storybook.world import mask, render
 
@@ -38,12 +40,16 @@ KEPT = ("place", "time", "style", "companion")
 
 @dataclass(frozen=True)
 class Case:
-    """One picture and one edit of it; ``truth`` and ``outside`` are known of renders only."""
+    """One picture and one edit of it; ``truth`` and ``outside`` are known of renders only.
+
+    Args:
+        subject: what the judges should read after the edit; None if that is not to be asked.
+    """
 
     image: Image.Image
     prompt: str
     target: str | None
-    after: Scene | None = None
+    subject: str | None = None
     truth: Image.Image | None = None
     outside: np.ndarray | None = None
 
@@ -53,18 +59,27 @@ def renders(count: int) -> Iterator[Case]:
     for index in range(count):
         scene, seed = scene_at("heldout", index)
         before = replace(scene, colour=None)
-        others = [subject for subject in SUBJECTS if subject != scene.subject]
-        after = replace(before, subject=str(np.random.default_rng([23, index]).choice(others)))
+        after = replace(before, subject=other_subject(index, scene.subject))
         image, truth = (Image.fromarray(render(one, seed)) for one in (before, after))
         subjects = mask(before, seed, "subject") | mask(after, seed, "subject")
-        yield Case(image, caption(before), caption(after), after, truth, ~subjects)
+        yield Case(image, caption(before), caption(after), after.subject, truth, ~subjects)
+
+
+def other_subject(index: int, subject: str) -> str:
+    """Return what takes the place of a picture's subject."""
+    others = [other for other in SUBJECTS if other != subject]
+    return str(np.random.default_rng([23, index]).choice(others))
 
 
 def pictures(folder: Path, count: int) -> Iterator[Case]:
-    """The pictures of a folder with a ``captions.jsonl``; without a target they are only inverted and returned."""
+    """The pictures of a folder with a ``captions.jsonl``; without target and subject they are inverted and returned."""
     lines = (folder / "captions.jsonl").read_text(encoding="utf-8").splitlines()
-    for row in map(json.loads, lines[:count]):
-        yield Case(Image.open(folder / row["file"]).convert("RGB"), row["caption"], row.get("target"))
+    for index, row in enumerate(map(json.loads, lines[:count])):
+        image, target, subject = Image.open(folder / row["file"]).convert("RGB"), row.get("target"), None
+        if target is None and "subject" in row:
+            subject = other_subject(index, row["subject"])
+            target = row["caption"].replace(row["subject"], subject)
+        yield Case(image, row["caption"], target, subject)
 
 
 def measured(model: wb.Model, case: Case, method: Any, steps: int | None, judges: Judges) -> dict[str, float]:
@@ -84,12 +99,16 @@ def measured(model: wb.Model, case: Case, method: Any, steps: int | None, judges
         "seconds to invert": inverted - begun,
         "seconds to edit": done - inverted,
     }
-    if case.after is None or case.truth is None or case.outside is None:
+    if case.subject is None:
         return row
     words = judges.read([case.image, edited]).words
-    return row | {
-        "success": float(words["subject"][1] == case.after.subject),
+    row |= {
+        "success": float(words["subject"][1] == case.subject),
         "kept": float(all(words[name][0] == words[name][1] for name in KEPT)),
+    }
+    if case.truth is None or case.outside is None:
+        return row
+    return row | {
         "outside psnr": psnr(case.image, edited, case.outside),
         "truth psnr": psnr(case.truth, edited),
         "truth ssim": ssim(case.truth, edited),
@@ -128,7 +147,9 @@ def main(
         for name in names
     ]
     show(f"{len(cases)} pictures, {model}", ["", *table], lines)
-    keep("inversion", {"pictures": len(cases), "steps": steps or loaded.defaults.steps, "methods": table})
+    found = {"pictures": len(cases), "steps": steps or loaded.defaults.steps, "methods": table}
+    if folder is None:  # what others cannot measure again is not kept
+        keep("inversion", found)
 
 
 if __name__ == "__main__":
