@@ -128,6 +128,7 @@ def load_editor(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     config: str | Path | None = None,
+    offload: bool = False,
     averaged: bool | None = None,
 ) -> Editor:
     """Load a model that edits pictures by instruction.
@@ -140,18 +141,19 @@ def load_editor(
         device: a GPU if there is one unless given.
         config: for a single file, the diffusers directory or hub id of an editor of the same family, which has the
             tokenizer and the layout that such files lack.
+        offload: let the parts take turns on the device, as for ``load``.
         averaged: for a single file, whether to take the averaged (EMA) weights, as published inference does, or those
             last trained; None for the averaged ones if the file has any.
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or no instruction editor.
-        InvalidInput: there is no such dtype or device.
+        InvalidInput: there is no such dtype or device, or nothing to be offloaded from.
     """
-    parts, family, folder = load_parts(
-        name, EDITOR, dtype=dtype, device=device, config=config, averaged=averaged
+    parts, family, folder, place = load_parts(
+        name, EDITOR, dtype=dtype, device=device, config=config, offload=offload, averaged=averaged
     )
     own = {part: parts.pop(part) for part in PARTS}
-    model = Model(str(name), **own, family=family, more=parts)
+    model = Model(str(name), **own, family=family, more=parts, place=place)
     _check(model)
     usual = family.defaults(model.unet)
     return Editor(model, EditorDefaults.read(folder, usual) if folder else EditorDefaults(**usual))

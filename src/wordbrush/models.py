@@ -27,6 +27,7 @@ from wordbrush.backbones.families import (
 from wordbrush.checks import check_count, is_number
 from wordbrush.edits.plan import check_blocks
 from wordbrush.errors import InvalidInput, ModelError, OtherKind, nearest
+from wordbrush.offload import check_offload, take_turns
 from wordbrush.parts import read_part
 from wordbrush.sampling import check_steps, is_edm, is_flow, make_scheduler
 from wordbrush.vocabulary import check_words
@@ -168,6 +169,7 @@ class Model:
         defaults: the settings used where a caller gives None.
         family: what kind of model it is.
         more: further parts by their names in the pipeline, such as ``text_encoder_2``, and settings of it.
+        place: the device that the parts take turns on (``wordbrush.offload``); None for the one they are on.
     """
 
     name: str
@@ -179,6 +181,7 @@ class Model:
     defaults: Defaults = Defaults()
     family: Family = STABLE_DIFFUSION
     more: Mapping[str, Any] = field(default_factory=dict)
+    place: torch.device | None = None
 
     @cached_property
     def factor(self) -> int:
@@ -199,8 +202,8 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.unet.parameters()).device
+        """Where the network computes."""
+        return self.place or next(self.unet.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -250,6 +253,7 @@ def load(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     config: str | Path | None = None,
+    offload: bool = False,
 ) -> Model:
     """Load a model for editing.
 
@@ -260,18 +264,20 @@ def load(
         device: a GPU if there is one unless given.
         config: for a single file, the diffusers directory or hub id of a model of the same family, which has the
             tokenizer and the layout that such files lack.
+        offload: keep on the device only the part that runs, and the others in main memory: text encoders, network and
+            autoencoder take turns. It needs the memory of the largest of them, and the time to move them.
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
-        InvalidInput: there is no such dtype or device.
+        InvalidInput: there is no such dtype or device, or nothing to be offloaded from.
     """
-    parts, family, folder = load_parts(
-        name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, averaged=False
+    parts, family, folder, place = load_parts(
+        name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, offload=offload, averaged=False
     )
     usual = family.defaults(parts["unet"])
     defaults = Defaults.read(folder, usual, parts["scheduler"]) if folder else Defaults(**usual)
     own = {part: parts.pop(part) for part in PARTS}
-    model = Model(str(name), **own, defaults=defaults, family=family, more=parts)
+    model = Model(str(name), **own, defaults=defaults, family=family, more=parts, place=place)
     _check(model)
     return model
 
@@ -283,17 +289,21 @@ def load_parts(
     dtype: torch.dtype | str | None,
     device: torch.device | str | None,
     config: str | Path | None,
+    offload: bool,
     averaged: bool | None,
-) -> tuple[dict[str, Any], Family, Path | None]:
-    """Return the parts of a model, ready for inference, its family, and the folder they were read from if it is one.
+) -> tuple[dict[str, Any], Family, Path | None, torch.device | None]:
+    """Return the parts of a model, ready for inference, and what there is to know of them.
 
+    That is their family, the folder they were read from if it is one, and the device they take turns on if they do.
     ``averaged`` chooses the weights of a single file (``load_single_file``); the rest is as in ``load``.
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or of another kind.
-        InvalidInput: there is no such dtype or device.
+        InvalidInput: there is no such dtype or device, or nothing to be offloaded from.
     """
     dtype, device = as_dtype(dtype), as_device(device)
+    if offload:
+        check_offload(device)
     path, folder = kind.embedded.get(str(name), Path(name)), None
     if path.suffix == ".safetensors":
         from wordbrush.single_file import load_single_file
@@ -304,12 +314,17 @@ def load_parts(
     else:
         folder = path if path.is_dir() else _download(str(name), kind.embedded)
         parts, family = _load_folder(folder, dtype, kind)
-    for part in parts.values():
-        if isinstance(part, nn.Module):
-            part.to(device=device).eval().requires_grad_(False)
+    modules = [part for part in parts.values() if isinstance(part, nn.Module)]
+    for module in modules:
+        module.eval().requires_grad_(False)
     if dtype == torch.float16 and parts["vae"].config.get("force_upcast"):
         parts["vae"].float()  # in half precision such autoencoders overflow to black pictures
-    return parts, family, folder
+    if offload:
+        take_turns(modules, device)
+    else:
+        for module in modules:
+            module.to(device)
+    return parts, family, folder, device if offload else None
 
 
 def read_defaults(folder: Path, known: Collection[str]) -> dict[str, Any]:

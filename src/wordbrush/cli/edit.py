@@ -155,6 +155,7 @@ def edit(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     output: options.Output = None,
     plan: Annotated[
         bool,
@@ -185,7 +186,7 @@ def edit(
     edits = chosen_edits(weights, len(targets))
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
     kept = wb.SourceCache(cache_limit, cache, lean=lean_cache) if cache else None
-    loaded = load_model(model, dtype=dtype, device=device, config=config)
+    loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
     how: dict[str, Any] = {"edits": edits, "until": windows, "self_attention": shapes, "blend": blended}
     if plan:
         show_plan(wb.plan(loaded, text, to=targets, **how), json)

@@ -197,6 +197,7 @@ def evaluate(
     ] = 4,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -228,7 +229,7 @@ def evaluate(
     examples = open_data(data, format=format, split=split)
     editing = (editors or ["storybook"]) if set(named) & set(EDITOR_METHODS) else []
     drawing = model if set(named) & set(MODEL_METHODS) else None
-    loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": None}
+    loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": None, "offload": offload}
     contrastive = load_clip(clip, device=device)
     made = make_methods(
         named,

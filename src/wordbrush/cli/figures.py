@@ -86,6 +86,7 @@ def figures(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     json: options.Json = False,
 ) -> None:
     """Make the papers' figures, as PNG and PDF."""
@@ -109,7 +110,7 @@ def figures(
     from wordbrush.figures.brush import Brush
     from wordbrush.pictures import read_picture
 
-    loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": config}
+    loading: dict[str, Any] = {"dtype": dtype, "device": device, "config": config, "offload": offload}
     own = read_picture(image).image if image else None
     loaded = load_model(model, **loading) if "model" in needs else None
     editing = (

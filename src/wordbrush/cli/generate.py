@@ -34,6 +34,7 @@ def generate(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     output: options.Output = None,
     json: options.Json = False,
 ) -> None:
@@ -43,7 +44,7 @@ def generate(
     place = destination(output, f"{slug(prompts[0])}-seed{seed}")
     from wordbrush.contact import contact_sheet
 
-    loaded = load_model(model, dtype=dtype, device=device, config=config)
+    loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
     seeds = range(seed, seed + count)
     with progress("Generating") as report:
         runs = [

@@ -101,6 +101,7 @@ def instruct(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     output: Annotated[
         Path | None,
         options.output(
@@ -129,7 +130,7 @@ def instruct(
     place = destination(output, f"{slug(instructions[0])}-seed{seed}")
     if place.file and grid and len(files) * len(asked) > 1:
         raise BadOption(f"--grid makes {len(files) * len(asked)} sheets: give a folder with --output")
-    editor = load_editor(model, dtype=dtype, device=device, config=config)
+    editor = load_editor(model, dtype=dtype, device=device, config=config, offload=offload)
     usual = editor.defaults.grid if grid else ((None,), (None,))
     text_scales, image_scales = text_scales or usual[0], image_scales or usual[1]
     done = Done(place)

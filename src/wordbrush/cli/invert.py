@@ -36,6 +36,7 @@ def invert(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     output: Annotated[
         Path | None,
         options.output(f"FILE{INVERTED}", "Where to keep it. Default: a file under out/."),
@@ -49,7 +50,7 @@ def invert(
         raise BadOption(f"--output {place}: an inverted picture is kept as a file that ends in {INVERTED}")
     check_writable(place)
     chosen = parse_method(method, method_setting or [])
-    loaded = load_model(model, dtype=dtype, device=device, config=config)
+    loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
     with progress("Inverting") as report:
         start = wb.invert(
             loaded,

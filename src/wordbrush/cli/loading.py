@@ -13,16 +13,20 @@ from wordbrush.errors import nearest
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
-def load_model(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Model:
-    """Load ``--model`` with ``--dtype``, ``--device`` and ``--config``, showing that it takes a while."""
+def load_model(
+    name: str, *, dtype: str | None, device: str | None, config: str | None, offload: bool
+) -> wb.Model:
+    """Load ``--model`` as the options say, showing that it takes a while."""
     with _loading(name, dtype):
-        return wb.load(name, dtype=dtype, device=device, config=config)
+        return wb.load(name, dtype=dtype, device=device, config=config, offload=offload)
 
 
-def load_editor(name: str, *, dtype: str | None, device: str | None, config: str | None) -> wb.Editor:
+def load_editor(
+    name: str, *, dtype: str | None, device: str | None, config: str | None, offload: bool
+) -> wb.Editor:
     """Load ``--model`` as an instruction editor, in the same way."""
     with _loading(name, dtype):
-        return wb.load_editor(name, dtype=dtype, device=device, config=config)
+        return wb.load_editor(name, dtype=dtype, device=device, config=config, offload=offload)
 
 
 @contextmanager

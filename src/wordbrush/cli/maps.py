@@ -43,6 +43,7 @@ def maps(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     output: Annotated[
         Path | None,
         options.output(
@@ -59,7 +60,7 @@ def maps(
     from wordbrush.contact import overlay
     from wordbrush.figures.maps_sheet import labels, maps_sheet
 
-    loaded = load_model(model, dtype=dtype, device=device, config=config)
+    loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
     read = loaded.backbone.read(prompt)
     for word in chosen:
         read.find(word)  # raises now rather than when the picture is made

@@ -149,3 +149,11 @@ Device = Annotated[
         help="cpu, cuda or mps. Default: cuda if there is one.",
     ),
 ]
+Offload = Annotated[
+    bool,
+    typer.Option(
+        "--offload",
+        rich_help_panel=MODEL,
+        help="Keep only the part that runs on the device, for large models on small GPUs.",
+    ),
+]

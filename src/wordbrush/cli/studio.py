@@ -46,6 +46,7 @@ def studio(
     config: options.Config = None,
     dtype: options.Dtype = None,
     device: options.Device = None,
+    offload: options.Offload = False,
     host: Annotated[
         str,
         typer.Option(
@@ -84,9 +85,11 @@ def studio(
     check_installed()
     with tempfile.TemporaryDirectory(prefix="wordbrush-studio-") as uploads:
         os.environ["GRADIO_TEMP_DIR"] = uploads  # read when Gradio is imported
-        loaded = load_model(model, dtype=dtype, device=device, config=config)
+        loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
         instructed = (
-            load_editor(editor, dtype=dtype, device=device, config=config) if editor != NONE else None
+            load_editor(editor, dtype=dtype, device=device, config=config, offload=offload)
+            if editor != NONE
+            else None
         )
         with working("Starting"):
             from wordbrush.studio.app import serve
@@ -95,7 +98,7 @@ def studio(
 
             shared = Studio(
                 loaded,
-                options={"dtype": dtype, "device": device, "config": config},
+                options={"dtype": dtype, "device": device, "config": config, "offload": offload},
                 editor=instructed,
                 data=root,
                 clip=clip,

@@ -66,14 +66,15 @@ class Studio:
 
     Args:
         model: edits by words.
-        options: how it was loaded: ``dtype``, ``device`` and ``config``, None where they were not given.
+        options: how it was loaded: ``dtype``, ``device`` and ``config``, None where they were not given, and
+            ``offload``.
         editor: edits by instruction; None for none.
         data: the folder under which data sets may be opened; None for none.
         clip: the name of a CLIP model to compare with; None for the one that is shipped.
     """
 
     model: Model
-    options: Mapping[str, str | None] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     editor: Editor | None = None
     data: Path | None = None
     clip: str | None = None

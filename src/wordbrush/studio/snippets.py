@@ -11,15 +11,15 @@ from wordbrush.instruct import EditorDefaults, find_preset
 from wordbrush.studio.instruct import Asked
 from wordbrush.studio.state import Order, unless
 
-NAMES = ("dtype", "device", "config")
+NAMES = ("dtype", "device", "config", "offload")
 
 
-def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:
+def command(order: Order, model: str, options: Mapping[str, Any]) -> str:
     """Return the order as a command line.
 
     Args:
         model: as ``--model`` names it.
-        options: ``dtype``, ``device`` and ``config``, as they were given; None where they were not.
+        options: ``dtype``, ``device``, ``config`` and ``offload``, as they were given; None where they were not.
     """
     verb = "edit" if order.target is not None else "invert" if order.photo else "generate"
     words = ["wordbrush", verb]
@@ -36,17 +36,16 @@ def command(order: Order, model: str, options: Mapping[str, str | None]) -> str:
     words += ["--negative", order.negative] if order.negative else []
     words += ["--size", f"{order.size[0]}x{order.size[1]}"] if order.size else []
     words += ["--model", model] if model != "storybook" else []
-    for name in NAMES:
-        words += _given(f"--{name}", options.get(name))
+    words += _loaded(options)
     # The prompt stands first, unless it would be taken for an option.
     first = order.photo.name if order.photo else order.source
     words = [*words, "--", first] if first.startswith("-") else [*words[:2], first, *words[2:]]
     return shlex.join(words)
 
 
-def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
+def python(order: Order, model: str, options: Mapping[str, Any]) -> str:
     """Return the order as a Python program that saves the picture."""
-    loading = [repr(model), *(f"{name}={options[name]!r}" for name in NAMES if options.get(name))]
+    loading = [repr(model), *_arguments({name: options[name] for name in NAMES if options.get(name)})]
     lines = ["import wordbrush as wb", "", f"model = wb.load({', '.join(loading)})"]
     begin, sampling = repr(order.source), order.sampling
     if order.photo:
@@ -75,9 +74,7 @@ def python(order: Order, model: str, options: Mapping[str, str | None]) -> str:
     return "\n".join([*lines, *_call("wb.edit", arguments), 'result.images[0].save("edited.png")'])
 
 
-def instruct_command(
-    asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, str | None]
-) -> str:
+def instruct_command(asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, Any]) -> str:
     """Return an edit by instruction as a command line; what was brushed is the file ``mask.png``.
 
     Args:
@@ -89,16 +86,13 @@ def instruct_command(
     for name, value in _instructed(asked, defaults).items():
         words += _given(f"--{name.replace('_', '-')}", value)
     words += ["--model", editor] if editor != "storybook" else []
-    for name in NAMES:
-        words += _given(f"--{name}", options.get(name))
+    words += _loaded(options)
     return shlex.join([*words, "--output", "edited.png", "--", asked.picture, asked.wish.instruction])
 
 
-def instruct_python(
-    asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, str | None]
-) -> str:
+def instruct_python(asked: Asked, defaults: EditorDefaults, editor: str, options: Mapping[str, Any]) -> str:
     """Return an edit by instruction as a Python program that saves the picture."""
-    loading = [repr(editor), *(f"{name}={options[name]!r}" for name in NAMES if options.get(name))]
+    loading = [repr(editor), *_arguments({name: options[name] for name in NAMES if options.get(name)})]
     arguments = [
         repr(asked.picture),
         repr(asked.wish.instruction),
@@ -145,6 +139,15 @@ def _blend(blend: Any) -> str:
     if isinstance(blend, str):
         return repr(blend)
     return f"wb.Blend(source={blend.source!r}, target={blend.target!r})"
+
+
+def _loaded(options: Mapping[str, Any]) -> list[str]:
+    """Return how the model is loaded, as options of a command line."""
+    words: list[str] = []
+    for name in NAMES:
+        given = options.get(name)
+        words += [f"--{name}"] if given is True else _given(f"--{name}", given or None)
+    return words
 
 
 def _given(option: str, value: float | str | None) -> list[str]:
