@@ -105,7 +105,7 @@ def test_captions_name_words_as_the_picture_shows_them():
         steps=1,
         size=16,
     )
-    assert result._captions() == [
+    assert result.captions == [
         "a cat and a cat", "a cat and a cat, cat#all × 2, cat#0 × 0.5", "a dog, dog × 0.5, dog × 3",
     ]  # fmt: skip
 

@@ -294,7 +294,10 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
         (["edit", SOURCE, "--to", TARGET, "--scheduler", "dim"], "'ddim'"),
         (["edit", SOURCE, "--to", " ".join(["elephant"] * 80)], "tokens"),
         (["edit", SOURCE, "--to", TARGET, "--dtype", "float8"], "float32"),
-        (["edit", SOURCE, "--to", TARGET, "--device", "cpu", "--offload"], "leave it out, or choose a device"),
+        (
+            ["edit", SOURCE, "--to", TARGET, "--device", "cpu", "--offload"],
+            "leave it out, or choose a device",
+        ),
         (["edit", SOURCE, "--to", TARGET, "-o", "picture.jpg"], "PNG"),
         (["generate", "a cat", "--size", "100x100"], "100"),
         (["generate", " "], "empty"),

@@ -31,11 +31,13 @@ def test_step_i_of_n_is_inside_if_start_le_i_over_n_lt_stop(first: int, length: 
             window.steps(Clock(n, n))
 
 
-@given(start=HUNDREDTHS, n=st.integers(1, 120))
-def test_from_a_fraction_on_there_is_always_a_step(start: int, n: int):
-    steps = from_fraction_on(start / 100, Clock(n, n))
-    inside = [i for i in range(n) if Fraction(i, n) >= Fraction(start, 100)]
-    assert list(steps) == (inside or [n - 1])
+@given(start=HUNDREDTHS, length=HUNDREDTHS, n=st.integers(1, 120))
+def test_from_a_fraction_on_there_is_always_a_step(start: int, length: int, n: int):
+    on = [i for i in range(n) if Fraction(i, n) >= Fraction(start, 100)] or [n - 1]
+    assert list(from_fraction_on(start / 100, Clock(n, n))) == on
+    stop = min(start + length, 100)
+    inside = [i for i in on if Fraction(i, n) < Fraction(stop, 100)]
+    assert list(from_fraction_on(start / 100, Clock(n, n), stop / 100)) == (inside or on[:1])
 
 
 def test_pairs_share_as_many_steps_as_published():

@@ -18,6 +18,8 @@ from wordbrush.backbones.maps import LocalBlend
 from wordbrush.edits.plan import Recipe
 from wordbrush.edits.published import CrossSchedule, Transfer
 from wordbrush.edits.self_attention import SelfAttention
+from wordbrush.edits.window import Clock
+from wordbrush.errors import InvalidInput
 
 STEPS = 4
 SIZE = (32, 16)  # latents of 16 × 8, all of which the maps of the finest layers cover
@@ -203,6 +205,23 @@ def test_a_word_that_is_turned_up_beside_a_swap_may_change_its_own_region():
     marked = plan.blend.indicators(plan.source, plan.targets)[1, :, 0]
     target = plan.targets[0]
     assert marked.nonzero()[0].tolist() == sorted((*target.find("dog"), *target.find("beach")))
+
+
+def test_the_last_steps_of_an_automatic_blend_are_free():
+    clock = Clock(20, 20)
+    assert wb.AutoBlend().steps(clock) == range(8, 17)
+    assert wb.AutoBlend(stop=1.0).steps(clock) == range(8, 20)
+    model = pipelines.model()
+    rules = {stop: wb.AutoBlend(THRESHOLD, start=0.0, max_spread=1.0, stop=stop) for stop in (0.5, 1.0)}
+    outside: dict[float, float] = {}
+    for stop, rule in rules.items():
+        result = wb.edit(model, SOURCE, to=TARGET, blend=rule, seed=1, steps=4, size=32)
+        source, target = result.latents
+        outside[stop] = float((source == target).all(dim=0).double().mean())
+    assert outside[0.5] == 0  # what was the source's has been denoised under the other prompt since
+    assert 0 < outside[1.0] < 1
+    with pytest.raises(InvalidInput, match=r"\(0\.9, 0\.5\)"):
+        wb.AutoBlend(start=0.9, stop=0.5)
 
 
 def test_articles_and_prepositions_are_no_region():

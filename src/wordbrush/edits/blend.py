@@ -177,6 +177,8 @@ class AutoBlend:
         weighted: for each target, words that are turned up or down as well; empty for none at all.
         unpaired_threshold: the threshold, in [0, 1), of a target whose words were added alone or deleted alone. One
             prompt shows how far they reach, not two, so their maps are widened by a 3 × 3 maximum, too.
+        stop: the fraction of the run after which nothing is blended any more. By then all is in its place, and the
+            last steps close the seams.
 
     The numbers are those that kept most beside the edit, and the edit itself, on storybook.
 
@@ -184,19 +186,20 @@ class AutoBlend:
         InvalidInput: a number out of its range.
     """
 
-    threshold: float = 0.3
+    threshold: float = 0.45
     start: float = 0.4
     max_spread: float = 0.45
     pooled: bool = False
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
     unpaired_threshold: float = 0.2
+    stop: float = 0.85
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0
 
     def __post_init__(self) -> None:
-        Window.of((self.start, 1.0))
+        Window.of((self.start, self.stop))
         _check_threshold(self.threshold)
         _check_threshold(self.unpaired_threshold)
         if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:
@@ -204,7 +207,7 @@ class AutoBlend:
 
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
-        return from_fraction_on(self.start, clock)
+        return from_fraction_on(self.start, clock, self.stop)
 
     def indicators(self, source: Prompt, targets: Sequence[Prompt]) -> np.ndarray:
         """Return 1 at the tokens of changed words, (1 + targets, tokens, targets): column i is of target i."""
@@ -223,8 +226,8 @@ class AutoBlend:
         """Say in one line what it does."""
         return (
             f"blend: may change where the changed words attend above {self.threshold:g} (words added or deleted "
-            f"alone: {self.unpaired_threshold:g}), from {self.start:g} of the steps on, or everywhere if they attend "
-            "to all of it"
+            f"alone: {self.unpaired_threshold:g}), from {self.start:g} to {self.stop:g} of the steps, or everywhere if "
+            "they attend to all of it"
         )
 
 

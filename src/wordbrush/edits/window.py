@@ -93,10 +93,10 @@ class Window:
         return f"{self.start:g} to {self.stop:g}" if self.start < self.stop else "none"
 
 
-def from_fraction_on(start: float, clock: Clock) -> range:
-    """Return the steps from a fraction of the run on, at least the last one."""
-    first = math.ceil(start * clock.evaluations - 1e-9)
-    return range(min(first, clock.evaluations - 1), clock.evaluations)
+def from_fraction_on(start: float, clock: Clock, stop: float = 1.0) -> range:
+    """Return the steps from a fraction of the run on, to another one; at least one, of short runs the last."""
+    first = min(math.ceil(start * clock.evaluations - 1e-9), clock.evaluations - 1)
+    return range(first, max(math.ceil(stop * clock.evaluations - 1e-9), first + 1))
 
 
 @dataclass(frozen=True)
