@@ -209,7 +209,7 @@ def test_a_word_that_is_turned_up_beside_a_swap_may_change_its_own_region():
 
 def test_the_last_steps_of_an_automatic_blend_are_free():
     clock = Clock(20, 20)
-    assert wb.AutoBlend().steps(clock) == range(8, 17)
+    assert wb.AutoBlend().steps(clock) == range(8, 18)
     assert wb.AutoBlend(stop=1.0).steps(clock) == range(8, 20)
     model = pipelines.model()
     rules = {stop: wb.AutoBlend(THRESHOLD, start=0.0, max_spread=1.0, stop=stop) for stop in (0.5, 1.0)}

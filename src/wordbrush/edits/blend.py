@@ -193,7 +193,7 @@ class AutoBlend:
     unedited: tuple[int, ...] = ()
     weighted: tuple[tuple[WordLike, ...], ...] = ()
     unpaired_threshold: float = 0.2
-    stop: float = 0.85
+    stop: float = 0.9
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0
