@@ -49,6 +49,7 @@ RINGS = {
     "wordbrush.baselines": 1,
     "wordbrush.metrics": 1,
     "wordbrush.models": 1,
+    "wordbrush.offload": 1,
     "wordbrush.parts": 1,
     "wordbrush.single_file": 1,
     "wordbrush.quiet": 1,
