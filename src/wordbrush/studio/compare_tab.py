@@ -39,7 +39,7 @@ def build(studio: Studio) -> None:
         gr.Row(),
     ):
         upload = gr.File(
-            label="Edit this picture; “Before” says what it shows", height=120, elem_id="compare-upload"
+            label="Edit this picture; “Before” says what it shows", height=150, elem_id="compare-upload"
         )
         with gr.Column():
             inversion = gr.Dropdown(inversions, label="How it is inverted", elem_id="inversion")

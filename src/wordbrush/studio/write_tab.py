@@ -88,7 +88,7 @@ def build(studio: Studio) -> None:
             with gr.Accordion("A picture of your own", open=False, elem_id="own-picture"):
                 upload = gr.File(
                     label="Edit this picture: say in the prompt what it shows, and paint",
-                    height=120,
+                    height=150,
                     elem_id="photo",
                 )
                 inversion = gr.Dropdown(inversions, label="How it is inverted")
