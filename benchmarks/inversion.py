@@ -77,6 +77,10 @@ def pictures(folder: Path, count: int) -> Iterator[Case]:
     for index, row in enumerate(map(json.loads, lines[:count])):
         image, target, subject = Image.open(folder / row["file"]).convert("RGB"), row.get("target"), None
         if target is None and "subject" in row:
+            if row["subject"] not in row["caption"].split():
+                raise SystemExit(
+                    f"{row['file']}: the subject {row['subject']!r} is no word of {row['caption']!r}"
+                )
             subject = other_subject(index, row["subject"])
             target = row["caption"].replace(row["subject"], subject)
         yield Case(image, row["caption"], target, subject)

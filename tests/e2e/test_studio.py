@@ -496,7 +496,7 @@ def test_compare(browser: Any, address: str, shots: Path):
     with Visit(browser, address) as page:
         page.get_by_role("tab", name="Compare").click()
         page.locator("#compare").click()
-        told(page, "same noise", "#compare-status")
+        told(page, "same seed", "#compare-status")
         sync_api.expect(page.locator("#compared figcaption")).to_have_text(
             ["before", "no injection", "published", "default"]
         )

@@ -220,8 +220,11 @@ def test_the_last_steps_of_an_automatic_blend_are_free():
         outside[stop] = float((source == target).all(dim=0).double().mean())
     assert outside[0.5] == 0  # what was the source's has been denoised under the other prompt since
     assert 0 < outside[1.0] < 1
-    with pytest.raises(InvalidInput, match=r"\(0\.9, 0\.5\)"):
-        wb.AutoBlend(start=0.9, stop=0.5)
+    for start, stop in ((0.95, 0.9), (0.2, 1.5), (0.2, float("nan"))):
+        with pytest.raises(
+            InvalidInput, match=f"starts, at {start}, .* not at {stop}: give another start or stop"
+        ):
+            wb.AutoBlend(start=start, stop=stop)
 
 
 def test_articles_and_prepositions_are_no_region():

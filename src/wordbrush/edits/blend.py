@@ -199,7 +199,12 @@ class AutoBlend:
     subtract_threshold = 1.0
 
     def __post_init__(self) -> None:
-        Window.of((self.start, self.stop))
+        Window.of((self.start, 1.0))
+        if not is_number(self.stop) or not self.start <= self.stop <= 1:
+            raise InvalidInput(
+                f"an automatic blend stops after it starts, at {self.start!r}, and at 1 at the latest, "
+                f"not at {self.stop!r}: give another start or stop"
+            )
         _check_threshold(self.threshold)
         _check_threshold(self.unpaired_threshold)
         if not is_number(self.max_spread) or not 0 < self.max_spread <= 1:

@@ -219,7 +219,7 @@ def clip_measure(clip: Clip, source: str, target: str) -> Measure:
 def summed_up(compared: Compared) -> str:
     """Return the line that is said of a comparison that is done."""
     photo = compared.order.photo
-    return f"{', '.join([photo.told, *compared.notes])}." if photo else "All from the same noise."
+    return f"{', '.join([photo.told, *compared.notes])}." if photo else "All from the same seed."
 
 
 def shown(compared: Compared) -> str:

@@ -76,16 +76,16 @@ def build(studio: Studio) -> None:
 
         def ordered(kept: float, shapes_kept: float, blended: str | None) -> Order:
             made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
-            order = made.edit(before, after, {}, defaults, studio.limits)
-            if path is None:
-                return order
-            own = photo_at(path, studio.limits)
-            return replace(order, photo=own, inversion=unless(inverting, inversions[0]))
+            return made.edit(before, after, {}, defaults, studio.limits)
 
         def updates() -> Iterator[Update]:
+            order = ordered(*settings[:3])
+            if path:
+                own = photo_at(path, studio.limits)
+                order = replace(order, photo=own, inversion=unless(inverting, inversions[0]))
             match = compare.Match(
                 studio.model,
-                ordered(*settings[:3]),
+                order,
                 {compare.SECOND: ordered(*settings[3:])},
                 strength=share,
                 editor=studio.editor,
