@@ -55,6 +55,7 @@ class Explicit:
         image_steps: in which steps the targets attend to themselves as the source.
         text: positions of the text, padding included, in which ``words`` count.
         pixels: positions of the image among the keys of a joint layer, padding included.
+        renormalised: whether edited maps are divided by the sums of their magnitudes, over text and image.
     """
 
     family: str
@@ -64,6 +65,7 @@ class Explicit:
     image_steps: range
     text: int
     pixels: int
+    renormalised: bool = False
     calls: int = 0
     kind: str = ""
 
@@ -103,6 +105,9 @@ class Explicit:
             if self.step in self.image_steps and self.kind != "cross":
                 lent = own[source][:, self._pixels(source_image), source_image]
                 maps[row][:, self._pixels(image), image] = lent
+            if self.renormalised and self.kind != "self":
+                looking = maps[row][:, self._pixels(image)]
+                maps[row][:, self._pixels(image)] = looking / looking.abs().sum(dim=-1, keepdim=True)
         return maps
 
     def _pixels(self, image: slice) -> slice:

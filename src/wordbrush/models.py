@@ -104,6 +104,7 @@ class Defaults:
         self_attention: the fraction of the run in which targets attend to themselves as the source does.
         blend: where the pictures may change.
         blocks: numbers of the transformer blocks in which attention is edited; None for all.
+        renormalise: whether the maps of ``Reweight`` are renormalised.
         words: all that the model was shown in training, in small letters; others are warned of. None where that is not
             known.
 
@@ -118,6 +119,7 @@ class Defaults:
     self_attention: float = 0.4
     blend: Literal["auto", "none"] = "none"
     blocks: Sequence[int] | None = None
+    renormalise: bool = False
     words: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
@@ -131,6 +133,8 @@ class Defaults:
                 raise InvalidInput(f"{name} is a fraction of the run within 0 and 1, not {value!r}")
         if self.blend not in ("auto", "none"):
             raise InvalidInput(f"blend is 'auto' or 'none', not {self.blend!r}")
+        if not isinstance(self.renormalise, bool):
+            raise InvalidInput(f"renormalise is true or false, not {self.renormalise!r}")
         if self.blocks is not None:
             check_blocks(self.blocks)
         check_words(self.words)

@@ -268,6 +268,7 @@ def plan(
         self_attention=model.defaults.self_attention if self_attention is None else self_attention,
         blend=model.defaults.blend if blend is None else blend,
         blocks=model.defaults.blocks if blocks is None else blocks,
+        renormalise=model.defaults.renormalise,
     )
 
 

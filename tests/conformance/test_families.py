@@ -143,6 +143,7 @@ class Case:
     settings: dict[str, Any] = field(default_factory=dict)
     word_steps: range = range(STEPS)
     image_steps: range = range(0)
+    renormalised: bool = False
 
 
 CASES = {
@@ -155,6 +156,17 @@ CASES = {
         [DOG],
         lambda k: [louder(k, unchanged, 1, -1.5)],
         {"edits": [wb.Replace(until=0.0), wb.Reweight({"dog": -1.5})]},
+    ),
+    "re-weight, renormalised": Case(
+        [DOG, HIPPO],
+        lambda k: [louder(k, swap, 1, 3.0), louder(k, hippopotamus, 7, -2.0)],
+        {
+            "edits": [
+                [wb.Replace(until=1.0), wb.Reweight({"dog": 3.0}, renormalise=True)],
+                [wb.Replace(until=1.0), wb.Reweight({"beach": -2.0}, renormalise=True)],
+            ]
+        },
+        renormalised=True,
     ),
     "self-attention": Case(
         [DOG],
@@ -218,6 +230,7 @@ def test_edit_equals_explicit_maps(kind: str, name: str):
         case.image_steps,
         text_length(kind),
         pixels(kind),
+        case.renormalised,
     )
     expected = stock_latents(model, prompts, noise(model), steps=STEPS, explicit=oracle)
     assert oracle.step == STEPS - 1

@@ -13,7 +13,7 @@ import shutil
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from wordbrush.models import EMBEDDED
 from wordbrush.studio.data import Sieve
 from wordbrush.studio.desk import Studio
 from wordbrush.studio.state import Limits
+from wordbrush.studio.turns import WORKER
 
 pytest.importorskip("gradio", reason="needs the extra studio")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -124,8 +125,17 @@ class Brake:
         return self._forward(*arguments, **named)
 
 
+def idle() -> None:
+    """Wait until the work of pages that were left has ended."""
+    for thread in threading.enumerate():
+        if thread.name == WORKER:
+            thread.join(PATIENT / 1000)
+            assert not thread.is_alive()
+
+
 @pytest.fixture
 def brake(model: wb.Model, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brake]:
+    idle()
     brake = Brake(model.unet.forward)
     monkeypatch.setattr(model.unet, "forward", brake)
     yield brake
@@ -191,6 +201,23 @@ def changed(page: Any, where: str, old: str, what: str = "src") -> None:
     """Wait until the first element there is laid out and has another ``what`` than it had."""
     now = "([where, what, old]) => { const now = document.querySelector(where)?.[what]; return now && now !== old; }"
     page.wait_for_function(now, arg=[where, what, old])
+
+
+def slide_to_the_end(page: Any, where: str) -> None:
+    """Move the first slider there to its end, until the page has taken notice: its number says so, too.
+
+    What is pressed while Gradio still lays out an opened part moves the slider alone.
+    """
+    slider, number = (page.locator(f"{where} input[type={kind}]").first for kind in ("range", "number"))
+    end = str(slider.get_attribute("max"))
+    for _ in range(PATIENT // 500):
+        slider.focus()
+        page.keyboard.press("Home")
+        page.keyboard.press("End")
+        with suppress(AssertionError):
+            sync_api.expect(number).to_have_value(end, timeout=500)
+            return
+    raise AssertionError(f"{where} stays at {number.input_value()}")
 
 
 def stroke(page: Any, canvas: Any) -> None:
@@ -510,9 +537,7 @@ def test_compare(browser: Any, address: str, shots: Path):
         for way in ("own", "second own"):
             page.locator("#ways").get_by_label(way, exact=True).check()
         page.locator("#second-own button").first.click()
-        until = page.locator("#second-own input[type=range]").first
-        until.focus()
-        page.keyboard.press("End")
+        slide_to_the_end(page, "#second-own")
         page.locator("#compare").click()
         sync_api.expect(page.locator("#compared figcaption")).to_have_text(
             ["before", "own", "second own"], timeout=PATIENT

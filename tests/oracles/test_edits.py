@@ -77,6 +77,11 @@ def scaled(map: Tensor, factors: dict[int, float]) -> Tensor:
     return map
 
 
+def shares(map: Tensor) -> Tensor:
+    """Divide by the sums of magnitudes."""
+    return map / map.abs().sum(dim=-1, keepdim=True)
+
+
 def per_word(step: int, source: Tensor, own: Tensor) -> Tensor:
     """until={"dog": 0.5}: the dog (token 2) keeps the cat's map for two steps, the rest always."""
     edited = moved(source, own, EQUAL)
@@ -151,6 +156,36 @@ CASES = {
         ["a red cat on the beach"],
         [lambda step, source, own: scaled(red(step, source, own), {2: 2.0, 6: 0.5})],
         {"edits": [wb.Refine(until=1.0), wb.Reweight({"red": 2.0, "beach": 0.5})]},
+    ),
+    "fader, renormalised": Case(
+        [SOURCE],
+        [lambda step, source, own: shares(scaled(source, {5: 3.0, 2: -1.0}))],
+        {"edits": wb.Reweight({"beach": 3.0, "cat": -1.0}, renormalise=True)},
+    ),
+    "addition and fader, renormalised for a while": Case(
+        ["a red cat on the beach"],
+        [lambda step, source, own: shares(scaled(red(step, source, own), {2: 4.0})) if step < 2 else own],
+        {
+            "edits": [
+                wb.Refine(until=0.5),
+                wb.Reweight({"red": 4.0}, until=0.5, renormalise=True),
+            ]
+        },
+    ),
+    "renormalised beside one that is not, and one that has no need": Case(
+        [DOG, DOG, HIPPO],
+        [
+            lambda step, source, own: shares(scaled(source, {2: 2.0})),
+            lambda step, source, own: scaled(source, {2: 2.0}),
+            always(hippopotamus, 4),
+        ],
+        {
+            "edits": [
+                [wb.Replace(until=1.0), wb.Reweight({"dog": 2.0}, renormalise=True)],
+                [wb.Replace(until=1.0), wb.Reweight({"dog": 2.0}, renormalise=False)],
+                [wb.Replace(until=1.0), wb.Reweight({"hippopotamus": 1.0}, renormalise=True)],
+            ]
+        },
     ),
     "three targets, edits inferred for each": Case(
         [DOG, HIPPO, "a red cat on the beach"],
@@ -228,4 +263,4 @@ def test_edit_equals_explicit_maps(name: str):
 
 
 def test_all_cases_are_run():
-    assert len(CASES) == 20
+    assert len(CASES) == 23

@@ -12,7 +12,7 @@ from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.models import EMBEDDED
 from wordbrush.storybook import font
 from wordbrush.storybook.evaluate import ATTRIBUTES, described, evaluate
-from wordbrush.storybook.evaluate_edits import KINDS, WAYS
+from wordbrush.storybook.evaluate_edits import FADERS, KINDS, WAYS
 from wordbrush.storybook.judges import FOLDER, Judges
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.world import render
@@ -59,7 +59,8 @@ def test_edits_are_measured_in_every_way():
         assert set(found["edits"][kind]) == set(WAYS)
     swap = found["edits"]["subject"]
     assert swap["default"]["psnr"]["mean"] > swap["no injection"]["psnr"]["mean"]
-    assert sum(share["of"] for share in found["fader"]["rises"].values()) == 1
+    for way in FADERS:
+        assert sum(share["of"] for share in found["fader"][way]["rises"].values()) == 1
 
 
 def test_a_record_is_gone_on_from(tmp_path):

@@ -15,6 +15,7 @@ from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site,
 from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
 from wordbrush.backbones.ragged import Restore, levelled, unchanged
+from wordbrush.backbones.renormalise import Renormalised
 from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.source_cache import Tape
 from wordbrush.backbones.values import ValueMix
@@ -157,11 +158,21 @@ class AttentionControl:
             words = tuple(mixes) if site.block in self._blocks else ()
             key = (site.kind, site.text_first, site.factor, bool(words), *here, None, *everywhere)
             if key not in made:
-                made[key] = self._mix(site, words, here, everywhere)
+                made[key] = self._edit_of(site, words, here, everywhere)
             mix = made[key]
             probes = tuple(probe for probe in self._probes if site.index in probe.sites)
             if probes or not mix.is_identity or site.index in self._watched:
                 yield site.index, Action(None if mix.is_identity else mix, probes)
+
+    def _edit_of(
+        self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]
+    ) -> Mix:
+        mix = self._mix(site, words, here, everywhere)
+        rows = [row for row, word in zip(self._layout.targets, words, strict=False) if word.renormalised]
+        if not rows or not site.reads_text:
+            return mix
+        sums = self._mix(site, [word.magnitude for word in words], here, everywhere)
+        return Renormalised(mix, sums, tuple(rows))
 
     def _mix(
         self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]

@@ -56,6 +56,14 @@ def edit(
             help="Turn a word up or down: snow=2. A list, snow=0,1,2, makes a picture for each. Repeatable.",
         ),
     ] = None,
+    renormalise: Annotated[
+        bool | None,
+        typer.Option(
+            "--renormalise/--no-renormalise",
+            help="Divide maps by their sums after --weight, or only multiply, as published. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
     seed: options.PictureSeed = None,
     count: Annotated[
         int,
@@ -176,6 +184,7 @@ def edit(
     targets = fader_targets(text, to or [], weights)
     deciding = (targets, weights, windows, shapes, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
+    deciding += [] if renormalise is None else [renormalise]
     if kind == "prompt":
         deciding += [*((mask, keep_pixels) if mask else ()), *((count,) if count > 1 else ())]
         name = folder_name(source, seed or 0, deciding)
@@ -183,7 +192,9 @@ def edit(
         chosen = [source, caption, inversion, crop, mask, keep_pixels]
         name = folder_name(Path(source).stem, None, [*deciding, *chosen])
     place = destination(output, name)
-    edits = chosen_edits(weights, len(targets))
+    if renormalise is not None and not weights:
+        raise BadOption("--renormalise and --no-renormalise are about --weight, and there is none")
+    edits = chosen_edits(weights, len(targets), renormalise=renormalise)
     blended = wb.Blend(source=blending[0], target=blending[1]) if isinstance(blending, tuple) else blending
     kept = wb.SourceCache(cache_limit, cache, lean=lean_cache) if cache else None
     loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
@@ -291,17 +302,22 @@ def fader_targets(source: str, to: list[str], weights: dict[Any, tuple[float, ..
 
 
 def chosen_edits(
-    weights: dict[Any, tuple[float, ...]], targets: int
+    weights: dict[Any, tuple[float, ...]], targets: int, *, renormalise: bool | None
 ) -> wb.Reweight | list[list[wb.Reweight]] | None:
-    """Return what --weight adds to the edits that are inferred: one for all targets, or a list for each of them."""
+    """Return what --weight adds to the edits that are inferred: one for all targets, or a list for each of them.
+
+    Args:
+        renormalise: as for ``wb.Reweight``.
+    """
     if not weights:
         return None
     if all(len(strengths) == 1 for strengths in weights.values()):
-        return wb.Reweight({word: strength for word, (strength,) in weights.items()})
-    return [
-        [wb.Reweight({word: values[number if len(values) > 1 else 0] for word, values in weights.items()})]
+        return wb.Reweight({word: strength for word, (strength,) in weights.items()}, renormalise=renormalise)
+    each = [
+        {word: values[number if len(values) > 1 else 0] for word, values in weights.items()}
         for number in range(targets)
     ]
+    return [[wb.Reweight(strengths, renormalise=renormalise)] for strengths in each]
 
 
 def pictures(results: Sequence[wb.EditResult], place: Destination, prompts: list[str]) -> dict[Path, bytes]:

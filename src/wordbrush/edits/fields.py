@@ -53,6 +53,7 @@ def _edit(edit: Edit) -> dict[str, Any]:
         told["words"] = {named(word): _window(window) for word, window in edit.schedule.words}
     if isinstance(edit, Reweight):
         told["strengths"] = {named(word): strength for word, strength in edit.strengths.items()}
+        told["renormalised"] = bool(edit.renormalise)
     return told
 
 

@@ -159,6 +159,7 @@ def make_plan(
     self_attention: Injection,
     blend: BlendChoice,
     blocks: Iterable[int] | None = None,
+    renormalise: bool = False,
 ) -> EditPlan:
     """Read what the caller of ``wordbrush.edit`` wrote into a plan.
 
@@ -173,6 +174,7 @@ def make_plan(
         blend: a rule; ``"auto"`` for ``AutoBlend()`` where words are changed by an edit; or ``"none"``. Ignored when
             ``edits`` is a ``Recipe``, which brings its own.
         blocks: numbers of the transformer blocks to edit attention in; None for all.
+        renormalise: what ``Reweight`` does that leaves it open; a ``Recipe`` is as published, without.
 
     Raises:
         InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
@@ -188,14 +190,17 @@ def make_plan(
     within = None if blocks is None else check_blocks(blocks)
     if isinstance(edits, Recipe):
         given = _per_target(edits.edits_for(source, targets), len(targets))
-        chosen = tuple(tuple(own or ()) for own in given)
+        chosen = _settled([own or () for own in given], renormalise=False)
         injected = (edits.self_attention,) * len(targets)
         return EditPlan(source, tuple(targets), chosen, injected, edits.blend, within)
     per_target = _per_target(edits, len(targets))
     inferring = [target for target, own in zip(targets, per_target, strict=True) if _is_inferred(own)]
     if inferring:
         _check_words(Schedule.of(until).named, inferring)
-    complete = tuple(_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True))
+    complete = _settled(
+        [_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True)],
+        renormalise=renormalise,
+    )
     injected = _injections(self_attention, len(targets))
     rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
     return EditPlan(source, tuple(targets), complete, injected, rule, within)  # pyright: ignore[reportArgumentType]
@@ -274,6 +279,16 @@ def _completed(
         )
     inferred = (infer(source, target, until),) if _is_inferred(edits) else ()
     return (*inferred, *(edits or ()))
+
+
+def _settled(edits: Sequence[Sequence[Edit]], *, renormalise: bool) -> tuple[tuple[Edit, ...], ...]:
+    """Return the edits per target with nothing left open; one that several targets share stays one."""
+    settled = {
+        id(edit): edit.settled(renormalise=renormalise) if isinstance(edit, Reweight) else edit
+        for own in edits
+        for edit in own
+    }
+    return tuple(tuple(settled[id(edit)] for edit in own) for own in edits)
 
 
 def _check_words(words: Iterable[WordLike], targets: Sequence[Prompt]) -> None:

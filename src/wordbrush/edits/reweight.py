@@ -1,9 +1,14 @@
-"""The fader: one word's attention turned up or down (arXiv:2208.01626, section 3.2, "attention re-weighting")."""
+"""The fader: one word's attention turned up or down (arXiv:2208.01626, section 3.2, "attention re-weighting").
+
+As published, the maps are multiplied and no more. A word turned up then makes what the layer returns longer than any
+that the network has seen, and the picture falls apart before the word has its way; divided by its sums, the map takes
+from the other words what it gives to this one, and stays a share of each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,16 +21,20 @@ from wordbrush.errors import InvalidInput
 
 @dataclass(frozen=True)
 class Reweight(Scheduled):
-    """Multiply the attention maps of some target words; the maps are not renormalised.
+    """Multiply the attention maps of some target words.
 
     Args:
         strengths: word → factor. 1 changes nothing, 0 removes the word's attention, negative values are allowed;
             the paper uses [-2, 2]. All tokens of a word get the factor; factors of overlapping phrases multiply.
         until: the steps in which the factors act, as for ``Replace``.
+        renormalise: False multiplies and no more, as published. True divides every row of the map by the sum of its
+            magnitudes afterwards, at the cost of a second attention call. None is the model's default, which is False
+            unless it says otherwise.
     """
 
     strengths: Mapping[WordLike, float]
     until: Until = 1.0
+    renormalise: bool | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,7 +47,13 @@ class Reweight(Scheduled):
                 raise InvalidInput(
                     f"the strength of {named(word)!r} must be a finite number, not {strength!r}"
                 )
+        if self.renormalise not in (None, True, False):
+            raise InvalidInput(f"renormalise is True, False or None, not {self.renormalise!r}")
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
+
+    def settled(self, *, renormalise: bool) -> Reweight:
+        """Return the edit with ``renormalise`` where it leaves that open."""
+        return self if self.renormalise is not None else replace(self, renormalise=renormalise)
 
     @property
     def words(self) -> tuple[WordLike, ...]:
@@ -51,9 +66,10 @@ class Reweight(Scheduled):
         for word, strength in self.strengths.items():
             if target.has(word):
                 factors[list(target.find(word))] *= strength
-        return mix.scaled(factors, gate)
+        return mix.scaled(factors, gate, renormalised=bool(self.renormalise))
 
     def describe(self) -> str:
         """Say in one line what the edit does."""
         factors = ", ".join(f"{named(word)} × {strength:g}" for word, strength in self.strengths.items())
-        return f"re-weight: {factors}, steps {self.schedule}"
+        summed = ", maps renormalised" if self.renormalise else ""
+        return f"re-weight: {factors}{summed}, steps {self.schedule}"

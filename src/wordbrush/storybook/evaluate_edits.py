@@ -61,6 +61,9 @@ TOLERANCE = 0.05
 FADED = ("snow", "rain", "fog", "colour")
 """What is faded, one of them at every source in turn."""
 
+FADERS: Mapping[str, bool | None] = {"published": False, "default": None}
+"""Whether the maps are renormalised, by the ways in which words are faded."""
+
 MEASURED = (*KINDS, "fader")
 WAYS = ("no injection", "published", "default")
 
@@ -152,8 +155,7 @@ def _of_source(
     if "fader" not in kinds:
         return {"edits": edits}
     word = FADED[index % len(FADED)]
-    read = _faded(model, judges, scene, word, index, setting)
-    return {"edits": edits, "fader": {word: None if read is None else [float(x) for x in read]}}
+    return {"edits": edits, "fader": {word: _faded(model, judges, scene, word, index, setting)}}
 
 
 def _summaries(found: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> dict[str, Any]:
@@ -168,13 +170,15 @@ def _summaries(found: Sequence[Mapping[str, Any]], kinds: Sequence[str]) -> dict
     }
     if "fader" in kinds:
         reads = [(word, read) for one in found for word, read in one["fader"].items()]
-        fader: dict[str, Any] = {"tolerance": TOLERANCE}
-        for name, tolerance in {"rises": TOLERANCE, "rises strictly": 0.0}.items():
-            fader[name] = {
-                word: share([_rises(read, tolerance) for which, read in reads if which == word])
+        fader: dict[str, Any] = {way: {} for way in FADERS}
+        for way, (name, tolerance) in itertools.product(
+            FADERS, {"rises": TOLERANCE, "rises strictly": 0.0}.items()
+        ):
+            fader[way][name] = {
+                word: share([_rises(read[way], tolerance) for which, read in reads if which == word])
                 for word in FADED
             }
-        summaries["fader"] = fader
+        summaries["fader"] = {"tolerance": TOLERANCE, **fader}
     return summaries
 
 
@@ -264,25 +268,35 @@ def _full_size(outline: np.ndarray) -> np.ndarray:
 
 def _faded(
     model: Model, judges: Judges, scene: Scene, word: str, seed: int, setting: Setting
-) -> np.ndarray | None:
-    """Return how much of the word there is at every factor; None for the colour of a subject that is not found."""
+) -> dict[str, list[float] | None]:
+    """Return how much of the word there is at every factor, by the way in which it is faded.
+
+    None for the colour of a subject that is not found.
+    """
     scene = _changed(scene, "colour", seed)[0] if word == "colour" else replace(scene, time=word)
     faded = (scene.colour or word) if word == "colour" else word
     prompt = caption(scene)
-    strengths = [[wordbrush.Reweight({faded: factor})] for factor in FADER]
-    images = wordbrush.edit(
-        model, prompt, to=[prompt] * len(FADER), edits=strengths, seed=seed, **setting
-    ).images
+    read: dict[str, list[float] | None] = {}
+    for way, renormalise in FADERS.items():
+        edits = [[wordbrush.Reweight({faded: factor}, renormalise=renormalise)] for factor in FADER]
+        to = [prompt] * len(FADER)
+        images = wordbrush.edit(model, prompt, to=to, edits=edits, seed=seed, **setting).images
+        read[way] = _amounts(images, word, faded, judges)
+    return read
+
+
+def _amounts(images: Sequence[Image], word: str, faded: str, judges: Judges) -> list[float] | None:
+    """Return how much of a word there is in pictures of all factors; ``faded`` is the colour that a word is."""
     if word == "rain":
-        return np.array([amounts.rain(image) for image in images])
+        return [amounts.rain(image) for image in images]
     reading = judges.read(images)
     if word != "colour":
-        return reading.strength[word]
+        return [float(strength) for strength in reading.strength[word]]
     subject = _full_size(reading.outline[FADER.index(1.0)])
-    return np.array([amounts.colour(image, faded, subject) for image in images]) if subject.any() else None
+    return [amounts.colour(image, faded, subject) for image in images] if subject.any() else None
 
 
-def _rises(read: Sequence[float] | np.ndarray | None, tolerance: float) -> bool:
+def _rises(read: Sequence[float] | None, tolerance: float) -> bool:
     """True if no reading falls by more than a share of their range and the last is above the first by more."""
     if read is None:
         return False

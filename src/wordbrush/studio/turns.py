@@ -12,6 +12,9 @@ from typing import Any
 
 from wordbrush.errors import WordbrushError
 
+WORKER = "wordbrush-studio"
+"""The name of every thread that does work."""
+
 
 class Stopped(Exception):
     """Raised inside work that is no longer wanted."""
@@ -139,7 +142,7 @@ def stream(work: Callable[[Report], Any], turns: Turns, stop: threading.Event) -
         except BaseException as error:  # raised again where the iterator is read
             updates.put(error)
 
-    threading.Thread(target=body, name="wordbrush-studio", daemon=True).start()
+    threading.Thread(target=body, name=WORKER, daemon=True).start()
     try:
         while True:
             update = _latest(updates)

@@ -50,8 +50,9 @@ DEFAULTS = {
     "until": 0.2,
     "self_attention": 0.0,
     "blend": "auto",
+    "renormalise": True,
 }
-"""What the shipped model is edited with unless told otherwise; the last three by the measures of `evaluate --p2p`."""
+"""What the shipped model is edited with unless told otherwise; the last four by the measures of `evaluate --p2p`."""
 
 
 def export(out: Path, destination: Path | None = None) -> list[str]:
