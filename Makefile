@@ -25,6 +25,7 @@ help:  ## this list
 
 demo: $(BASE)  ## edit pictures by editing words, through the command line, into out/
 	@PATH="$(abspath $(BIN)):$$PATH" OUT="$(OUT)" examples/demo.sh
+	@echo "Your turn: source $(VENV)/bin/activate, and then wordbrush --help"
 
 # Two processes of one thread each: many tests are too small for threads to be worth their while.
 test: $(DEV) font chromium check  ## everything: style, types, tests

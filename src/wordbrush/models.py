@@ -419,7 +419,7 @@ def _download(name: str, embedded: Mapping[str, Path]) -> Path:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(
             f"there is no model at {name!r}: give a diffusers directory, a .safetensors file, a hub id such as "
-            f"'owner/model', or one of {', '.join(embedded)}{nearest(name, embedded)}"
+            f"'owner/model', or {' or '.join(embedded)}{nearest(name, embedded)}"
         )
     from huggingface_hub import snapshot_download
 

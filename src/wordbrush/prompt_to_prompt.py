@@ -68,7 +68,7 @@ def generate(
         raise InvalidInput("an empty prompt describes no picture: say what it should show")
     warn_of_unknown_words((prompt.text for prompt in read), model.defaults.words)
     if (seed is None) == (latents is None):
-        raise InvalidInput("give the noise to start from exactly once: seed= or latents=")
+        raise InvalidInput("give the noise to start from exactly once: seed=, such as seed=0, or latents=")
     given = several("seeds", seed)
     seeds = [seed] * len(read) if given is None else given
     if len(seeds) != len(read):
@@ -96,7 +96,7 @@ def edit(
     model: Model,
     source: str | Start,
     *,
-    to: str | Sequence[str],
+    to: str | Sequence[str] | None = None,
     edits: Edits | Recipe | None = None,
     until: Until | None = None,
     self_attention: Injection | None = None,
@@ -120,7 +120,8 @@ def edit(
 
     Args:
         source: the prompt of the picture to edit, or a ``Start``, which brings its own noise and settings.
-        to: one target prompt or several, all edited from the same source in one batch.
+        to: one target prompt or several, all edited from the same source in one batch; None for the source's own,
+            where ``edits`` only turn its words up or down.
         edits: None infers them from the words; an edit or a list of edits applies to every target; a list of lists
             has one for each target. ``Reweight`` alone acts on top of the inferred edit; ``[]`` is no edit.
         until: the part of the run in which the inferred edit uses the source's word maps: a fraction, a pair
@@ -156,12 +157,22 @@ def edit(
         EditNotApplied: the edit did not reach every attention layer it was meant for.
     """
     start = source if isinstance(source, Start) else None
-    if sum(given is not None for given in (start, seed, latents)) != 1:
-        raise InvalidInput(
-            "give the noise to start from exactly once: seed=, latents= or an inverted picture"
-        )
     if start and start.network:
         start.network.check(model)
+    made = plan(
+        model,
+        source,
+        to=to,
+        edits=edits,
+        until=until,
+        self_attention=self_attention,
+        blend=blend,
+        blocks=blocks,
+    )
+    if sum(given is not None for given in (start, seed, latents)) != 1:
+        raise InvalidInput(
+            "give the noise to start from exactly once: seed=, such as seed=0, latents= or an inverted picture"
+        )
     if start and start.negative is not None and negative:
         raise InvalidInput(
             "an inverted picture brings the negative side it was fitted with: leave negative out"
@@ -180,16 +191,6 @@ def edit(
             "keep_pixels keeps what is black in a mask: give mask as well",
             command="--keep-pixels keeps what is black in a mask: give --mask as well",
         )
-    made = plan(
-        model,
-        source,
-        to=to,
-        edits=edits,
-        until=until,
-        self_attention=self_attention,
-        blend=blend,
-        blocks=blocks,
-    )
     noise = make_noise(model, [seed], size, start.latents if start else latents)
     height, width = (side * model.factor for side in noise.shape[-2:])
     region = None if mask is None else Mask.read(mask, (height, width), model.factor, start)
@@ -230,7 +231,7 @@ def plan(
     model: Model,
     source: str | Start,
     *,
-    to: str | Sequence[str],
+    to: str | Sequence[str] | None = None,
     edits: Edits | Recipe | None = None,
     until: Until | None = None,
     self_attention: Injection | None = None,
@@ -252,12 +253,15 @@ def plan(
         raise InvalidInput(
             "a recipe brings its own self_attention and blend: give either the recipe or these"
         )
+    text = source if isinstance(source, str) else source.prompt
+    if to is None:
+        to, edits = text, edits or None  # no edits at all would leave nothing to do
     targets = _listed(to)
     if until is not None and not infers(edits, len(targets)):
         raise InvalidInput(
             "until is that of the edit inferred from the words, and none is: give it to Replace(…) or Refine(…)"
         )
-    texts = (source if isinstance(source, str) else source.prompt, *targets)
+    texts = (text, *targets)
     before, *after = (model.backbone.read(text) for text in texts)
     warn_of_unknown_words(texts, model.defaults.words)
     return make_plan(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
@@ -49,7 +50,7 @@ class Run:
         prompts: one per sample; with a plan, the source and then its targets.
         negative: the prompt of the unconditional branch, or its embedding for every step, (1, tokens, channels) each.
         noise: (samples, C, h, w) of variance 1, on the model's device and in its dtype.
-        scheduler: a name or an instance, of which a fresh copy is used.
+        scheduler: a name or an instance, of which a fresh copy is used; nobody else may hold it.
         evaluations: of the network; some schedulers make more than ``steps``.
         start: the inverted picture that is edited, if it is one.
         mask: where the targets may change, or None for everywhere.
@@ -329,7 +330,7 @@ def make_run(
         negative,
         noise.expand(len(prompts), -1, -1, -1),
         guide,
-        scheduler,
+        deepcopy(scheduler),  # the caller's may change before the run is repeated
         int(steps),
         evaluations,
         plan,
@@ -450,7 +451,7 @@ def latent_size(model: Model, size: Size | None, latents: Tensor | None = None) 
     """Return the (height, width) of the latents of pictures of a size; None for that of ``latents`` or the model's own.
 
     Raises:
-        InvalidInput: a size that the autoencoder cannot make.
+        InvalidInput: a size that the autoencoder cannot make, or a larger one than any machine can.
     """
     if size is None and isinstance(latents, Tensor) and latents.ndim == 4:
         height, width = latents.shape[2:]

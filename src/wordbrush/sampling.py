@@ -46,6 +46,15 @@ EDM_SCHEDULERS = {
 # Schedulers that add noise between the steps, which is drawn for every sample by itself.
 NOISY_SCHEDULERS = {"lcm": "scheduling_lcm.LCMScheduler"}
 _NOISY = {home.rpartition(".")[2] for home in NOISY_SCHEDULERS.values()}
+# Schedulers that go on from latents of an earlier moment, and the attribute that keeps them: at the start of a step of
+# several stages, or of the step that UniPC corrects when it knows the network's answer after it.
+_KEPT = {
+    "PNDMScheduler": "cur_sample",
+    "HeunDiscreteScheduler": "sample",
+    "KDPM2DiscreteScheduler": "sample",
+    "DPMSolverSinglestepScheduler": "sample",
+    "UniPCMultistepScheduler": "last_sample",
+}
 # What latent diffusion models were trained for, where the settings of a scheduler of another class do not say.
 LATENT_DIFFUSION = {"clip_sample": False, "set_alpha_to_one": False, "skip_prk_steps": True}
 
@@ -203,6 +212,45 @@ def _draws_noise(scheduler: Any) -> bool:
     return type(scheduler).__name__ in _NOISY or bool(settings.get("stochastic_sampling"))
 
 
+def carry_change(scheduler: Any, made: Tensor, latents: Tensor) -> None:
+    """Let a scheduler's next step go on from latents that were changed since its last one, as a blend or a mask does.
+
+    Most schedulers go on from what they are given, but some from latents that they kept of an earlier moment
+    (``_KEPT``), and would lose the change. There, it is taken for one of the picture: what is kept is changed by as
+    much as the picture weighs at its noise level, and estimates of the picture are changed as well.
+
+    Args:
+        made: (samples, C, h, w), as the last step returned them; where they were not changed, nothing is.
+        latents: the same, as the next step will be given them.
+    """
+    name = _KEPT.get(type(scheduler).__name__, "")
+    kept = getattr(scheduler, name, None)
+    if kept is None or made is latents or torch.equal(made, latents):
+        return
+    at_kept, now = _picture_weights(scheduler)
+    setattr(scheduler, name, kept + (latents - made) * (at_kept / now))
+    if getattr(scheduler, "predict_x0", scheduler.config.get("algorithm_type") == "dpmsolver++"):
+        change = (latents - made) / now
+        scheduler.model_outputs = [one if one is None else one + change for one in scheduler.model_outputs]
+
+
+def _picture_weights(scheduler: Any) -> tuple[Any, Any]:
+    """Return what the picture weighs in the latents that a scheduler keeps, and in those that it has reached."""
+    if hasattr(scheduler, "ets"):  # PNDM: four stages a step, or two in the only step that has any
+        here = scheduler.counter
+        moments = ((here - 1) // 4 * 4, here)
+        kept, now = (scheduler.alphas_cumprod[int(scheduler.timesteps[at])].sqrt() for at in moments)
+    elif hasattr(scheduler, "model_outputs"):
+        here = scheduler.step_index
+        # The order of a stage of DPM-Solver is its number in the step, from 1; UniPC keeps the latents of a step ago.
+        stages = scheduler.order_list[here] if hasattr(scheduler, "order_list") else 2
+        moments = (here + 1 - stages, here)
+        kept, now = (scheduler._sigma_to_alpha_sigma_t(scheduler.sigmas[at])[0] for at in moments)
+    else:  # the latents of Karras et al. 2022 hold the whole picture at every noise level
+        return 1.0, 1.0
+    return kept, now
+
+
 @torch.no_grad()
 def sample(
     backbone: Backbone,
@@ -237,7 +285,7 @@ def sample(
     Returns:
         (samples, C, h, w) latents, scaled as the autoencoder's are for the network.
     """
-    latents = initial_latents(scheduler, noise)
+    latents, made = initial_latents(scheduler, noise), None
     noisy = _draws_noise(scheduler)
     timesteps = scheduler.timesteps
     for step, timestep in enumerate(timesteps):
@@ -249,8 +297,11 @@ def sample(
         combined = asked.combine(rows.split(predictions, source=source is None))
         moving = latents if source is None else latents[1:]
         fresh = {"generator": step_generators(noise[-len(moving) :], step)} if noisy else {}
+        if made is not None:
+            carry_change(scheduler, made, moving)
         outcome = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)
         latents, heading = outcome[0], outcome[-1]
+        made = latents
         if source is not None:
             latents = torch.cat([source[step + 1 : step + 2].to(latents), latents])
             heading = torch.cat([source[-1:].to(heading), heading])

@@ -7,18 +7,26 @@ from wordbrush.errors import BadPicture, InvalidInput
 
 Size = int | tuple[int, int]
 
+MOST_PIXELS = 8192 * 8192
+"""Of one picture. No network makes larger ones, and even their noise may not fit into memory."""
+
 
 def read_size(size: object) -> tuple[int, int]:
     """Return (height, width) of a size given as that pair or as the side of a square.
 
     Raises:
-        InvalidInput: anything else than one or two whole numbers of at least 1.
+        InvalidInput: anything else than one or two whole numbers of at least 1, or more than ``MOST_PIXELS`` in all.
     """
     sides = tuple(size) if isinstance(size, list | tuple) else (size, size)
     if len(sides) != 2 or not all(is_whole(side) and side >= 1 for side in sides):
         raise InvalidInput(f"a size is one or two whole numbers of pixels, not {size!r}")
-    height, width = sides
-    return int(height), int(width)  # pyright: ignore[reportArgumentType]
+    height, width = map(int, sides)  # pyright: ignore[reportArgumentType]
+    if height * width > MOST_PIXELS:
+        raise InvalidInput(
+            f"a picture of {height} × {width} pixels is too large: at most {MOST_PIXELS:,} pixels in all, such as "
+            "8192 × 8192"
+        )
+    return height, width
 
 
 def check_multiples(

@@ -24,6 +24,7 @@ from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.window import Clock
 from wordbrush.errors import ControlError, EditNotApplied, InvalidInput, ModelError
 from wordbrush.models import PARTS, TEXT_TO_IMAGE, Defaults, Model
+from wordbrush.sampling import carry_change
 
 # Their pipelines do not run a plan's prompts as one batch: branch by branch, or as lists.
 APART = (LUMINA2, QWEN_IMAGE, Z_IMAGE)
@@ -118,7 +119,7 @@ def control(pipe: Any, plan: EditPlan) -> Iterator[list[str]]:
         undo.callback(
             model.unet.register_forward_pre_hook(controlled.before_network, with_kwargs=True).remove
         )
-        undo.enter_context(_replaced_step(pipe.scheduler, controlled.after_network))
+        undo.enter_context(_replaced_step(pipe.scheduler, controlled.before_step, controlled.after_network))
         yield [prompt.text for prompt in (plan.source, *plan.targets)]
     if not controlled.runs:
         raise EditNotApplied(
@@ -127,13 +128,16 @@ def control(pipe: Any, plan: EditPlan) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _replaced_step(scheduler: Any, made: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Let ``made(timestep, outcome)`` return what a scheduler's step returns."""
+def _replaced_step(
+    scheduler: Any, given: Callable[[Tensor], None], made: Callable[[Any, Any], Any]
+) -> Iterator[None]:
+    """Show ``given`` the latents before every step, and let ``made(timestep, outcome)`` return what it returns."""
     original, present = scheduler.step, "step" in vars(scheduler)
 
     @functools.wraps(original)  # pipelines read its signature
-    def step(model_output: Any, timestep: Any, *args: Any, **kwargs: Any) -> Any:
-        return made(timestep, original(model_output, timestep, *args, **kwargs))
+    def step(model_output: Any, timestep: Any, sample: Tensor, *args: Any, **kwargs: Any) -> Any:
+        given(sample)
+        return made(timestep, original(model_output, timestep, sample, *args, **kwargs))
 
     scheduler.step = step
     try:
@@ -165,6 +169,7 @@ class _Controlled:
         self._packed = False
         self._control: AttentionControl | None = None
         self._blend: LocalBlend | None = None
+        self._made: Tensor | None = None
         self._done = 0
         self._run = ExitStack()
         self._step: ExitStack | None = None
@@ -182,6 +187,11 @@ class _Controlled:
         self._step = ExitStack()
         self._step.enter_context(self._control.at(self._done))
 
+    def before_step(self, latents: Tensor) -> None:
+        """Let the scheduler go on from blended latents."""
+        if self._made is not None and self._timesteps is self._pipe.scheduler.timesteps:
+            carry_change(self._pipe.scheduler, self._made, latents)
+
     def after_network(self, timestep: Any, outcome: Any) -> Any:
         """End a step; return the scheduler's outcome, blended."""
         if self._step is None or self._timesteps is None:
@@ -194,6 +204,7 @@ class _Controlled:
         step, self._step = self._step, None
         step.close()
         if self._blend is not None:
+            self._made = outcome[0] if isinstance(outcome, tuple) else outcome.prev_sample
             outcome = self._blended(self._blend, outcome)
         self._done += 1
         return outcome
@@ -229,7 +240,7 @@ class _Controlled:
             probes=[self._blend.probe] if self._blend else [],
         )
         self._run.enter_context(self._control)
-        self._timesteps, self._done = scheduler.timesteps, 0
+        self._timesteps, self._done, self._made = scheduler.timesteps, 0, None
         self.runs += 1
 
     def _branches(self, rows: int) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ def test_windows():
     assert parse.parse_until(["0.8", "lion=0.1:0.4"]) == {"default_": 0.8, "lion": (0.1, 0.4)}
     assert parse.parse_until(["two words=0.4", "dog#1=1"]) == {"two words": 0.4, ("dog", 1): 1.0}
     assert parse.parse_until(["dog#all=0.4"]) == {Word("dog", "all"): 0.4}
+    assert parse.parse_until(["#2=0.4", "0.8"]) == {2: 0.4, "default_": 0.8}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ def test_weights():
     assert parse.parse_weights([]) == {}
     assert parse.parse_weights(["snow=2", "pink=-1"]) == {"snow": (2.0,), "pink": (-1.0,)}
     assert parse.parse_weights(["snow=0, 1,2", "dog#0=3"]) == {"snow": (0.0, 1.0, 2.0), ("dog", 0): (3.0,)}
+    assert parse.parse_weights(["#2=2", "#0=0,1"]) == {2: (2.0,), 0: (0.0, 1.0)}
     assert parse.parse_weights(["dog#all=2", "dog#0=3"]) == {Word("dog", "all"): (2.0,), ("dog", 0): (3.0,)}
 
 
@@ -78,6 +80,7 @@ def test_weights():
         ["a=1", "a=2"],
         ["a=1", "A=2"],
         ["a#all=1", "A#all=2"],
+        ["#2=1", "#2=2"],
         ["a=1,2", "b=1,2,3"],
     ],
 )
@@ -92,6 +95,8 @@ def test_blends():
     assert parse.parse_blend("cat") == (["cat"], ["cat"])
     assert parse.parse_blend("muscle, car:sports,car#1") == (["muscle", "car"], ["sports", ("car", 1)])
     assert parse.parse_blend("cat#all") == ([Word("cat", "all")], [Word("cat", "all")])
+    assert parse.parse_blend("#1:#2, hat") == ([1], [2, "hat"])
+    assert parse.parse_blend("#:#x") == (["#"], ["#x"])
     assert parse.parse_blend(":hat") == ([], ["hat"])
     assert parse.parse_blend("hat, scarf:") == (["hat", "scarf"], [])
 

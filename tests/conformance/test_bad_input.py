@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +298,71 @@ def test_numbers_of_numpy_are_numbers(tmp_path: Path):
         write_files({tmp_path / "made.png": png(made.images[0], made.settings)})
         told = read_settings(tmp_path / "made.png")
         assert (told["seed"], told["guidance"], told["size"]) == (3, 4.0, [16, 16])
+
+
+@pytest.mark.parametrize(
+    ("until", "message"),
+    [
+        (1.5, "a window of steps is .* within 0 and 1, not 1.5$"),
+        (-0.1, "not -0.1$"),
+        ((0.0, 1.5), r"not \(0.0, 1.5\)$"),
+        (
+            (0.8, 0.2),
+            r"starts before it stops, but in \(0.8, 0.2\) the start comes after the stop: did you mean \(0.2, 0.8\)",
+        ),
+        ([0.2, 0.8], r"\[0.2, 0.8\] is a list: write a tuple for a window, as \(0.2, 0.8\)$"),
+        ({"dog": [0.2, 0.8]}, r"\[0.2, 0.8\] is a list: write a tuple"),
+        ({"dog": 1.5}, "not 1.5$"),
+    ],
+)
+def test_windows_are_shown_as_they_were_given(until: Any, message: str):
+    model = pipelines.model("sd1", torch.float32)
+    makes: list[Callable[[], object]] = [
+        lambda: wb.plan(model, SOURCE, to=TARGET, until=until),
+        lambda: wb.Replace(until=until),
+        lambda: wb.Reweight({"dog": 2.0}, until=until),
+    ]
+    for make in makes:
+        with pytest.raises(wb.InvalidInput, match=message):
+            make()
+
+
+@pytest.mark.parametrize("kind", [wb.Blend, wb.AutoBlend])
+@pytest.mark.parametrize(
+    ("words", "told", "python", "command"),
+    [
+        (
+            ("dog", "dog"),
+            "source word cannot be found: the word 'dog' is not in the prompt",
+            "source=[], target='dog'",
+            ":dog",
+        ),
+        (
+            ("cat", "cat"),
+            "target word cannot be found: the word 'cat' is not in the prompt",
+            "source='cat', target=[]",
+            "cat:",
+        ),
+        ((("dog", 0), "dog"), "source word cannot be found", "source=[], target=('dog', 0)", ":dog#0"),
+        (("cat", [["cat"]]), "target word cannot be found", "source='cat', target=[]", "cat:"),
+        (
+            ("beech", "dog"),
+            "source word cannot be found: the word 'beech' is not in .* .did you mean 'beach'",
+            None,
+            None,
+        ),
+        ((9, "dog"), "source word cannot be found: there is no word at position 9", None, None),
+        (("cat", "cow"), "target word cannot be found: the word 'cow' is not in", None, None),
+    ],
+)
+def test_words_of_a_blend_that_are_not_there(
+    kind: Any, words: Any, told: str, python: str | None, command: str | None
+):
+    source, target = words
+    with pytest.raises(wb.UnknownWord, match=f"^the blend's {told}") as caught:
+        wb.plan(
+            pipelines.model("sd1", torch.float32), SOURCE, to=TARGET, blend=kind(source=source, target=target)
+        )
+    for text, expected in ((str(caught.value), python), (caught.value.command, command)):
+        hint = f" alone is given as {expected}"
+        assert text.endswith(hint) if expected else "alone is given as" not in text

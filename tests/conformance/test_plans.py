@@ -11,7 +11,9 @@ import torch
 import pipelines
 import wordbrush as wb
 from wordbrush.edits.fields import fields
-from wordbrush.edits.window import Schedule, Window
+from wordbrush.edits.mix import TokenMix
+from wordbrush.edits.prompt import Prompt
+from wordbrush.edits.window import Clock, Schedule, Window
 
 SOURCE, DOG, CASTLE = "a cat on the beach", "a dog on the beach", "a castle on the beach"
 
@@ -99,15 +101,17 @@ def test_captions_name_words_as_the_picture_shows_them():
     result = wb.edit(
         model,
         "a cat and a cat",
-        to=["a cat and a cat", "a dog"],
+        to=["a cat and a cat", "a red dog"],
         edits=wb.Reweight(strengths),
         seed=1,
         steps=1,
         size=16,
     )
     assert result.captions == [
-        "a cat and a cat", "a cat and a cat, cat#all × 2, cat#0 × 0.5", "a dog, dog × 0.5, dog × 3",
-    ]  # fmt: skip
+        "a cat and a cat",
+        "a cat and a cat, cat#all × 2, cat#0 × 0.5",
+        "a red dog, red × 0.5, dog × 3",
+    ]
 
 
 def test_what_one_target_lacks_is_told():
@@ -181,3 +185,143 @@ def test_a_blend_of_no_words():
         plan([DOG, CASTLE], blend=wb.Blend([], [["dog"], []]))
     with pytest.raises(wb.UnknownWord, match="no word of 'a castle"):
         plan([DOG, CASTLE], blend=wb.Blend([], "dog"))
+
+
+def test_a_plan_names_the_words_that_a_blend_found():
+    def told(to: str | list[str], **how: Any) -> str:
+        line = plan(to, **{"blend": "auto", **how}).describe().splitlines()[-1]
+        assert line.startswith("blend: may change where the changed words attend above 0.45")
+        return line.partition("; its words: ")[2]
+
+    assert told(DOG) == told(DOG + ".") == "cat, dog"
+    assert told([DOG, "a red cat on the beach", SOURCE], edits=[None, None, [wb.Reweight({"cat": 2.0})]]) == (
+        "cat, dog (target 1); red (target 2); none (target 3)"
+    )
+    assert told(DOG, edits=wb.Reweight({"beach": 2.0, "on": 1.0})) == "cat, dog, beach"
+    assert told(SOURCE + ".", blend=wb.AutoBlend()) == "none"
+    own = plan(blend=wb.AutoBlend(source="cat", target=["dog"])).describe().splitlines()[-1]
+    assert own.startswith("blend: may change where cat or dog attends above 0.45")
+    assert plan(blend=wb.Blend("cat", "dog")).describe().endswith("from 0.2 of the steps on")
+    weighted = plan(DOG + ".", blend="auto", edits=wb.Reweight({"beach": 2.0}))
+    assert fields(weighted)["blend"]["targets"] == [["dog", "beach"]]
+
+
+class Own:
+    """An edit of one's own, between others."""
+
+    schedule = Schedule(Window())
+    words = ()
+
+    def fold(self, mix: TokenMix, gate: Any, *, source: Prompt, target: Prompt) -> TokenMix:
+        return mix
+
+    def describe(self) -> str:
+        return "own"
+
+
+def test_transfers_come_before_faders_in_whatever_order_they_are_given():
+    fader, other, transfer, own = (
+        wb.Reweight({"dog": 5.0}, renormalise=False),
+        wb.Reweight({"beach": 2.0}, renormalise=False),
+        wb.Replace(1.0),
+        Own(),
+    )
+    for given, done in (
+        ([fader, transfer], [transfer, fader]),
+        ([fader, own, transfer, other], [own, transfer, fader, other]),
+        ([fader, transfer, own, other], [transfer, fader, own, other]),
+        (
+            [wb.Refine((0, 0.2)), fader, wb.Replace((0.2, 1))],
+            [wb.Refine((0, 0.2)), wb.Replace((0.2, 1)), fader],
+        ),
+        ([own, fader, own], None),
+    ):
+        assert list(plan(edits=given).edits[0]) == (given if done is None else done)
+    told = plan(edits=[fader, transfer]).describe()
+    assert told.index("  replace: ") < told.index("  re-weight: dog × 5")
+    model = pipelines.model("sd1", torch.float32)
+    how: dict[str, Any] = {"to": DOG, "seed": 1, "steps": 4, "size": 16}
+    one, same, alone = (
+        wb.edit(model, SOURCE, edits=edits, **how).latents
+        for edits in ([fader, transfer], [transfer, fader], transfer)
+    )
+    assert torch.equal(one, same)
+    assert not torch.equal(one, alone)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [wb.Refine(1.0), wb.Replace(1.0)],
+        [wb.Refine(0.5), wb.Reweight({"dog": 2.0}), wb.Replace(0.8)],
+        [wb.Refine((0.2, 0.8)), wb.Replace((0.2, 0.4)), wb.Replace((0.4, 1.0))],
+        [wb.Refine({"dog": 0.5, "default_": 0.0}), wb.Replace(0.5)],
+        [wb.Refine({"dog": 0.5, "default_": 0.0}), wb.Replace({"dog": 0.6, "default_": 0.0})],
+    ],
+)
+def test_a_transfer_of_which_nothing_is_left_is_refused(edits: list[Any]):
+    with pytest.raises(
+        wb.InvalidInput, match=r"^Refine\(.* does nothing, because Replace\(.*\) after it takes over"
+    ):
+        plan(edits=edits)
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [wb.Refine((0.0, 0.4)), wb.Replace((0.4, 0.8))],
+        [wb.Refine(0.8), wb.Replace(0.4)],
+        [wb.Refine((0.2, 0.8)), wb.Replace((0.2, 0.4)), wb.Replace((0.5, 1.0))],
+        [wb.Refine(0.5), wb.Replace({"dog": 0.4, "default_": 0.5})],
+        [wb.Refine(0.0), wb.Replace(1.0)],
+    ],
+)
+def test_transfers_that_leave_something_of_each_other_are_not(edits: list[Any]):
+    assert list(plan(edits=edits).edits[0]) == edits
+    shared = [wb.Refine({"snow": 0.8, "default_": 0.2}), wb.Replace(0.4)]  # of use in the target with snow
+    assert plan([DOG, "a dog on the beach in snow"], edits=shared)
+
+
+@pytest.mark.parametrize(
+    ("words", "first", "second"),
+    [
+        (("beach", "Beach"), "beach", "Beach"),
+        (("beach", ("beach", 0)), "beach", "beach#0"),
+        (("beach", wb.Word("beach", "all")), "beach", "beach#all"),
+        ((4, "beach"), "the word at position 4", "beach"),
+        (("the beach", "The  Beach"), "the beach", "The  Beach"),
+    ],
+)
+def test_a_word_is_named_once(words: tuple[Any, Any], first: str, second: str):
+    numbers: dict[Any, float] = dict(zip(words, (0.4, 0.9), strict=True))
+    for how, what in (
+        ({"edits": wb.Reweight(numbers)}, "strength"),
+        ({"edits": wb.Reweight({"dog": 2.0}, until=numbers)}, "window"),
+        ({"edits": wb.Replace(until=numbers)}, "window"),
+        ({"until": numbers}, "window"),
+    ):
+        with pytest.raises(wb.InvalidInput) as caught:
+            plan([CASTLE, DOG], **how)
+        assert str(caught.value) == (
+            f"{first!r} and {second!r} are the same word of {CASTLE!r}: give it one {what}"
+        )
+
+
+def test_words_that_overlap_are_not_the_same():
+    strengths = {"red cat": 2.0, "cat": 3.0}
+    made = plan("a red cat on the beach", edits=wb.Reweight(strengths))
+    (mix, *_), *_ = made.mixes(Clock(4, 4))
+    assert (mix.own + mix.from_source.sum(axis=0))[[2, 3]].tolist() == [2.0, 6.0]
+    assert plan("a red cat on the beach", until={"red cat": 0.4, "cat": 0.8})
+
+
+def test_the_edit_of_one_target_may_be_left_to_be_inferred():
+    fader = wb.Reweight({"castle": 2.0}, renormalise=False)
+    made = plan([DOG, CASTLE], edits=[None, [fader]], until=0.3)
+    inferred = wb.Replace(0.3)
+    assert made.edits == ((inferred,), (inferred, fader))
+    assert plan(edits=[None]).edits == plan().edits
+    assert plan([DOG, CASTLE], edits=[[], None]).edits[0] == ()
+    for edits in ([None, wb.Replace()], [None], [None] * 3):
+        with pytest.raises(wb.InvalidInput, match=r"2 lists of edits, .* or None for a target"):
+            plan([DOG, CASTLE], edits=edits)

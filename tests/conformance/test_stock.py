@@ -108,14 +108,15 @@ def test_the_latents_are_those_of_edit(kind: str):
     assert distance(plain[0], controlled[0]) < TOLERANCE, "the source is the plain picture"
 
 
-@pytest.mark.parametrize("name", ["pndm", "heun", "dpm++", "euler"])
+@pytest.mark.parametrize("name", ["pndm", "heun", "dpm2", "dpm++", "unipc", "euler"])
 def test_steps_are_counted_as_the_scheduler_makes_them(name: str):
     from wordbrush.sampling import make_scheduler
 
     model = pipelines.model("sd1")
     pipe = stock(model)
     pipe.scheduler = make_scheduler(name, model.scheduler)
-    settings: dict[str, Any] = {"edits": wb.Replace((0.25, 0.75)), "self_attention": 0.0}
+    blend = wb.Blend("cat", "dog", threshold=0.6, start=0.3)
+    settings: dict[str, Any] = {"edits": wb.Replace((0.25, 0.75)), "self_attention": 0.0, "blend": blend}
     with wb.control(pipe, wb.plan(model, SOURCE, to=DOG, **settings)) as prompts:
         made = run(pipe, model, prompts)
     given: dict[str, Any] = {"latents": start(model), "steps": STEPS, "scheduler": name, **settings}

@@ -240,6 +240,23 @@ def test_storybook_render():
     assert "zebra" in refused("storybook", "render", "a zebra on a beach", "-o", "zebra.png")
 
 
+@pytest.mark.parametrize("caption", ["", " "])
+def test_an_empty_caption_is_not_rendered(caption: str):
+    assert "an empty caption describes no scene" in refused("storybook", "render", caption)
+
+
+def test_help_says_what_storybook_brings():
+    told = " ".join(run("edit", "--help").stdout.replace("│", " ").split())
+    brought = json.loads((EMBEDDED["storybook"] / "wordbrush.json").read_text())
+    parts = told.split("(storybook: ")[1:]
+    named = ("until", "self_attention", "blend", "steps", "guidance")
+    assert {part.partition(")")[0] for part in parts} == {
+        f"{brought[name]}".removesuffix(".0") for name in named
+    }
+    assert "(storybook" not in run("instruct", "--help").stdout
+    assert "starting noise" not in run("storybook", "render", "--help").stdout
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
@@ -276,7 +293,10 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
     [
         (["edit", SOURCE], "--to"),
         (["edit", SOURCE, "--to", TARGET, "--until", "much"], "0.8"),
-        (["edit", SOURCE, "--to", TARGET, "--until", "1.5"], "within 0 and 1"),
+        (["edit", SOURCE, "--to", TARGET, "--until", "1.5"], "--until: "),
+        (["edit", SOURCE, "--to", TARGET, "--until", "dog=1.5"], "--until: "),
+        (["edit", SOURCE, "--to", TARGET, "--size", "100000x100000"], "at most 67,108,864 pixels"),
+        (["generate", SOURCE, "--size", "100000x100000"], "at most 67,108,864 pixels"),
         (["edit", SOURCE, "--to", TARGET, "--size", "big"], "96x128"),
         (["edit", SOURCE, "--to", TARGET, "--weight", "sno=2"], "'sno'"),
         (["edit", SOURCE, "--weight", "a=2"], "occurs 2 times"),
@@ -284,7 +304,7 @@ def test_models(monkeypatch: pytest.MonkeyPatch, tiny_folder: Path):
         (["maps", SOURCE, "--words", "a"], "choose one with a#0 or a#1, or all with a#all"),
         (["edit", SOURCE, "--to", SOURCE], "turn one up or down with --weight WORD=STRENGTH"),
         (["edit", SOURCE, "--to", TARGET, "--guidance", "0"], "leave the prompt out: give 1 for no guidance"),
-        (["edit", SOURCE, "--to", TARGET, "--self-attention", "1.5"], "within 0 and 1"),
+        (["edit", SOURCE, "--to", TARGET, "--self-attention", "1.5"], "--self-attention: "),
         (["edit", SOURCE, "--to", TARGET, "--self-attention", "much"], "--self-attention 'much'"),
         (["edit", SOURCE, "--to", TARGET, "--blend", ":"], "such as cat:dog, or one of them, as :hat"),
         (["edit", SOURCE, "--to", TARGET, "--keep-pixels"], "give --mask as well"),
@@ -330,7 +350,9 @@ def test_models_that_cannot_be_loaded(name: str, tiny_folder: Path):
         weights.write_bytes(weights.read_bytes()[:1000])
     if name == "nothing-inside":
         Path(name).mkdir()
-    assert name.removeprefix("./") in refused("edit", SOURCE, "--to", TARGET, "--model", name)
+    told = refused("edit", SOURCE, "--to", TARGET, "--model", name)
+    assert name.removeprefix("./") in told
+    assert "one of storybook" not in told
 
 
 def test_a_full_disk_is_a_sentence(model: str, monkeypatch: pytest.MonkeyPatch):

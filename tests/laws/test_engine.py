@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor, nn
 
 import pipelines
 import wordbrush as wb
 from compare import distance
+from wordbrush import sampling
 
 SIZES = {"sd1": (16, 24), "sd2": (32, 48), "ldm": (16, 24)}
 SOURCE, DOG, HIPPO = "a cat on the beach", "a dog on the beach", "a hippopotamus on the beach"
@@ -101,6 +106,141 @@ def test_every_sample_has_its_own_noise():
     batch = wb.generate(model, [SOURCE, SOURCE, DOG], seed=[3, 4, 4], **settings).latents
     assert distance(batch[0], batch[1]) > 1e-3
     assert distance(batch[2:], wb.generate(model, DOG, seed=4, **settings).latents) < 1e-11
+
+
+# --- what may be left out, and what is said first
+
+
+def test_without_a_target_words_of_the_source_are_weighted():
+    faded: Any = {"edits": wb.Reweight({"beach": 2.0})}
+    assert torch.equal(edit(None, **faded).latents, edit(SOURCE, **faded).latents)
+    made = wb.plan(pipelines.model("sd1", torch.float32), SOURCE, **faded)
+    assert [target.text for target in made.targets] == [SOURCE]
+
+
+@pytest.mark.parametrize("edits", [None, [], wb.Replace()])
+def test_without_a_target_and_words_to_weight_there_is_nothing_to_do(edits: Any):
+    model = pipelines.model("sd1", torch.float32)
+    for ask in (lambda: wb.edit(model, SOURCE, edits=edits), lambda: wb.plan(model, SOURCE, edits=edits)):
+        with pytest.raises(wb.InvalidInput, match=r"equals the source prompt .*Reweight"):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"to": SOURCE}, "equals the source prompt"),
+        ({"to": " "}, "empty prompt"),
+        ({"until": 2}, "within 0 and 1"),
+        ({}, "seed=, such as seed=0"),
+    ],
+)
+def test_the_words_are_checked_before_the_noise(changes: dict[str, Any], says: str):
+    settings: Any = {"to": DOG, **changes}
+    with pytest.raises(wb.InvalidInput, match=says):
+        wb.edit(pipelines.model("sd1", torch.float32), SOURCE, **settings)
+
+
+# --- changes of the latents between the steps
+
+VARIANCE_KEEPING = ("ddim", "pndm", "dpm++", "dpm++singlestep", "unipc", "deis", "lcm")
+"""Schedulers of latents in which the picture weighs the less the more noise there is; else it weighs 1 in all."""
+CHANGEABLE = (*sampling.SCHEDULERS, *sampling.NOISY_SCHEDULERS, *sampling.FLOW_SCHEDULERS)
+
+
+def fresh(name: str, **settings: Any) -> Any:
+    """A named scheduler for networks that predict noise, or for those of straight paths, with ten steps set."""
+    noisy = DDIMScheduler(**pipelines.BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+    trained = FlowMatchEulerDiscreteScheduler() if name in sampling.FLOW_SCHEDULERS else noisy
+    made = sampling.make_scheduler(name, trained)
+    scheduler = type(made).from_config(made.config, **settings)
+    scheduler.set_timesteps(10)
+    return scheduler
+
+
+def sampled(scheduler: Any, after_step: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+    """Two samples of a network whose answers are noise, the same in every run."""
+    drawn = torch.Generator().manual_seed(0)
+    answers = iter(torch.randn(40, 2, 4, 2, 2, generator=drawn, dtype=torch.float64))
+    network: Any = SimpleNamespace(predict=lambda inputs, timestep, text: next(answers))
+    noise = torch.randn(2, 4, 2, 2, generator=drawn, dtype=torch.float64)
+    return sampling.sample(
+        network, scheduler, noise, text=lambda step: {}, guidance=wb.Unguided(), after_step=after_step
+    )
+
+
+def weight(scheduler: Any, name: str, at: int) -> float:
+    """What the picture weighs in the latents before an evaluation."""
+    if name not in VARIANCE_KEEPING:
+        return 1.0
+    return float(scheduler.alphas_cumprod[int(scheduler.timesteps[at])]) ** 0.5
+
+
+def check_that_changes_last(name: str, **settings: Any) -> None:
+    """Change the second sample after every single evaluation but the last, in its first column.
+
+    With its answers held, a network's exact path keeps a change of the picture as it is. Only DPM-Solver++ in several
+    steps takes it for a movement, of which it makes a little more.
+    """
+    plain = sampled(fresh(name, **settings))
+    evaluations = len(fresh(name, **settings).timesteps)
+    assert evaluations >= 10
+    for at in range(evaluations - 1):
+        scheduler = fresh(name, **settings)
+        change = torch.zeros(2, 4, 2, 2, dtype=torch.float64)
+        change[1, ..., 0] = weight(scheduler, name, at + 1)
+
+        def changed(step: int, latents: Tensor, at: int = at, change: Tensor = change) -> Tensor:
+            return latents + change if step == at else latents
+
+        made = sampled(scheduler, changed)
+        assert torch.equal(made[0], plain[0])
+        assert torch.equal(made[1, ..., 1], plain[1, ..., 1])
+        lasting = (made - plain)[1, ..., 0]
+        assert (lasting - 1).abs().max() < 0.01 or (name == "dpm++" and 1 < lasting.min() < 1.3), (
+            at,
+            lasting,
+        )
+
+
+@pytest.mark.parametrize("name", CHANGEABLE)
+def test_a_change_after_a_step_lasts(name: str):
+    """What a blend or a mask does to the latents is not undone by what a scheduler keeps of earlier steps."""
+    check_that_changes_last(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("pndm", {"skip_prk_steps": False}),
+        ("unipc", {"solver_order": 3}),
+        ("unipc", {"predict_x0": False, "final_sigmas_type": "sigma_min"}),
+        ("dpm++singlestep", {"solver_order": 3, "lower_order_final": True}),
+    ],
+)
+def test_a_change_lasts_in_other_settings(name: str, settings: dict[str, Any]):
+    check_that_changes_last(name, **settings)
+
+
+@pytest.mark.parametrize("name", CHANGEABLE)
+def test_steps_without_a_change_are_the_scheduler_s_own(name: str):
+    copied = sampled(fresh(name), lambda step, latents: latents.clone())
+    assert torch.equal(copied, sampled(fresh(name)))
+
+
+def test_every_scheduler_s_changes_are_tried():
+    assert len(CHANGEABLE) == 12
+
+
+def test_a_scheduler_that_the_caller_changes_later_is_read_once():
+    model, scheduler = pipelines.model("sd1", torch.float32), fresh("euler")
+    settings: Any = {"seed": 1, "steps": STEPS, "size": SIZES["sd1"]}
+    expected = wb.generate(model, DOG, scheduler=fresh("euler"), maps=True, **settings)
+    made = wb.generate(model, DOG, scheduler=scheduler, **settings)
+    scheduler.register_to_config(beta_end=0.1)
+    other = wb.generate(model, DOG, scheduler=scheduler, maps=True, **settings)
+    assert not np.array_equal(other.maps.raw("dog"), expected.maps.raw("dog"))
+    assert np.array_equal(made.maps.raw("dog"), expected.maps.raw("dog"))
 
 
 # --- restoring the model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,33 @@ def tokens(text: str, word: Any) -> list[str]:
 )
 def test_find(text: str, word: Any, expected: list[str]):
     assert tokens(text, word) == expected
+
+
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+@pytest.mark.parametrize("word", ["café", "naïve", "ế", "각", "が", "Ångström", "q\u0323\u0307"])
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_words_are_the_same_in_every_form_of_their_letters(tokenizer: str, word: str):
+    texts = {unicodedata.normalize(form, f"a {word}, the beach") for form in FORMS}
+    texts.add("a q\u0307\u0323, the beach" if word.startswith("q") else f"a {word}, the beach")
+    assert len(texts) > 1
+    for text in texts:
+        prompt = read(text, tokenizer)
+        found = prompt.find(1)
+        assert found
+        for form in FORMS:
+            assert prompt.find(unicodedata.normalize(form, word)) == found
+            assert prompt.find((unicodedata.normalize(form, word).upper(), 0)) == found
+        assert prompt.tokens[prompt.find("the")[0]].text == "the"
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("a café", "cafe"), ("a cafe\u0301", "cafe"), ("a cafe\u0301", "\u0301"), ("が", "か"), ("각", "가")],
+)
+def test_a_letter_without_its_accent_is_another_one(text: str, part: str):
+    assert not read(text).has(part)
 
 
 def test_repeated_words_are_told_apart():

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pipelines
 import wordbrush as wb
-from wordbrush.sizes import check_multiples, edited_size
+from wordbrush.run import latent_size
+from wordbrush.sizes import MOST_PIXELS, Size, check_multiples, edited_size
 
 sides = st.integers(1, 4000)
 
@@ -53,3 +55,15 @@ def test_the_nearest_size_is_named():
     check_multiples(64, 72, 8)
     with pytest.raises(wb.InvalidInput, match="multiples of 8 pixels: 64 × 80, not 66 × 77"):
         check_multiples(66, 77, 8)
+
+
+@pytest.mark.parametrize("size", [100_000, (8192, 8194), (2, 2**26)])
+def test_sizes_beyond_all_memory_are_refused(size: Size):
+    """Asked of the size alone: pictures of that size are not to be tried."""
+    with pytest.raises(wb.InvalidInput, match="too large: at most 67,108,864 pixels in all"):
+        latent_size(pipelines.model("sd1"), size)
+
+
+def test_the_largest_size_is_taken():
+    assert latent_size(pipelines.model("sd1"), 8192) == (4096, 4096)
+    assert latent_size(pipelines.model("sd1"), (2, MOST_PIXELS // 2)) == (1, MOST_PIXELS // 4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +72,47 @@ def test_a_fader_moves_the_picture_further_the_more_it_is_turned(model: wb.Model
         distances = [moved(latents[[0, row]]) for row in (1, 2, 3)]
         assert distances == sorted(distances)
         assert distances[0] > 0
+
+
+@pytest.mark.parametrize(
+    "neutral",
+    [
+        wb.Reweight({"sunset": 1.0}),
+        [[wb.Reweight({"dog": 1.0, "beach": 1.0})]],
+        wb.Reweight({"sunset": 1.0}, until={"sunset": 0.5}, renormalise=False),
+    ],
+)
+def test_strength_1_is_no_edit(model: wb.Model, neutral: Any):
+    how: dict[str, Any] = {"to": "a dog on a beach at sunset", "seed": 3, "steps": 10}
+    plain = wb.edit(model, SOURCE, **how).latents
+    assert not torch.equal(plain, wb.edit(model, SOURCE, blend="none", **how).latents)
+    assert not torch.equal(plain, wb.edit(model, SOURCE, edits=wb.Reweight({"sunset": 2.0}), **how).latents)
+    assert torch.equal(plain, wb.edit(model, SOURCE, edits=neutral, **how).latents)
+
+
+@pytest.mark.parametrize("ending", ["", ".", "!", ' "'])
+def test_the_region_of_a_word_is_its_own_whatever_ends_the_prompt(model: wb.Model, ending: str):
+    blend = wb.AutoBlend(stop=1.0)  # what is held is then so to the last bit
+    target = f"a dog on a beach at sunset{ending}"
+    source, edited = wb.edit(model, SOURCE, to=target, seed=3, steps=10, blend=blend).latents
+    assert 0.5 < (source == edited).all(dim=0).double().mean() < 1
+
+
+def test_a_word_that_is_turned_up_all_over_the_picture_frees_it(model: wb.Model):
+    rule, held = wb.AutoBlend(stop=1.0), []
+    for weighted in ((), (("sunset",),)):
+        blend = replace(rule, weighted=weighted)
+        result = wb.edit(
+            model,
+            SOURCE,
+            to="a dog on a beach at sunset",
+            edits=wb.Reweight({"sunset": 3.0}),
+            blend=blend,
+            seed=5,
+            steps=10,
+        )
+        held.append((result.latents[0] == result.latents[1]).all(dim=0).double().mean())
+    assert held[1] == 0 < 0.5 < held[0] < 1
 
 
 def test_words_attend_to_different_places(model: wb.Model):

@@ -202,9 +202,52 @@ def test_a_word_that_is_turned_up_beside_a_swap_may_change_its_own_region():
     edits = [wb.Replace(), wb.Reweight({"beach": 2.0})]
     plan = wb.plan(model, SOURCE, to=TARGET, edits=edits, blend="auto")
     assert isinstance(plan.blend, wb.AutoBlend)
-    marked = plan.blend.indicators(plan.source, plan.targets)[1, :, 0]
+    source, own = plan.blend.indicators(plan.source, plan.targets)
     target = plan.targets[0]
-    assert marked.nonzero()[0].tolist() == sorted((*target.find("dog"), *target.find("beach")))
+    assert source[:, 0].nonzero()[0].tolist() == list(plan.source.find("cat"))
+    assert [column.nonzero()[0].tolist() for column in own.T] == [
+        list(target.find("dog")), list(target.find("beach")),
+    ]  # fmt: skip
+    assert not source[:, 1].any()
+    # A word that was changed anyhow, one that is neutral, and one that only another target has.
+    edits = [wb.Replace(), wb.Reweight({"dog": 2.0}), wb.Reweight({"beach": 1.0})]
+    targets = [TARGET, "a castle on the snow"]
+    neutral = wb.plan(model, SOURCE, to=targets, edits=edits, blend="auto")
+    assert isinstance(neutral.blend, wb.AutoBlend)
+    assert neutral.blend.indicators(neutral.source, neutral.targets).shape[-1] == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("spreads", "expected"),
+    [("local", [(2, 2), (12, 2)]), ("everywhere", None), ("changed everywhere", None)],
+)
+def test_a_weighted_word_adds_its_region(spreads: str, expected: list[tuple[int, int]] | None):
+    """Maps of our own: the swapped word is at (2, 2), and the weighted one at (12, 2) or all over the picture."""
+    model = pipelines.model()
+    rule = wb.AutoBlend(start=0.0, weighted=(("beach",), ()))
+    source, *targets = (model.backbone.read(text) for text in (SOURCE, TARGET, TARGET))
+    blend = LocalBlend(
+        rule,
+        torch.tensor(rule.indicators(source, targets)),
+        [map_sites(model.backbone)[0]],
+        steps=range(2),
+    )
+    height, width = 16, 8
+    maps = torch.zeros(3, height, width, 3)
+    for row, column in ((0, 0), (0, 1), (1, 0), (2, 1)):
+        maps[row, 2, 2, column] = 1.0
+    maps[1, 12, 2, 2] = 1.0
+    if spreads == "everywhere":
+        maps[1, ..., 2] = 1.0
+    if spreads == "changed everywhere":
+        maps[1, ..., 0] = 1.0
+    blend.probe.collect(blend._site, maps.flatten(1, 2))
+    latents = torch.arange(3.0)[:, None, None, None].expand(3, 4, height, width)
+    for step in range(2):
+        _, edited, other = blend(step, latents)[:, 0]
+        assert list(map(tuple, other.nonzero().tolist())) == [(2, 2)]
+        changed = list(map(tuple, edited.nonzero().tolist()))
+        assert changed == expected if expected else len(changed) == height * width
 
 
 def test_the_last_steps_of_an_automatic_blend_are_free():
@@ -234,3 +277,41 @@ def test_articles_and_prepositions_are_no_region():
     assert marks.shape == (2, read(SOURCE).length, 1)
     assert marks[0].sum() == 0
     assert marks[1].sum() == len(read("a cat on the beach with a dog").find("dog"))
+
+
+@pytest.mark.parametrize("added", [".", ",", "!", ' "', "-", "…", " |", "、", "。", " \" ' ;"])
+def test_punctuation_is_no_region(added: str):
+    read = pipelines.model().backbone.read
+    source = read(SOURCE)
+    for before, after in ((SOURCE, TARGET + added), (SOURCE + added, TARGET)):
+        marks = wb.AutoBlend().indicators(read(before), [read(after)])
+        assert marks[0, :, 0].nonzero()[0].tolist() == list(source.find("cat"))
+        assert marks[1, :, 0].nonzero()[0].tolist() == list(read(TARGET).find("dog"))
+    assert wb.plan(pipelines.model(), SOURCE, to=SOURCE + added, blend="auto").blend is None
+
+
+@pytest.mark.parametrize("word", ["7", "é", "猫", "кот", "🦊", "☂️"])
+def test_letters_digits_and_pictographs_are_a_region(word: str):
+    read = pipelines.model().backbone.read
+    target = read(f"a {word} on the beach")
+    marks = wb.AutoBlend().indicators(read(SOURCE), [target])
+    assert marks[1, :, 0].nonzero()[0].tolist() == list(target.find(1))
+
+
+def test_an_automatic_blend_of_words_of_one_s_own():
+    found = automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0))
+    assert not torch.equal(found, automatic(TARGET))
+    assert torch.equal(
+        found, automatic(TARGET, blend=wb.AutoBlend(THRESHOLD, max_spread=1.0, source="cat", target="dog"))
+    )
+    read = pipelines.model().backbone.read
+    source, targets = read(SOURCE), [read(TARGET), read("a castle on the beach")]
+    for rule, expected in (
+        (wb.AutoBlend(source=["cat"], target=["dog", "castle"]), [[[2], [2]], [[2], []], [[], [2]]]),
+        (wb.AutoBlend(target=[["dog"], ["castle", "beach"]]), [[[], []], [[2], []], [[], [2, 5]]]),
+        (wb.AutoBlend(source="beach", unedited=(0,)), [[[], [5]], [[], []], [[], []]]),
+    ):
+        marks = rule.indicators(source, targets)
+        assert [[column.nonzero()[0].tolist() for column in row.T] for row in marks] == expected
+    with pytest.raises(wb.UnknownWord, match="source word cannot be found"):
+        wb.AutoBlend(source="dog").indicators(source, targets)

@@ -76,6 +76,9 @@ def test_a_record_is_gone_on_from(tmp_path):
     assert json.dumps(again) == json.dumps(whole)
     with pytest.raises(DataError, match=r"is a record of .+, not of .+: name another file"):
         evaluate(prompts=2, record=record, p2p=True, steps=4)
+    record.write_text(record.read_text().replace("attend above 0.45", "attend above 0.5", 1))
+    with pytest.raises(DataError, match=r"is a record of .+, not of .+: name another file"):
+        evaluate(prompts=2, record=record, **settings)
     with pytest.raises(InvalidInput, match=r"no kind of edit 'subjct' \(did you mean 'subject'"):
         evaluate(prompts=1, p2p=True, kinds=["subjct"])
 

@@ -14,7 +14,7 @@ from torch import nn
 
 import wordbrush
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, decoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, decoder, judge, text_to_image, vocabulary
 from wordbrush.storybook.recipe.adopt import adopt
 from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.files import write_json
@@ -176,3 +176,21 @@ def test_a_trained_editor_is_taken_as_it_is_with_its_measures(tmp_path: Path) ->
     assert card.index("## Measured") < card.index("## Limits")
     defaults = json.loads((shipped / "wordbrush.json").read_text(encoding="utf-8"))
     assert defaults == {"text_guidance": 3.0, "words": instruction_words()}
+
+
+def test_training_of_the_readers_goes_on_too(exported: Path, tmp_path: Path) -> None:
+    world = tmp_path / "world"
+    shutil.copytree(exported, world / "text_to_image")
+    (world / "judge").mkdir()
+    weights = judge.build("shape").half().state_dict()
+    save_file(weights, world / "judge" / "shape.safetensors")
+    write_json(world / "judge" / "training.json", {"samples_seen": {"judge_shape": 30}})
+    assert adopt(tmp_path / "out", source=world / "text_to_image") == [
+        "autoencoder",
+        "text_to_image",
+        "judge_shape",
+    ]
+    run = Run(judge.build("shape"), FROZEN, tmp_path / "out" / "judge_shape")
+    run.load()
+    assert (run.before, run.step) == (30, 0)
+    assert torch.equal(run.module.get_parameter("stem.weight"), weights["stem.weight"].float())

@@ -21,7 +21,7 @@ from wordbrush.storybook import font
 from wordbrush.storybook.recipe import cli, contrastive, judge, renders, vocabulary
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule
-from wordbrush.storybook.recipe.renders import Renders, is_held_out, make_renders, scene_at
+from wordbrush.storybook.recipe.renders import LATE, Renders, is_held_out, make_renders, rendered_at, scene_at
 from wordbrush.storybook.scene import PLACES, SUBJECTS, Scene, caption, random_scene
 from wordbrush.training.order import indices_at
 
@@ -107,6 +107,14 @@ def test_splits_keep_the_held_out_combinations_apart() -> None:
     assert not any(is_held_out(scene) for scene in train)
     assert all(is_held_out(scene) for scene in heldout)
     assert scene_at("train", 7) == scene_at("train", 7) != scene_at("train", 8)
+
+
+def test_late_subjects_come_more_often_in_training_alone() -> None:
+    scenes = [rendered_at("train", index)[0] for index in range(600)]
+    assert not any(is_held_out(scene) for scene in scenes)
+    assert sum(scene.subject in LATE for scene in scenes) > 0.15 * len(scenes)
+    for split in ("judge", "heldout"):
+        assert all(rendered_at(split, index) == scene_at(split, index) for index in range(50))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -167,25 +167,31 @@ class AttentionControl:
     def _edit_of(
         self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]
     ) -> Mix:
-        mix = self._mix(site, words, here, everywhere)
-        rows = [row for row, word in zip(self._layout.targets, words, strict=False) if word.renormalised]
-        if not rows or not site.reads_text:
+        mix = self._mix(site, words, here, everywhere, self._layout)
+        targets = tuple(target for target, word in enumerate(words) if word.renormalised)
+        if not targets or not site.reads_text:
             return mix
-        sums = self._mix(site, [word.magnitude for word in words], here, everywhere)
-        return Renormalised(mix, sums, tuple(rows))
+        alone = replace(self._layout, branches=("cond",))
+        sums = self._mix(site, [word.magnitude for word in words], here, (), alone)
+        return Renormalised(mix, sums, self._layout.edited, targets)
 
     def _mix(
-        self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]
+        self,
+        site: Site,
+        words: Sequence[TokenMix],
+        here: Sequence[int],
+        everywhere: Sequence[int],
+        layout: Layout,
     ) -> Mix:
         if site.kind == "self":
-            return ValueMix.injecting(self._layout, here, everywhere)
+            return ValueMix.injecting(layout, here, everywhere)
         if site.kind == "cross":
-            return ValueMix.of(words, self._layout) if words else ValueMix()
+            return ValueMix.of(words, layout) if words else ValueMix()
         return JointMix.of(
             words,
             here,
             everywhere,
-            layout=self._layout,
+            layout=layout,
             pixels=site.pixels(self._latent_size),
             text_first=site.text_first,
         )

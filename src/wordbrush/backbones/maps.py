@@ -119,30 +119,42 @@ class LocalBlend:
         return mask
 
     def _own_region(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return (targets, h, w) from (1 + targets, h, w, targets): column i is of target i and its source words.
+        """Return (targets, h, w) from (1 + targets, h, w, columns): column i is of target i and its source words.
 
-        A word that is spread more evenly than the rule allows has no region: that target may change everywhere. This
-        is decided once, when blending begins, so that a picture does not go to and fro.
+        Words that are spread more evenly than the rule allows have no region: that target may change everywhere. This
+        is decided once, when blending begins, so that a picture does not go to and fro. The columns after the targets'
+        are of single words, which may change their regions as well.
         """
-        rule = self._rule
-        own = torch.stack([maps[number + 1, ..., number] for number in range(maps.shape[-1])])
-        both = torch.stack([maps[0].movedim(-1, 0), own])
+        rule, targets = self._rule, len(maps) - 1
+        own = torch.stack([maps[number + 1, ..., number] for number in range(targets)])
+        both = torch.stack([maps[0, ..., :targets].movedim(-1, 0), own])
+        beside = maps[1:, ..., targets:].unbind(-1)
         paired = (both > 0).any(dim=(2, 3)).all(dim=0)  # words in the source and in the target
-        near = [
-            _region(side, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
-            for side in both
-        ]
-        wide = [_region(side, pooled=True, threshold=rule.unpaired_threshold, size=size) for side in both]
-        mask = torch.where(paired[:, None, None], near[0] | near[1], wide[0] | wide[1])
+
+        def region(side: Tensor) -> Tensor:
+            near = _region(side, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
+            wide = _region(side, pooled=True, threshold=rule.unpaired_threshold, size=size)
+            return torch.where(paired[:, None, None], near, wide)
+
         if self._everywhere is None:
-            spread = both.mean(dim=(2, 3)) / both.amax(dim=(2, 3))
+            spread = torch.stack([_spread(side) for side in both])
             named = ~spread.isnan()  # a target may have no words of its own, or none of the source's
             self._everywhere = ((spread > rule.max_spread) & named).any(dim=0) | ~named.any(dim=0)
-        return mask | self._everywhere[:, None, None]
+            for word in beside:
+                self._everywhere |= _spread(word) > rule.max_spread
+        mask = region(both[0]) | region(both[1]) | self._everywhere[:, None, None]
+        for word in beside:
+            mask |= region(word)
+        return mask
 
     def _collect(self, site: Site, maps: Tensor) -> None:
         maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
         self._sum = maps if self._sum is None else self._sum + maps
+
+
+def _spread(maps: Tensor) -> Tensor:
+    """Return the means of (n, h, w) maps relative to their maxima, (n,): not a number for a word that is not there."""
+    return maps.mean(dim=(1, 2)) / maps.amax(dim=(1, 2))
 
 
 def _region(maps: Tensor, *, pooled: bool, threshold: float, size: tuple[int, int]) -> Tensor:

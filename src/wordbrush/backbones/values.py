@@ -139,7 +139,11 @@ class ValueMix:
         out = first()
         if self.second is not None:
             out = out.clone() if out.requires_grad else out
-            out[self.second.rows] += call.attending_as_row(self.source, self.second.of(call.value))()
+            added = call.attending_as_row(self.source, self.second.of(call.value))()
+            if isinstance(self.second.rows, slice):
+                out[self.second.rows].add_(added)  # += would write the sum once more to where it stands
+            else:
+                out.index_add_(0, self.second.rows, added)
         return out
 
 

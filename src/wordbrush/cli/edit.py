@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +25,13 @@ from wordbrush.cli.parse import (
     slug,
 )
 from wordbrush.cli.source import Kind, kind_of
-from wordbrush.errors import counted
+from wordbrush.errors import InvalidInput, counted
 from wordbrush.files import png, write_files
 
 if TYPE_CHECKING:
     from wordbrush.edits.plan import Edit
     from wordbrush.edits.prompt import Prompt
+    from wordbrush.edits.window import Until
     from wordbrush.inversion.task import Method
 
 KEEP = "How much of the source is kept"
@@ -75,7 +76,8 @@ def edit(
             "--until",
             metavar="[WORD=]X",
             rich_help_panel=KEEP,
-            help="Part of the steps that keep the source's word maps: 0.8, 0.2:0.8, dog=0.4. Repeatable.",
+            help="Part of the steps that keep the source's word maps: 0.8, 0.2:0.8, dog=0.4"
+            f"{options.usual('until')}. Repeatable.",
         ),
     ] = None,
     self_attention: Annotated[
@@ -84,7 +86,7 @@ def edit(
             "--self-attention",
             metavar="X",
             rich_help_panel=KEEP,
-            help="Part of the steps that keep the source's shapes: 0.4, 0.1:0.5.",
+            help=f"Part of the steps that keep the source's shapes: 0.4, 0.1:0.5{options.usual('self_attention')}.",
         ),
     ] = None,
     blend: Annotated[
@@ -94,7 +96,7 @@ def edit(
             metavar="WORD:WORD|auto|none",
             rich_help_panel=KEEP,
             help="Change only where these words are, source:target, as cat:dog, or of one of them alone, as :hat; "
-            "auto: where the changed words are; none: anywhere.",
+            f"auto: where the changed words are; none: anywhere{options.usual('blend')}.",
         ),
     ] = None,
     caption: Annotated[
@@ -179,6 +181,7 @@ def edit(
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
     shapes = None if self_attention is None else parse_window(self_attention, "--self-attention")
+    check_windows({"--until": windows, "--self-attention": shapes})
     start = wb.Start.load(source) if kind == "inverted" else None
     text = start.prompt if start else source if caption is None else caption
     targets = fader_targets(text, to or [], weights)
@@ -243,6 +246,19 @@ def check_count(count: int, kind: Kind, cache: Path | None) -> None:
         raise BadOption(
             "--cache keeps the source of one seed, and --count asks for several: give one of them"
         )
+
+
+def check_windows(windows: Mapping[str, Until | None]) -> None:
+    """Refuse numbers that are no part of the steps, naming the option they were given with."""
+    from wordbrush.edits.window import Schedule
+
+    for option, window in windows.items():
+        if window is None:
+            continue
+        try:
+            Schedule.of(window)
+        except InvalidInput as error:
+            raise BadOption(f"{option}: {error.command}") from error
 
 
 def check_pictures_options(

@@ -93,7 +93,7 @@ def instruct(
             help="Sampler and steps; published is 100 steps of Euler ancestral.",
         ),
     ] = None,
-    steps: options.Steps = None,
+    steps: options.EditorSteps = None,
     scheduler: options.Scheduler = None,
     guided: options.Guided = None,
     negative: options.Negative = "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,11 +12,35 @@ SAMPLING = "Sampling (what is not given comes with the model)"
 MODEL = "Model"
 OUTPUT = "Output"
 PICTURES = "Pictures of your own"
+STORYBOOK = Path(__file__).parents[1] / "storybook" / "weights" / "text_to_image" / "wordbrush.json"
+
+
+def usual(setting: str) -> str:
+    """Return the note `` (storybook: 0.2)`` on a setting of ``--model`` storybook; nothing where that cannot be read.
+
+    It is read here rather than from the model, so that ``--help`` need not import torch.
+    """
+    try:
+        value = json.loads(STORYBOOK.read_text(encoding="utf-8"))[setting]
+    except (OSError, ValueError, LookupError):
+        return ""
+    return f" (storybook: {value:g})" if isinstance(value, int | float) else f" (storybook: {value})"
+
 
 Seed = Annotated[
     int,
     typer.Option(
         "--seed", "-s", min=0, metavar="N", help="The starting noise; the same seed, the same picture."
+    ),
+]
+DrawnSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        "-s",
+        min=0,
+        metavar="N",
+        help="Everything random is drawn from it; the same seed, the same result.",
     ),
 ]
 PictureSeed = Annotated[
@@ -71,16 +96,24 @@ Json = Annotated[
     bool,
     typer.Option("--json", rich_help_panel=OUTPUT, help="Print what was made as JSON, and nothing else."),
 ]
-Steps = Annotated[
-    int | None, typer.Option("--steps", min=1, metavar="N", rich_help_panel=SAMPLING, help="Denoising steps.")
-]
+
+
+def steps(note: str = "") -> Any:
+    """Return the option --steps; ``note`` ends its help."""
+    return typer.Option(
+        "--steps", min=1, metavar="N", rich_help_panel=SAMPLING, help=f"Denoising steps{note}."
+    )
+
+
+Steps = Annotated[int | None, steps(usual("steps"))]
+EditorSteps = Annotated[int | None, steps()]
 Guidance = Annotated[
     float | None,
     typer.Option(
         "--guidance",
         metavar="X",
         rich_help_panel=SAMPLING,
-        help="Strength of classifier-free guidance; 1 is none.",
+        help=f"Strength of classifier-free guidance; 1 is none{usual('guidance')}.",
     ),
 ]
 Scheduler = Annotated[
@@ -109,7 +142,10 @@ Negative = Annotated[
 Size = Annotated[
     str | None,
     typer.Option(
-        "--size", metavar="HxW", rich_help_panel=SAMPLING, help="Height and width in pixels, as 96x128."
+        "--size",
+        metavar="HxW",
+        rich_help_panel=SAMPLING,
+        help="Height and width in pixels, as 96x128; one number is a square.",
     ),
 ]
 Model = Annotated[

@@ -85,11 +85,16 @@ def parse_guided(text: str | None) -> GuidedSteps | None:
 
 
 def parse_word(text: str) -> WordLike:
-    """``"dog"`` → that word; ``"dog#1"`` → its second occurrence, counted from 0; ``"dog#all"`` → all of them."""
-    word, _, occurrence = text.strip().rpartition("#")
+    """``"dog"`` → that word; ``"dog#1"`` → its second occurrence, counted from 0; ``"dog#all"`` → all of them.
+
+    ``"#2"`` → the third word of the prompt, whichever it is: 2, as Python has it.
+    """
+    word, mark, occurrence = text.strip().rpartition("#")
     if word.strip() and occurrence == "all":
         return Word(word, "all")
-    return (word, int(occurrence)) if word.strip() and occurrence.isdecimal() else text.strip()
+    if mark and occurrence.isdecimal():
+        return (word, int(occurrence)) if word.strip() else int(occurrence)
+    return text.strip()
 
 
 def parse_until(texts: Sequence[str]) -> Window | dict[WordLike, Window] | None:

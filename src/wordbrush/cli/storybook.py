@@ -26,7 +26,7 @@ def render(
     caption: Annotated[
         str | None, typer.Argument(help="A scene in words; without it, a contact sheet of random scenes.")
     ] = None,
-    seed: options.Seed = 0,
+    seed: options.DrawnSeed = 0,
     count: Annotated[
         int | None,
         typer.Option(
@@ -41,6 +41,10 @@ def render(
     json: options.Json = False,
 ) -> None:
     """Render scenes of the storybook world (ground truth, no model)."""
+    if caption is not None and not caption.strip():
+        raise InvalidInput(
+            "an empty caption describes no scene: say what it shows, or leave it out for random ones"
+        )
     pictures = count or (1 if caption else 24)
     name = slug(caption) if caption else "scenes"
     place = destination(output or Path("out") / f"storybook-{name}-seed{seed}.png", name)
@@ -183,7 +187,7 @@ def paraphrase(
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, metavar="N", help="Wordings for each triplet, at most.")
     ] = 24,
-    seed: options.Seed = 0,
+    seed: options.DrawnSeed = 0,
     json: options.Json = False,
 ) -> None:
     """Say the instructions of storybook triplets in other words, for `data.paraphrases` of `wordbrush train`."""

@@ -40,7 +40,7 @@ def finetune(
     merge: Annotated[
         bool, typer.Option("--merge", help="Write a whole model instead of an adapter.")
     ] = False,
-    seed: options.Seed = 0,
+    seed: options.DrawnSeed = 0,
     device: options.Device = None,
     json: options.Json = False,
 ) -> None:

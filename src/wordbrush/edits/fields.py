@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from wordbrush.edits.blend import BlendRule
+from wordbrush.edits.blend import BlendRule, followed
 from wordbrush.edits.plan import Edit, EditPlan, related
 from wordbrush.edits.prompt import Prompt, named
 from wordbrush.edits.reweight import Reweight
@@ -64,23 +62,14 @@ def _self_attention(injected: SelfAttention) -> dict[str, Any]:
 
 def _blend(rule: BlendRule, plan: EditPlan) -> dict[str, Any]:
     """Return what kind of blend it is and its line of the plan, with the words whose regions may change."""
-    marks = rule.indicators(plan.source, plan.targets)
-    own = range(len(plan.targets)) if rule.own_columns else [0] * len(plan.targets)
+    words = followed(rule, plan.source, plan.targets)
     return {
         "blend": type(rule).__name__,
         "told": rule.describe(),
         "threshold": rule.threshold,
-        "source": [_marked(plan.source, marks[0, :, column]) for column in own],
-        "targets": [
-            _marked(target, marks[1 + number, :, column])
-            for number, (target, column) in enumerate(zip(plan.targets, own, strict=True))
-        ],
+        "source": [before for before, _ in words],
+        "targets": [after for _, after in words],
     }
-
-
-def _marked(prompt: Prompt, marks: np.ndarray) -> list[str]:
-    """Return the words of a prompt that have a marked token."""
-    return [word.text for word in prompt.words if marks[list(word.tokens)].any()]
 
 
 def _window(window: Window) -> list[float]:

@@ -13,14 +13,14 @@ import numpy as np
 
 from wordbrush.checks import is_whole
 from wordbrush.edits.align import Match, Relation, align
-from wordbrush.edits.blend import AutoBlend, BlendChoice, BlendRule
+from wordbrush.edits.blend import AutoBlend, BlendChoice, BlendRule, followed
 from wordbrush.edits.mix import TokenMix
 from wordbrush.edits.prompt import Prompt, WordLike, named
 from wordbrush.edits.refine import Refine
 from wordbrush.edits.replace import Replace
 from wordbrush.edits.reweight import Reweight
 from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import Clock, Fraction, Schedule, Until, only_of
+from wordbrush.edits.window import Clock, Fraction, Schedule, Until, covers, only_of
 from wordbrush.errors import InvalidInput
 
 
@@ -54,7 +54,11 @@ class Edit(Protocol):
         ...
 
 
-Edits = Edit | Sequence[Edit] | Sequence[Sequence[Edit]]
+Edits = Edit | Sequence[Edit] | Sequence[Sequence[Edit] | None]
+
+
+TRANSFERS = (Replace, Refine)
+"""The edits that take the source's maps over, and leave nothing of what was done to a target's before."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class EditPlan:
     Raises:
         UnknownWord: an edit or the blend names a word that none of its prompts contains.
         AmbiguousWord: it names a word that occurs more than once.
+        InvalidInput: an edit gives a strength or a window to the same word of a target twice.
     """
 
     source: Prompt
@@ -105,7 +110,12 @@ class EditPlan:
     def __post_init__(self) -> None:
         pairs = [(edit, t) for t, own in zip(self.targets, self.edits, strict=True) for edit in own]
         for edit in {id(edit): edit for edit, _ in pairs}.values():
-            _check_words(edit.words, [target for other, target in pairs if other is edit])
+            own = [target for other, target in pairs if other is edit]
+            _check_words(edit.words, own)
+            if isinstance(edit, Reweight):
+                _check_apart(edit.strengths, own, "strength")
+            if isinstance(edit.schedule, Schedule):
+                _check_apart(edit.schedule.named, own, "window")
         if self.blend is not None:
             self.blend.indicators(self.source, self.targets)
 
@@ -138,10 +148,23 @@ class EditPlan:
                 lines.append(f"  {self.self_attention[number - 1].describe()}")
         if shared:
             lines.append(self.self_attention[0].describe())
-        lines.append(self.blend.describe() if self.blend else "blend: none, the whole picture may change")
+        lines.append(self._blend_line())
         if self.blocks is not None:
             lines.append(f"in blocks {', '.join(map(str, sorted(self.blocks)))} only")
         return "\n".join(lines)
+
+    def _blend_line(self) -> str:
+        """Return what the blend does and, unless its own line names them, the words that it found."""
+        if self.blend is None:
+            return "blend: none, the whole picture may change"
+        if not self.blend.own_columns:
+            return self.blend.describe()
+        found = [
+            ", ".join(dict.fromkeys((*before, *after))) or "none"
+            for before, after in followed(self.blend, self.source, self.targets)
+        ]
+        each = [f"{words} (target {number})" for number, words in enumerate(found, 1)]
+        return f"{self.blend.describe()}; its words: {'; '.join(each) if len(set(found)) > 1 else found[0]}"
 
     def _fold(self, target: Prompt, edits: Sequence[Edit], gates: Sequence[np.ndarray]) -> TokenMix:
         mix = TokenMix.identity(target.length)
@@ -165,8 +188,9 @@ def make_plan(
 
     Args:
         edits: None infers one edit per target from the words; an edit or a list of edits goes to every target; a
-            list of lists has one per target; ``Reweight`` alone acts on top of the inferred edit. An empty list is no
-            edit of the cross-attention at all.
+            list of lists has one per target, or None for the inferred one; ``Reweight`` alone acts on top of the
+            inferred edit. An empty list is no edit of the cross-attention at all. ``Replace`` and ``Refine`` take
+            whole maps over, so they come before ``Reweight`` in whatever order they are given.
         until: the steps in which inferred edits use the source's maps; a word that it names must occur in at least one
             of their targets.
         self_attention: for all targets, or a list with one for each; ignored when ``edits`` is a ``Recipe``, which
@@ -177,8 +201,8 @@ def make_plan(
         renormalise: what ``Reweight`` does that leaves it open; a ``Recipe`` is as published, without.
 
     Raises:
-        InvalidInput: an empty prompt, a target equal to the source with nothing else to change, or something that is
-            no edit or blend.
+        InvalidInput: an empty prompt, a target equal to the source with nothing else to change, something that is no
+            edit or blend, or an edit of which a later one leaves nothing.
     """
     if blend not in ("auto", "none") and not hasattr(blend, "indicators"):
         raise InvalidInput(f"blend is Blend(source=…, target=…), 'auto' or 'none', not {blend!r}")
@@ -201,6 +225,7 @@ def make_plan(
         [_completed(source, t, own, until) for t, own in zip(targets, per_target, strict=True)],
         renormalise=renormalise,
     )
+    _check_overwritten(targets, complete)
     injected = _injections(self_attention, len(targets))
     rule = _automatic(source, targets, complete) if blend == "auto" else None if blend == "none" else blend
     return EditPlan(source, tuple(targets), complete, injected, rule, within)  # pyright: ignore[reportArgumentType]
@@ -237,7 +262,13 @@ def _automatic(
     rule = AutoBlend(
         unedited=tuple(number for number, own in enumerate(edits) if not own),
         weighted=tuple(
-            tuple(word for edit in own if isinstance(edit, Reweight) for word in edit.strengths)
+            tuple(
+                word
+                for edit in own
+                if isinstance(edit, Reweight)
+                for word, strength in edit.strengths.items()
+                if strength != 1
+            )
             for own in edits
         ),
     )
@@ -256,12 +287,17 @@ def _per_target(edits: Edits | None, targets: int) -> list[tuple[Edit, ...] | No
     if edits is None:
         return [None] * targets
     listed = list(edits) if isinstance(edits, Sequence) and not isinstance(edits, str) else [edits]
-    nested = [tuple(own) for own in listed if isinstance(own, list | tuple)]
+    nested = [
+        own if own is None else tuple(own) for own in listed if own is None or isinstance(own, list | tuple)
+    ]
     if not nested:
         return [tuple(edit for edit in listed if not isinstance(edit, list | tuple))] * targets  # pyright: ignore[reportReturnType]
     if len(nested) != len(listed) or len(nested) != targets:
-        raise InvalidInput(f"edits per target must be {targets} lists of edits, one for each of the targets")
-    return list(nested)
+        raise InvalidInput(
+            f"edits per target must be {targets} lists of edits, one for each of the targets, or None for a target "
+            "whose edit is to be inferred"
+        )
+    return nested
 
 
 def _completed(
@@ -282,13 +318,40 @@ def _completed(
 
 
 def _settled(edits: Sequence[Sequence[Edit]], *, renormalise: bool) -> tuple[tuple[Edit, ...], ...]:
-    """Return the edits per target with nothing left open; one that several targets share stays one."""
+    """Return the edits per target as they are done, with nothing left open; one that targets share stays one."""
     settled = {
         id(edit): edit.settled(renormalise=renormalise) if isinstance(edit, Reweight) else edit
         for own in edits
         for edit in own
     }
-    return tuple(tuple(settled[id(edit)] for edit in own) for own in edits)
+    return tuple(tuple(settled[id(edit)] for edit in _ordered(own)) for own in edits)
+
+
+def _ordered(edits: Sequence[Edit]) -> list[Edit]:
+    """Return edits with every ``Reweight`` after the last of the transfers, which would erase what it did."""
+    last = max((number for number, edit in enumerate(edits) if isinstance(edit, TRANSFERS)), default=-1)
+    before, after = edits[: last + 1], edits[last + 1 :]
+    moved = [edit for edit in before if isinstance(edit, Reweight)]
+    return [*(edit for edit in before if not isinstance(edit, Reweight)), *moved, *after]
+
+
+def _check_overwritten(targets: Sequence[Prompt], edits: Sequence[Sequence[Edit]]) -> None:
+    """Raise ``InvalidInput`` for a transfer of which later ones leave nothing in any of its targets."""
+    overwritten: dict[int, tuple[Edit, Sequence[Edit]]] = {}
+    left: set[int] = set()
+    for target, own in zip(targets, edits, strict=True):
+        transfers = [edit for edit in own if isinstance(edit, TRANSFERS)]
+        for number, edit in enumerate(transfers):
+            later = transfers[number + 1 :]
+            if later and covers([one.schedule for one in later], edit.schedule, target):
+                overwritten[id(edit)] = edit, later
+            else:
+                left.add(id(edit))
+    for edit, later in (pair for number, pair in overwritten.items() if number not in left):
+        raise InvalidInput(
+            f"{edit} does nothing, because {' and '.join(map(str, later))} after it takes over wherever it acts: leave "
+            "it out, or give them different parts of the run, as until=(0, 0.4) and until=(0.4, 0.8)"
+        )
 
 
 def _check_words(words: Iterable[WordLike], targets: Sequence[Prompt]) -> None:
@@ -296,6 +359,20 @@ def _check_words(words: Iterable[WordLike], targets: Sequence[Prompt]) -> None:
         found = [target.has(word) for target in targets]
         if not any(found):
             targets[0].find(word)  # raises, naming the tokens and the nearest word
+
+
+def _check_apart(words: Iterable[WordLike], targets: Sequence[Prompt], what: str) -> None:
+    """Raise ``InvalidInput`` if two of ``words`` are the very same tokens of a target."""
+    words = tuple(words)
+    for target in targets:
+        seen: dict[tuple[int, ...], WordLike] = {}
+        for word in words:
+            tokens = target.find(word) if target.has(word) else ()
+            if tokens and seen.setdefault(tokens, word) is not word:
+                raise InvalidInput(
+                    f"{named(seen[tokens])!r} and {named(word)!r} are the same word of {target.text!r}: give it one "
+                    f"{what}"
+                )
 
 
 def related(source: Prompt, target: Prompt) -> list[tuple[Match, str, str]]:

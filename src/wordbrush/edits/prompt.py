@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Any, Literal
 
 from wordbrush.checks import is_whole
@@ -103,6 +104,26 @@ class Prompt:
                 groups.append([token])
         return tuple(Span("".join(self.tokens[i].text for i in group), tuple(group)) for group in groups)
 
+    @cached_property
+    def _decomposed(self) -> tuple[str, tuple[int, ...]]:
+        """The text in Unicode NFD, and the position in ``text`` that each of its characters comes from.
+
+        A letter that is written with an accent and one whose accent follows it look the same, and are so there.
+        """
+        characters = [
+            (part, position)
+            for position, character in enumerate(self.text)
+            for part in unicodedata.normalize("NFD", character)
+        ]
+
+        def order(one: tuple[str, int]) -> int:
+            return unicodedata.combining(one[0])
+
+        # Several accents of one letter have an order of their own.
+        runs = [sorted(run, key=order) for _, run in groupby(characters, lambda one: order(one) > 0)]
+        ordered = [one for run in runs for one in run]
+        return "".join(part for part, _ in ordered), tuple(position for _, position in ordered)
+
     def covering(self, start: int, end: int) -> tuple[int, ...]:
         """Return the positions of the tokens that cover any character of ``text[start:end]``."""
         return tuple(
@@ -112,7 +133,7 @@ class Prompt:
         )
 
     def find(self, word: WordLike) -> tuple[int, ...]:
-        """Return the token positions of a word or phrase, compared without regard to case.
+        """Return the token positions of a word or phrase, compared without regard to case or Unicode form.
 
         Raises:
             UnknownWord: it does not occur; the message names the tokens and the nearest word.
@@ -146,8 +167,9 @@ class Prompt:
             return False
 
     def _occurrences(self, text: str) -> list[tuple[int, ...]]:
-        matches = _pattern(text).finditer(self.text)
-        return [tokens for match in matches if (tokens := self.covering(*match.span()))]
+        whole, origin = self._decomposed
+        places = [origin[slice(*match.span())] for match in _pattern(text, whole).finditer(whole)]
+        return [tokens for place in places if (tokens := self.covering(min(place), max(place) + 1))]
 
     def _ambiguous(self, text: str, times: int) -> AmbiguousWord:
         told = f"the word {text!r} occurs {times} times in {self.text!r}: choose one with"
@@ -301,9 +323,14 @@ def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character).startswith("P")
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """Match ``text`` where it does not continue on either side (accents written apart continue a word)."""
-    letter = r"(?:[^\W_]|[\u0300-\u036f])"
-    before = rf"(?<!{letter})" if re.match(letter, text.strip()) else ""
-    after = rf"(?!{letter})" if re.search(rf"{letter}$", text.strip()) else ""
+def _pattern(text: str, whole: str) -> re.Pattern[str]:
+    """Match ``text`` in ``whole``, which is in Unicode NFD, where it does not continue on either side.
+
+    What belongs to a letter, as accents do, continues a word.
+    """
+    text = unicodedata.normalize("NFD", text).strip()
+    marks = "".join(sorted({one for one in whole + text if unicodedata.category(one).startswith("M")}))
+    letter = rf"(?:[^\W_]|[{marks}])" if marks else r"[^\W_]"
+    before = rf"(?<!{letter})" if re.match(letter, text) else ""
+    after = rf"(?!{letter})" if re.search(rf"{letter}$", text) else ""
     return re.compile(before + r"\s+".join(map(re.escape, text.split())) + after, re.IGNORECASE)

@@ -23,7 +23,7 @@ from wordbrush.edits.plan import Edits, Recipe
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.published_tokens import check_tokens, find, refine_mapper, replace_matrix
 from wordbrush.edits.self_attention import SelfAttention
-from wordbrush.edits.window import DEFAULT_WORD, Clock, Fraction, Rounding, Schedule, Until, Window
+from wordbrush.edits.window import DEFAULT_WORD, Clock, Fraction, Rounding, Schedule, Window
 from wordbrush.errors import InvalidInput, nearest
 
 Kind = Literal["replace", "refine", "reweight", "replace+reweight", "refine+reweight"]
@@ -42,7 +42,7 @@ class CrossSchedule:
 
     def gates(self, target: Prompt, clock: Clock) -> np.ndarray:
         """Return the gates, (evaluations, tokens)."""
-        mapping = self.steps if isinstance(self.steps, Mapping) else {DEFAULT_WORD: self.steps}
+        mapping = self._mapping
         gates = np.zeros((clock.evaluations, target.length))
         gates[self._rows(mapping.get(DEFAULT_WORD, 1.0), clock)] = 1.0
         for word, steps in mapping.items():
@@ -51,12 +51,17 @@ class CrossSchedule:
             gates[np.ix_(self._rows(steps, clock), columns)] = 1.0
         return gates
 
+    @property
+    def _mapping(self) -> Mapping[str, Fraction]:
+        return self.steps if isinstance(self.steps, Mapping) else {DEFAULT_WORD: self.steps}
+
     def _rows(self, steps: Fraction, clock: Clock) -> list[int]:
         return list(Window.of(steps).steps(clock, Rounding.PUBLISHED_CROSS))
 
     def __str__(self) -> str:
-        until: Until = {**self.steps} if isinstance(self.steps, Mapping) else self.steps
-        return f"{Schedule.of(until)}, as int(f·(n + 1))"
+        windows = {word: Window.of(steps) for word, steps in self._mapping.items()}
+        rest = windows.pop(DEFAULT_WORD, Window())
+        return f"{Schedule(rest, tuple(windows.items()))}, as int(f·(n + 1))"
 
 
 @dataclass(frozen=True)

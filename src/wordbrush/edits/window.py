@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,11 +47,7 @@ class Window:
     stop: float = 1.0
 
     def __post_init__(self) -> None:
-        pair = (self.start, self.stop)
-        if not all(map(is_number, pair)) or not 0.0 <= self.start <= self.stop <= 1.0:
-            raise InvalidInput(
-                f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {pair!r}"
-            )
+        _check_window(self.start, self.stop, given=(self.start, self.stop))
 
     @classmethod
     def of(cls, value: Fraction | Window) -> Window:
@@ -67,6 +63,7 @@ class Window:
             raise InvalidInput(
                 f"a window of steps is a fraction such as 0.8 or a pair (start, stop), not {value!r}"
             )
+        _check_window(*pair, given=value)
         return cls(*pair)
 
     def steps(self, clock: Clock, rounding: Rounding = Rounding.EXACT) -> range:
@@ -93,6 +90,19 @@ class Window:
         return f"{self.start:g} to {self.stop:g}" if self.start < self.stop else "none"
 
 
+def _check_window(start: object, stop: object, *, given: object) -> None:
+    """Raise ``InvalidInput``, with what was ``given``, unless 0 <= start <= stop <= 1."""
+    if not (is_number(start) and is_number(stop) and 0 <= start <= 1 and 0 <= stop <= 1):
+        raise InvalidInput(
+            f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {given!r}"
+        )
+    if start > stop:
+        raise InvalidInput(
+            f"a window of steps starts before it stops, but in {given!r} the start comes after the stop: did you mean "
+            f"{(stop, start)!r}?"
+        )
+
+
 def from_fraction_on(start: float, clock: Clock, stop: float = 1.0) -> range:
     """Return the steps from a fraction of the run on, to another one; at least one, of short runs the last."""
     first = min(math.ceil(start * clock.evaluations - 1e-9), clock.evaluations - 1)
@@ -112,18 +122,29 @@ class Schedule:
 
         A mapping without ``"default_"`` leaves the other words active all the time, as published: an edit knows no
         model. What ``wordbrush.edit`` infers with ``until=`` does, and has them follow that of the model.
+
+        Raises:
+            InvalidInput: a window that makes no sense, or a list, which elsewhere has one entry for each target.
         """
         if isinstance(until, Schedule):
             return until
         if not isinstance(until, Mapping):
-            return cls(Window.of(until))
-        words = tuple((word, Window.of(value)) for word, value in until.items() if word != DEFAULT_WORD)
-        return cls(Window.of(until.get(DEFAULT_WORD, 1.0)), words)
+            return cls(_written(until))
+        words = tuple((word, _written(value)) for word, value in until.items() if word != DEFAULT_WORD)
+        return cls(_written(until.get(DEFAULT_WORD, 1.0)), words)
 
     @property
     def named(self) -> tuple[WordLike, ...]:
         """The words that have a window of their own."""
         return tuple(word for word, _ in self.words)
+
+    def windows(self, target: Prompt) -> list[Window]:
+        """Return the window of every token of a target; absent words are skipped."""
+        windows = [self.default] * target.length
+        for word, window in self.words:
+            for token in target.find(word) if target.has(word) else ():
+                windows[token] = window
+        return windows
 
     def gates(self, target: Prompt, clock: Clock) -> np.ndarray:
         """Return 1 where an edit acts and 0 elsewhere, shape (evaluations, tokens); absent words are skipped."""
@@ -139,6 +160,32 @@ class Schedule:
     def __str__(self) -> str:
         words = "".join(f", {named(word)}: {window}" for word, window in self.words)
         return f"{self.default}{words}"
+
+
+def _written(value: Fraction) -> Window:
+    """Read a fraction or a pair as ``until`` has them."""
+    if isinstance(value, list):
+        raise InvalidInput(
+            f"until is a fraction such as 0.8 or a pair (start, stop), and {value!r} is a list: write a tuple for a "
+            "window, as (0.2, 0.8)"
+        )
+    return Window.of(value)
+
+
+def covers(later: Sequence[Schedule], earlier: Schedule, target: Prompt) -> bool:
+    """Tell whether ``earlier`` acts on some token of a target, and always where one of ``later`` acts too."""
+    windows = earlier.windows(target)
+    acting = [(token, window) for token, window in enumerate(windows) if window.start < window.stop]
+    others = [schedule.windows(target) for schedule in later]
+    return bool(acting) and all(
+        _is_covered(window, [windows[token] for windows in others]) for token, window in acting
+    )
+
+
+def _is_covered(window: Window, others: Sequence[Window]) -> bool:
+    """Tell whether some other window is on at every moment of ``window``: at its start, and where another one ends."""
+    moments = [window.start, *(one.stop for one in others if window.start <= one.stop < window.stop)]
+    return all(any(one.start <= moment < one.stop for one in others) for moment in moments)
 
 
 def with_default(until: Until, default: Fraction) -> Until:

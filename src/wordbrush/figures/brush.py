@@ -12,6 +12,9 @@ from PIL.Image import Image
 import wordbrush as wb
 from wordbrush.figures.inputs import picture
 
+INJECTED: Mapping[str, Any] = {"until": 0.8, "self_attention": 0.4, "blend": "none"}
+"""The paper's own settings, for figures that show what injecting attention does by itself."""
+
 
 @dataclass(frozen=True)
 class Brush:
@@ -70,9 +73,9 @@ class Brush:
         return edited.images
 
     def edit(self, source: str, to: Sequence[str], *, seed: int, **settings: Any) -> wb.EditResult:
-        """Edit as ``wordbrush.edit`` does, with the figure's settings; as in the paper, without a blend."""
+        """Edit as ``wordbrush.edit`` does, with the figure's settings."""
         return wb.edit(self.drawer, source, to=list(to), seed=self.seed_of(seed), steps=self.steps,
-                       progress=self.progress, **{"blend": "none", **settings})  # fmt: skip
+                       progress=self.progress, **settings)  # fmt: skip
 
     def same_noise(self, prompts: Sequence[str], *, seed: int) -> list[Image]:
         """Generate each prompt from one and the same noise, without any control."""

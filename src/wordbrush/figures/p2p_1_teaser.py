@@ -27,10 +27,10 @@ class Example:
 
 EXAMPLES = (
     Example("a castle near a mountain in the snow", 1, word="snow", strength=-0.5),
-    Example("a pumpkin in a meadow at sunset", 7, target="a mushroom in a meadow at sunset"),
+    Example("a pumpkin in a meadow at sunset", 1, target="a mushroom in a meadow at sunset"),
     Example("a fox in a forest", 2, target="a fox in a forest with a balloon"),
-    Example("a robot in a forest in the fog", 4, word="fog", strength=2.0),
-    Example("a car in a city at night", 5, target="a blue car in a city at night"),
+    Example("a robot in a forest in the fog", 4, word="fog", strength=8.0),
+    Example("a cat in a meadow", 6, target="a purple cat in a meadow"),
     Example("a sailboat by a lake at sunset", 6, target="a watercolor of a sailboat by a lake at sunset"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PIL.Image import Image
 
-from wordbrush.figures.brush import Brush
+from wordbrush.figures.brush import INJECTED, Brush
 from wordbrush.figures.caption import changed, prompt, quiet
 from wordbrush.figures.grid import CELL, GAP, SIZE, Cell, column, row
 from wordbrush.figures.layout import INK, Page, text_height
@@ -19,7 +19,7 @@ SOURCE_CELL = 1.3 * CELL
 def draw(brush: Brush) -> Page:
     """Draw the source at the left, the two ways of editing as two blocks at its right."""
     targets = [SOURCE.replace(NOUN, word) for word in WORDS]
-    edited = brush.edit(SOURCE, targets, seed=SEED)
+    edited = brush.edit(SOURCE, targets, seed=SEED, **INJECTED)
     regenerated = brush.same_noise(targets, seed=SEED)
     captions = [changed(SOURCE, target) for target in targets]
 

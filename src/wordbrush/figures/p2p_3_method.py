@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 import wordbrush as wb
-from wordbrush.figures.brush import Brush
+from wordbrush.figures.brush import INJECTED, Brush
 from wordbrush.figures.caption import ACCENT, Run, Text, changed, math, prompt, quiet
 from wordbrush.figures.grid import GAP, SIZE
 from wordbrush.figures.heat import heat
@@ -47,9 +47,9 @@ def draw(brush: Brush) -> Page:
         Maps(tuple(words), tuple(generation.maps.of(position, image=image) for position in range(len(words))))
         for image, words in enumerate(text.split(" ") for text in prompts)
     )
-    swap = brush.edit(SOURCE, [SWAPPED], seed=SEED)
-    extend = brush.edit(SOURCE, [EXTENDED], seed=SEED)
-    fade = brush.edit(EXTENDED, [EXTENDED], seed=SEED, edits=[wb.Reweight({FADED: STRENGTH})])
+    swap = brush.edit(SOURCE, [SWAPPED], seed=SEED, **INJECTED)
+    extend = brush.edit(SOURCE, [EXTENDED], seed=SEED, **INJECTED)
+    fade = brush.edit(EXTENDED, [EXTENDED], seed=SEED, edits=[wb.Reweight({FADED: STRENGTH})], **INJECTED)
 
     page = Page()
     y = (

@@ -27,7 +27,7 @@ def draw(brush: Brush) -> Page:
     """Draw the source and its object in other places; below, the same prompts and noise without injection."""
     targets = [f"a {WORD} {context}" for context in CONTEXTS]
     only = wb.Refine(until={WORD: 1.0, "default_": 0.0})
-    edited = brush.edit(SOURCE, targets, seed=SEED, edits=[only], self_attention=0.0)
+    edited = brush.edit(SOURCE, targets, seed=SEED, edits=[only], self_attention=0.0, blend="none")
     regenerated = brush.same_noise(targets, seed=SEED)
 
     page = Page()

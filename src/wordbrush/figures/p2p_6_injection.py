@@ -22,7 +22,14 @@ def draw(brush: Brush) -> Page:
     """
     targets = [fit(SOURCE.replace(old, new)) for old, new in SWAPS]
     results = [
-        brush.edit(SOURCE, targets, seed=SEED, edits=[wb.Replace(until=share)], self_attention=share / 2)
+        brush.edit(
+            SOURCE,
+            targets,
+            seed=SEED,
+            edits=[wb.Replace(until=share)],
+            self_attention=share / 2,
+            blend="none",
+        )
         for share in SHARES
     ]
     page = Page()

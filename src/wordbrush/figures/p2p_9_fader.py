@@ -9,7 +9,7 @@ from wordbrush.figures.grid import CELL, GAP, SIZE, Cell, column, row
 from wordbrush.figures.layout import Page
 
 LESS = (0.5, 0.0, -0.5, -1.0)
-MORE = (1.25, 1.5, 1.75, 2.0)
+MORE = (1.5, 2.0, 4.0, 8.0)
 ROWS = (
     ("a castle near a mountain in the snow", "snow", 1, LESS),
     ("a house by a lake at sunset", "sunset", 2, LESS),

@@ -102,7 +102,14 @@ def evaluate_edits(
     found: dict[int, dict[str, Any]] = {}
     if record:
         weights = digest(model.name, EMBEDDED)
-        found = _recorded(record, {"model": model.name, "weights": weights, "kinds": list(kinds), **setting})
+        head = {
+            "model": model.name,
+            "weights": weights,
+            "kinds": list(kinds),
+            **setting,
+            "ways": _plans(model),
+        }
+        found = _recorded(record, head)
     for index in range(sources):
         if index not in found:
             found[index] = _of_source(model, judges, index, kinds, setting)
@@ -111,6 +118,17 @@ def evaluate_edits(
         if progress is not None:
             progress(index + 1, sources)
     return _summaries([found[index] for index in range(sources)], kinds)
+
+
+def _plans(model: Model) -> dict[str, str]:
+    """Return what every way does with one pair of prompts: a record of other settings is not gone on from."""
+    before, after = (Scene(subject=subject, place="beach") for subject in ("cat", "dog"))
+    return {
+        way: wordbrush.plan(
+            model, caption(before), to=caption(after), **_how(way, before, [after])
+        ).describe()
+        for way in WAYS
+    }
 
 
 def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:

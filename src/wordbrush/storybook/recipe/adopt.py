@@ -1,7 +1,8 @@
 """Stage ``adopt``: begin from the shipped weights, for training on where no saved run is at hand.
 
 The optimizer starts anew after its warm-up; the samples the weights had seen are counted on. The decoder comes with the
-autoencoder as it was shipped, so an export from here counts those samples alone that the stages after it add.
+autoencoder as it was shipped, so an export from here counts those samples alone that the stages after it add. So do the
+judges and the contrastive model begin, where they lie beside the text-to-image model.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import torch
 from torch import nn
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary
 from wordbrush.storybook.recipe.export import WEIGHTS
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import FROZEN, Run
 
 
 def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
-    """Write saved states of ``autoencoder`` and ``text_to_image`` under ``out`` with the weights in ``source``.
+    """Write saved states under ``out`` with the weights in ``source`` and beside it; return the names of their stages.
 
     Raises:
         WordbrushError: there are no weights in ``source``, or ``out`` has a saved run already.
@@ -33,13 +34,17 @@ def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
         raise WordbrushError(
             f"there are no weights to begin from in {source}: train the stages in order instead"
         )
-    for stage in ("autoencoder", "text_to_image"):
+    judges = {f"judge_{kind}": source.parent / "judge" / f"{kind}.safetensors" for kind in judge.KINDS}
+    judges = {stage: weights for stage, weights in judges.items() if weights.exists()}
+    pairs = source.parent / "contrastive" / "model.safetensors"
+    stages = ["autoencoder", "text_to_image", *judges, *(["contrastive"] if pairs.exists() else [])]
+    for stage in stages:
         if (out / stage / "state.safetensors").exists():
             raise WordbrushError(
                 f"{out / stage} holds a saved run already: continue that, or choose another --output"
             )
     shutil.copytree(source / "tokenizer", out / "tokenizer", dirs_exist_ok=True)
-    seen = json.loads((source / "training.json").read_text(encoding="utf-8"))["samples_seen"]
+    seen = _seen(source / "model_index.json")
 
     weights = load_file(source / "vae" / "diffusion_pytorch_model.safetensors")
     _begin(autoencoder.build(), weights, out / "autoencoder", seen["autoencoder"], {})
@@ -53,7 +58,19 @@ def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
     size = next(name for name in sizes if list(sizes[name]["channels"]) == config["block_out_channels"])
     model = text_to_image.TextToImage(size, len(vocabulary.load(out / "tokenizer")))
     _begin(model, weights, out / "text_to_image", seen["text_to_image"], {"size": size})
-    return ["autoencoder", "text_to_image"]
+
+    for stage, path in judges.items():
+        reader = judge.build(stage.removeprefix("judge_"))
+        _begin(reader, load_file(path), out / stage, _seen(path)[stage], {})
+    if pairs.exists():
+        scorer = contrastive.build(len(vocabulary.load(out / "tokenizer")))
+        _begin(scorer, load_file(pairs), out / "contrastive", _seen(pairs)["contrastive"], {})
+    return stages
+
+
+def _seen(weights: Path) -> dict[str, int]:
+    """Return the samples that weights had seen, by stage, from the file beside them."""
+    return json.loads((weights.parent / "training.json").read_text(encoding="utf-8"))["samples_seen"]
 
 
 def _begin(

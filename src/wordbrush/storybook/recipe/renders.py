@@ -10,7 +10,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,10 @@ SHARD = 2000
 SPLITS = {"train": 0, "judge": 1, "heldout": 2}
 PARTS = ("subject", "companion")
 HELD_OUT_SHARE = 10
+
+LATE, LATE_SHARE = ("cat", "horse", "rabbit"), 0.15
+"""Subjects whose glyphs came after the models had learned the others, and the share of the training pictures in which
+one of them takes the subject's place."""
 
 
 def is_held_out(scene: Scene) -> bool:
@@ -48,10 +52,20 @@ def scene_at(split: str, index: int) -> tuple[Scene, int]:
             return scene, int(rng.integers(2**31))
 
 
+def rendered_at(split: str, index: int) -> tuple[Scene, int]:
+    """Return the scene that is rendered at this index, and its seed; in ``train`` some subjects come more often."""
+    scene, seed = scene_at(split, index)
+    rng = np.random.default_rng([len(SPLITS), index])
+    if split != "train" or rng.random() >= LATE_SHARE:
+        return scene, seed
+    late = replace(scene, subject=str(rng.choice(LATE)))
+    return (scene if is_held_out(late) else late), seed
+
+
 def _render_shard(root: Path, split: str, shard: int) -> None:
     from wordbrush.storybook.world import mask, render
 
-    items = [scene_at(split, index) for index in range(shard * SHARD, (shard + 1) * SHARD)]
+    items = [rendered_at(split, index) for index in range(shard * SHARD, (shard + 1) * SHARD)]
     images = np.stack([render(scene, seed) for scene, seed in items])
     records = "".join(json.dumps({**asdict(scene), "seed": seed}) + "\n" for scene, seed in items)
     write_files({root / split / f"{shard:05d}.jsonl": records.encode()})

@@ -89,9 +89,7 @@ def _subject(scene: Scene, plan: Layout) -> tuple[Sprite, tuple[int, int]]:
     ratio = min(max(aspect(scene.subject), 0.6), 1.7)
     width, height = plan.subject_size * ratio**0.5, plan.subject_size / ratio**0.5
     fit = min(1.0, _LONGEST / width, min(_LONGEST, plan.subject_base - _MARGIN) / height)
-    return _place_sprite(
-        scene.subject, scene.colour, width * fit, x=plan.subject_x, base=plan.subject_base, flip=plan.flip
-    )
+    return _place_sprite(scene.subject, scene.colour, width * fit, x=plan.subject_x, base=plan.subject_base)
 
 
 def _companion(name: str, plan: Layout) -> tuple[Sprite, tuple[int, int]]:
@@ -100,18 +98,18 @@ def _companion(name: str, plan: Layout) -> tuple[Sprite, tuple[int, int]]:
     base = plan.companion_low
     if name in _AIRBORNE:
         base = plan.companion_high + plan.companion_size / 2
-    return _place_sprite(name, None, width, x=plan.companion_x, base=base, flip=plan.companion_flip)
+    return _place_sprite(name, None, width, x=plan.companion_x, base=base)
 
 
 def _place_sprite(
-    name: str, colour: str | None, width: float, *, x: float, base: float, flip: bool
+    name: str, colour: str | None, width: float, *, x: float, base: float
 ) -> tuple[Sprite, tuple[int, int]]:
     """Scale a glyph and set it on the line ``base``, its middle at ``x``, moved as needed to lie in the frame."""
     columns = 2 * round(width / 2)
     rows = round(columns / aspect(name))
     left = min(max(round(x - columns / 2), _MARGIN), SIZE - _MARGIN - columns)
     top = min(max(round(base - rows), _MARGIN), SIZE - _MARGIN - rows)
-    return sprite(name, colour, columns, rows, flip), (left - RIM, top - RIM)
+    return sprite(name, colour, columns, rows), (left - RIM, top - RIM)
 
 
 def _stand(

@@ -19,7 +19,7 @@ def stream(seed: int, *names: str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Layout:
-    """The composition of a picture, in pixels of the 128 x 128 frame.
+    """The composition of a picture, in pixels of the 128 x 128 frame; nothing is ever mirrored.
 
     ``subject_size`` is the square root of the area of the box that the subject fills, ``subject_base`` the line
     on which it stands; ``companion_x`` is the middle of the companion, ``companion_low`` the line on which one
@@ -31,12 +31,10 @@ class Layout:
     subject_x: float
     subject_base: float
     subject_size: float
-    flip: bool
     companion_x: float
     companion_low: float
     companion_high: float
     companion_size: float
-    companion_flip: bool
     amount: float
 
 
@@ -49,7 +47,6 @@ def layout(seed: int) -> Layout:
     side = rng.choice((-1.0, 1.0))
     x = SIZE / 2 + side * SIZE * rng.uniform(0.01 + 0.09 * (size - 55) / 25, 0.24)
     base = max(SIZE * rng.uniform(0.76, 0.96), horizon + 28.0)
-    flip = bool(rng.random() < 0.5)
 
     companion_size = rng.uniform(33.0, 42.0)
     near, far = x - side * size * 0.5, SIZE * (1 - side) / 2
@@ -60,11 +57,9 @@ def layout(seed: int) -> Layout:
         subject_x=x,
         subject_base=base,
         subject_size=size,
-        flip=flip,
         companion_x=companion_x,
         companion_low=min(base + rng.uniform(-6.0, 6.0), SIZE - 4.0),
         companion_high=rng.uniform(0.14, 0.36) * SIZE,
         companion_size=companion_size,
-        companion_flip=bool(rng.random() < 0.5),
         amount=rng.random(),
     )
