@@ -123,7 +123,8 @@ def edit(
         to: one target prompt or several, all edited from the same source in one batch; None for the source's own,
             where ``edits`` only turn its words up or down.
         edits: None infers them from the words; an edit or a list of edits applies to every target; a list of lists
-            has one for each target. ``Reweight`` alone acts on top of the inferred edit; ``[]`` is no edit.
+            has one for each target, or None for the inferred one. ``Reweight`` alone acts on top of the inferred edit,
+            and comes after ``Replace`` and ``Refine`` wherever it is given; ``[]`` is no edit.
         until: the part of the run in which the inferred edit uses the source's word maps: a fraction, a pair
             (start, stop), or a mapping from words of the targets to either; the words that it does not name follow
             its ``"default_"``, or without one the model's default, as all do if None.
