@@ -132,6 +132,7 @@ def test_generate(prompts: Any, settings: dict[str, Any], message: str):
     ("make", "message"),
     [
         (lambda: wb.Reweight({}), "needs words and factors"),
+        (lambda: wb.Reweight({"cat": 2.0}, renormalise=1), "True, False or None, not 1"),  # pyright: ignore[reportArgumentType]
         (lambda: wb.Reweight({"cat": float("inf")}), "finite number"),
         (lambda: wb.Reweight({"cat": True}), "finite number"),
         (lambda: wb.Reweight({"cat": 10**400}), "finite number"),

@@ -35,12 +35,8 @@ Settings = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        "--seed",
-        "-s",
-        min=0,
-        metavar="N",
-        help="Everything random is drawn from it and the records' keys: the same seed, the same data set.",
+    options.seed(
+        "Everything random is drawn from it and the records' keys: the same seed, the same data set."
     ),
 ]
 EngineName = Annotated[

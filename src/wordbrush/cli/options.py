@@ -27,30 +27,17 @@ def usual(setting: str) -> str:
     return f" (storybook: {value:g})" if isinstance(value, int | float) else f" (storybook: {value})"
 
 
-Seed = Annotated[
-    int,
-    typer.Option(
-        "--seed", "-s", min=0, metavar="N", help="The starting noise; the same seed, the same picture."
-    ),
-]
-DrawnSeed = Annotated[
-    int,
-    typer.Option(
-        "--seed",
-        "-s",
-        min=0,
-        metavar="N",
-        help="Everything random is drawn from it; the same seed, the same result.",
-    ),
-]
+def seed(told: str) -> Any:
+    """Return the option --seed; ``told`` is its help."""
+    return typer.Option("--seed", "-s", min=0, metavar="N", help=told)
+
+
+Seed = Annotated[int, seed("The starting noise; the same seed, the same picture.")]
+DrawnSeed = Annotated[int, seed("Everything random is drawn from it; the same seed, the same result.")]
 PictureSeed = Annotated[
     int | None,
-    typer.Option(
-        "--seed",
-        "-s",
-        min=0,
-        metavar="N",
-        help="The starting noise, 0 unless given; the same seed, the same picture. Pictures of your own have theirs.",
+    seed(
+        "The starting noise, 0 unless given; the same seed, the same picture. Pictures of your own have theirs."
     ),
 ]
 Method = Annotated[

@@ -30,6 +30,10 @@ class Reweight(Scheduled):
         renormalise: False multiplies and no more, as published. True divides every row of the map by the sum of its
             magnitudes afterwards, at the cost of a second attention call. None is the model's default, which is False
             unless it says otherwise.
+
+    Raises:
+        InvalidInput: no words, a strength that is no finite number, another ``renormalise``, or a window that makes no
+            sense.
     """
 
     strengths: Mapping[WordLike, float]
@@ -47,7 +51,7 @@ class Reweight(Scheduled):
                 raise InvalidInput(
                     f"the strength of {named(word)!r} must be a finite number, not {strength!r}"
                 )
-        if self.renormalise not in (None, True, False):
+        if self.renormalise is not None and not isinstance(self.renormalise, bool):
             raise InvalidInput(f"renormalise is True, False or None, not {self.renormalise!r}")
         object.__setattr__(self, "strengths", dict(self.strengths))  # the caller's may change later
 
