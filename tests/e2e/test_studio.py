@@ -13,7 +13,7 @@ import shutil
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -203,21 +203,23 @@ def changed(page: Any, where: str, old: str, what: str = "src") -> None:
     page.wait_for_function(now, arg=[where, what, old])
 
 
-def slide_to_the_end(page: Any, where: str) -> None:
-    """Move the first slider there to its end, until the page has taken notice: its number says so, too.
+def open_part(page: Any, where: str) -> None:
+    """Open a part that is folded away, and wait until it has its first values.
 
-    What is pressed while Gradio still lays out an opened part moves the slider alone.
+    Gradio mounts what is in it first and sets the values that it began with a frame later, over what was moved between.
     """
+    page.locator(f"{where} button").first.click()
+    sync_api.expect(page.locator(f"{where} input").first).to_be_attached(timeout=PATIENT)
+    for _ in range(20):
+        page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(done)))")
+
+
+def slide_to_the_end(page: Any, where: str) -> None:
+    """Move the first slider there to its end."""
     slider, number = (page.locator(f"{where} input[type={kind}]").first for kind in ("range", "number"))
-    end = str(slider.get_attribute("max"))
-    for _ in range(PATIENT // 500):
-        slider.focus()
-        page.keyboard.press("Home")
-        page.keyboard.press("End")
-        with suppress(AssertionError):
-            sync_api.expect(number).to_have_value(end, timeout=500)
-            return
-    raise AssertionError(f"{where} stays at {number.input_value()}")
+    slider.focus()
+    page.keyboard.press("End")
+    sync_api.expect(number).to_have_value(str(slider.get_attribute("max")), timeout=PATIENT)
 
 
 def stroke(page: Any, canvas: Any) -> None:
@@ -279,7 +281,7 @@ def test_write_a_picture_of_ones_own(browser: Any, address: str, shots: Path, tm
     (tmp_path / "notes.png").write_bytes(b"no picture")
     (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(96, 128))))
     with Visit(browser, address) as page:
-        page.locator("#own-picture button").first.click()
+        open_part(page, "#own-picture")
         page.locator("#photo input[type=file]").set_input_files(tmp_path / "notes.png")
         told(page, "notes.png")
         sync_api.expect(page.locator("#status")).not_to_contain_text(str(Path("/tmp")))
@@ -522,6 +524,7 @@ def test_a_threshold_is_moved_by_keys_and_typed(
 def test_compare(browser: Any, address: str, shots: Path):
     with Visit(browser, address) as page:
         page.get_by_role("tab", name="Compare").click()
+        open_part(page, "#second-own")
         page.locator("#compare").click()
         told(page, "same seed", "#compare-status")
         sync_api.expect(page.locator("#compared figcaption")).to_have_text(
@@ -536,7 +539,6 @@ def test_compare(browser: Any, address: str, shots: Path):
         told(page, "two or more ways", "#compare-status")
         for way in ("own", "second own"):
             page.locator("#ways").get_by_label(way, exact=True).check()
-        page.locator("#second-own button").first.click()
         slide_to_the_end(page, "#second-own")
         page.locator("#compare").click()
         sync_api.expect(page.locator("#compared figcaption")).to_have_text(
@@ -549,7 +551,7 @@ def test_compare_a_picture_of_ones_own(browser: Any, address: str, shots: Path, 
     (tmp_path / "beach.png").write_bytes(encoded(editors.picture(size=(48, 64))))
     with Visit(browser, address) as page:
         page.get_by_role("tab", name="Compare").click()
-        page.locator("#compare-more button").first.click()
+        open_part(page, "#compare-more")
         page.locator("#compare-upload input[type=file]").set_input_files(tmp_path / "beach.png")
         sync_api.expect(page.locator("#compare-upload")).to_contain_text("beach.png")
         for way in ("no injection", "published"):
