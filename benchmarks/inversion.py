@@ -2,7 +2,8 @@
 
     python benchmarks/inversion.py                           storybook renders, of which the truth is known
     python benchmarks/inversion.py --folder path/to/folder   pictures with a captions.jsonl: file, caption, and target
-                                                             or subject, a word of the caption to be swapped
+                                                             or subject, a word of the caption to be swapped; the
+                                                             result is kept under the folder's name
 
 One edit of each picture: its target, or another subject of the storybook, chosen by the picture's number. *Returned*:
 the source row of the edit against the picture, beside what the autoencoder alone gives back. *Success*: the judges read
@@ -152,8 +153,7 @@ def main(
     ]
     show(f"{len(cases)} pictures, {model}", ["", *table], lines)
     found = {"pictures": len(cases), "steps": steps or loaded.defaults.steps, "methods": table}
-    if folder is None:  # what others cannot measure again is not kept
-        keep("inversion", found)
+    keep(f"inversion-{folder.resolve().name}" if folder else "inversion", found)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import pipelines
 from wordbrush.dataset.pairs import PairStage
@@ -19,8 +20,12 @@ FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture
 def pair_cost(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return benchmark("pair_cost", monkeypatch)
+
+
+def benchmark(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path, str(FOLDER)])
-    return import_module("pair_cost")
+    return import_module(name)
 
 
 def test_every_way_to_make_pairs_can_be_run_and_adds_to_the_one_before(pair_cost: Any):
@@ -33,6 +38,23 @@ def test_every_way_to_make_pairs_can_be_run_and_adds_to_the_one_before(pair_cost
     assert [stage.draft_steps for stage in stages] == [None, None, 10, None, None, None, None]
     assert [stage.steps for stage in stages] == [100, 100, 100, 100, 20, 8, 8]
     assert [stage.control for stage in stages] == ["published"] * 6 + ["full"]
+
+
+@pytest.mark.parametrize(("folder", "name"), [(None, "inversion"), ("drawn", "inversion-drawn")])
+def test_inversions_of_a_folder_are_kept_beside_those_of_renders(
+    folder: str | None, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    inversion, kept = benchmark("inversion", monkeypatch), dict[str, Any]()
+    case = inversion.Case(Image.fromarray(pipelines.drawn()), "a cat", None)
+    model = pipelines.model("sd1", torch.float32)
+    fakes = {"Judges": lambda: None, "renders": lambda n: [case], "pictures": lambda where, n: [case]}
+    for faked, value in {**fakes, "keep": kept.setdefault}.items():
+        monkeypatch.setattr(inversion, faked, value)
+    monkeypatch.setattr(inversion.wb, "load", lambda name, device: model)
+    place = folder and tmp_path / folder
+    inversion.main(count=1, folder=place, model="m", methods="ddim", steps=1, device="cpu")
+    assert list(kept) == [name]
+    assert kept[name]["methods"]["ddim"]["forward-samples to invert"]["mean"] == 1
 
 
 def test_the_errors_of_the_predicted_reject(pair_cost: Any, monkeypatch: pytest.MonkeyPatch):

@@ -2,7 +2,7 @@
 
 Most are diffusers' ``AutoencoderKL`` or ``VQModel``. Sana's (``AutoencoderDC``) has no posterior, and Qwen-Image's
 (``AutoencoderKLQwenImage``) is one for video, of which a picture is a single frame, with a mean and a deviation per
-channel instead of one factor.
+channel instead of one factor. Playground v2.5's ``AutoencoderKL`` has these beside the factor.
 """
 
 from __future__ import annotations
@@ -57,10 +57,8 @@ def decode(autoencoder: Any, latents: Tensor) -> Tensor:
 def _shift_and_scale(autoencoder: Any, like: Tensor) -> tuple[Any, Any]:
     """Return what is taken from the autoencoder's own latents, and what they are then multiplied by."""
     config = autoencoder.config
-    if "latents_mean" in config and config.latents_mean is not None and "z_dim" in config:
-        mean, deviation = (
-            torch.tensor(of_channels).to(like).view(1, -1, 1, 1)
-            for of_channels in (config.latents_mean, config.latents_std)
-        )
-        return mean, 1 / deviation
+    per_channel = (config.get("latents_mean"), config.get("latents_std"))
+    if None not in per_channel:
+        mean, deviation = (torch.tensor(numbers).to(like).view(1, -1, 1, 1) for numbers in per_channel)
+        return mean, config.get("scaling_factor", 1.0) / deviation
     return config.get("shift_factor") or 0.0, config.scaling_factor

@@ -12,10 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from wordbrush.errors import BadPicture
-from wordbrush.fitting import fitted
+from wordbrush.fitting import resized
 from wordbrush.pictures import PictureLike, read_picture
 
 if TYPE_CHECKING:
+    from wordbrush.inversion.picture import Fitted
     from wordbrush.inversion.start import Start
 
 MaskLike = PictureLike
@@ -34,11 +35,14 @@ class Mask:
     factor: int
 
     @classmethod
-    def read(cls, mask: MaskLike, size: tuple[int, int], factor: int, start: Start | None = None) -> Mask:
+    def read(
+        cls, mask: MaskLike, size: tuple[int, int], factor: int, start: Start | Fitted | None = None
+    ) -> Mask:
         """Read a mask for a picture of (height, width) pixels; white is what is lighter than middle grey.
 
         Args:
-            start: the inverted picture; a mask drawn on it as it was given is cut and resized as it was.
+            start: the inverted picture, or the one to be inverted; a mask drawn on it as it was given is cut and
+                resized as it was.
 
         Raises:
             BadPicture: the mask cannot be read, has another size than the picture, or has no white.
@@ -52,7 +56,7 @@ class Mask:
                 f"the mask has {image.height} × {image.width} pixels and the picture {height} × {width}: draw it on "
                 "the picture"
             )
-        image = fitted(image, size, grain=factor, resize=True, crop=start is not None and start.cropped)
+        image = resized(image, size, crop=start is not None and start.cropped)
         if image.getbbox() is None:
             raise BadPicture("nothing in the mask is white: paint white what may change")
         return cls(image, factor)

@@ -217,11 +217,7 @@ class Model:
     @torch.no_grad()
     def encode(self, image: Image) -> Tensor:
         """Turn an RGB picture into clean (1, C, h, w) latents: the posterior's mean, scaled for the network."""
-        import numpy as np
-
-        precision = next(self.vae.parameters()).dtype
-        levels = torch.from_numpy(np.array(image)).to(device=self.device, dtype=precision)
-        return autoencoders.encode(self.vae, (levels / 127.5 - 1).permute(2, 0, 1)[None]).to(self.dtype)
+        return autoencoders.encode(self.vae, self._pixels(image)).to(self.dtype)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image]:
@@ -240,15 +236,16 @@ class Model:
         to be denoised have: so the published editors were trained. CosXL Edit was trained with the factor; diffusers
         calls that ``is_cosxl_edit``.
         """
-        # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
-        pixels = [torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1) for image in images]
-        precision = next(self.vae.parameters()).dtype
-        inputs = [
-            one.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=precision) for one in pixels
-        ]
-        modes = torch.cat([self.vae.encode(one).latent_dist.mode() for one in inputs])
+        modes = torch.cat([self.vae.encode(self._pixels(image)).latent_dist.mode() for image in images])
         scale = self.vae.config.scaling_factor if self.more.get(SCALED_CONDITION) else 1
         return (modes * scale).to(self.dtype)
+
+    def _pixels(self, image: Image) -> Tensor:
+        """Return an RGB picture as (1, 3, H, W) in [-1, 1], in the autoencoder's precision."""
+        # Always from float32, as published: autoencoders make thirty times as much of a rounding of pixels.
+        pixels = torch.from_numpy(2 * np.asarray(image, dtype=np.float32) / 255 - 1)
+        precision = next(self.vae.parameters()).dtype
+        return pixels.permute(2, 0, 1).contiguous()[None].to(device=self.device, dtype=precision)
 
 
 def load(
@@ -309,11 +306,16 @@ def load_parts(
     if offload:
         check_offload(device)
     path, folder = kind.embedded.get(str(name), Path(name)), None
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         from wordbrush.single_file import load_single_file
 
         parts, family = load_single_file(
             path, dtype=dtype, config=config, families=kind.families, averaged=averaged
+        )
+    elif path.is_file():
+        raise ModelError(
+            f"{path} is a file that does not end in .safetensors, the only ones that are read as models: pickles, such "
+            "as .ckpt, may run code"
         )
     else:
         folder = path if path.is_dir() else _download(str(name), kind.embedded)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
@@ -22,7 +23,8 @@ from wordbrush.edits.plan import EditPlan
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
 from wordbrush.errors import InvalidInput, ModelError
-from wordbrush.guidance import ClassifierFree, Distilled, Guidance, SourceApart, Unguided, check_strengthening
+from wordbrush.guidance import Distilled, Guidance, SourceApart, Unguided, check_strengthening
+from wordbrush.inversion.network import Network
 from wordbrush.inversion.start import Start
 from wordbrush.masks import Mask
 from wordbrush.models import Model
@@ -87,14 +89,15 @@ class Run:
         encoded = self._encoded()
         answer = self._answer(scheduler) if self.cache else None
         tape = self._tape(known, layout, answer)
-        if isinstance(tape, Recording):
-            tape.end_step(initial_latents(scheduler, self.noise[:1]))
+        recording = tape if isinstance(tape, Recording) else None
+        if recording:
+            recording.end_step(initial_latents(scheduler, self.noise[:1]))
 
         def after_step(step: int, latents: Tensor) -> Tensor:
             if history:
                 history.end_step()
-            if isinstance(tape, Recording):
-                tape.end_step(latents[:1])
+            if recording:
+                recording.end_step(latents[:1])
             latents = blend(step, latents) if blend else latents
             return self.mask.hold(latents) if self.mask else latents
 
@@ -109,24 +112,37 @@ class Run:
                 probes=[reader.probe for reader in (history, blend) if reader],
                 tape=tape,
             )
-        with control or nullcontext():
-            latents = sample(
-                backbone,
-                self.start.stepping(scheduler) if self.start else scheduler,
-                self.noise,
-                text=self._text(encoded, layout),
-                guidance=self.guidance,
-                layout=layout,
-                source=self._path(known),
-                control=control,
-                after_step=after_step,
-                progress=progress,
-                watch=watch,
-            )
-        check_finite(latents, self.model, self.numbers)
-        if isinstance(tape, Recording) and answer is not None:
-            tape.finish(self._key, answer)
+        with recording or nullcontext():
+            with control or nullcontext():
+                latents = sample(
+                    backbone,
+                    self.start.stepping(scheduler) if self.start else scheduler,
+                    self.noise,
+                    text=self._text(encoded, layout),
+                    guidance=self.guidance,
+                    layout=layout,
+                    source=self._path(known),
+                    control=control,
+                    after_step=after_step,
+                    progress=progress,
+                    watch=watch,
+                )
+            check_finite(latents, self.model, self.numbers)
+            if recording and answer is not None:
+                recording.finish(self._key, answer)
         return latents, history
+
+    def check(self) -> None:
+        """Raise what the run would raise before its first step: of its negative prompt, and of where it edits."""
+        if isinstance(self.negative, str):
+            self.model.backbone.read_negative(self.negative)
+        AttentionControl(
+            self.model.backbone,
+            self.plan,
+            layout=self._layout(None),
+            clock=Clock(self.steps, self.evaluations),
+            latent_size=(self.noise.shape[-2], self.noise.shape[-1]),
+        )
 
     def history(self) -> MapHistory:
         """Repeat the run, this time reading the word maps; without a cache, which need not have the source's."""
@@ -221,9 +237,9 @@ class Run:
     def _known(self) -> Source | None:
         return self.cache.find(self._key) if self.cache else None
 
-    @property
+    @cached_property
     def _key(self) -> dict[str, object]:
-        """Everything about the source that a cache of it depends on, except the network itself."""
+        """Everything about the source that a cache of it depends on, of the network a sample of its weights."""
         config = make_scheduler(self.scheduler, self.model.scheduler).config
         height, width = self.noise.shape[-2:]
         negative = (
@@ -232,7 +248,9 @@ class Run:
         led = (
             [_digest(t) for t in (self.start.path, self.start.noises) if t is not None] if self.start else []
         )
+        network = Network.of(self.model)
         return {
+            "model": f"{network.model} ({network.kind})",
             "prompt": self.prompts[0].text,
             "steps": self.steps,
             "size": f"{height * self.model.factor} × {width * self.model.factor}",
@@ -241,6 +259,7 @@ class Run:
             "the scheduler": f"{sorted((k, str(v)) for k, v in config.items() if k[0] != '_')}",
             "the negative prompt": " ".join(negative),
             "the noise": " ".join([_digest(self.noise[:1]), *led]),
+            "the network's weights": _digest(torch.tensor(network.weights)),
         }
 
     @torch.no_grad()
@@ -304,7 +323,8 @@ def make_run(
             that of the inverted picture.
     """
     steps = model.defaults.steps if steps is None else steps
-    guide = _guidance(model, model.defaults.guidance if guidance is None else guidance, negative)
+    source = start.source_guidance if start and start.beside else None  # else the network is not asked for it
+    guide = _guidance(model, model.defaults.guidance if guidance is None else guidance, negative, source)
     if not hasattr(guide, "combine"):
         raise InvalidInput(f"guidance is a number such as 7.5 or a guidance object, not {guide!r}")
     if "cond" not in getattr(guide, "branches", ()):
@@ -318,8 +338,8 @@ def make_run(
     _check_negative(negative, guide, evaluations)
     if start and start.path is not None:
         _check_steps(len(start.path) - 1, evaluations)
-    if start and start.source_guidance is not None:
-        guide = _apart(guide, start.source_guidance)
+    if source is not None and source != getattr(guide, "scale", None):
+        guide = _apart(guide, source)
     if start and start.beside and cache is not None:
         raise InvalidInput(
             f"{start.method} asks the network for the source too, which a cache does not keep: leave cache out"
@@ -340,8 +360,12 @@ def make_run(
     )
 
 
-def _guidance(model: Model, guidance: object, negative: object) -> Any:
-    """Return what a number means for the model, or the guidance object itself."""
+def _guidance(model: Model, guidance: object, negative: object, source: float | None) -> Any:
+    """Return what a number means for the model, or the guidance object itself.
+
+    Args:
+        source: the scale for the source if it has one of its own.
+    """
     if guidance is None:
         return Unguided()
     if isinstance(guidance, Distilled) and not isinstance(model.backbone.guide(guidance.scale), Distilled):
@@ -353,7 +377,8 @@ def _guidance(model: Model, guidance: object, negative: object) -> Any:
     scale = check_strengthening(guidance)
     chosen = model.backbone.guide(scale)
     # At 1 the unconditional prediction cancels, so it need not be made.
-    return Unguided() if chosen == ClassifierFree(1.0) and not negative else chosen
+    cancels = scale == 1 and "uncond" in chosen.branches and source in (None, 1)
+    return Unguided() if cancels and not negative else chosen
 
 
 def _apart(guidance: Guidance, source: float) -> Guidance:

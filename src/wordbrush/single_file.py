@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -58,7 +60,7 @@ def load_single_file(
 
     settings: dict[str, Any] = {"config": layout, "torch_dtype": dtype, "local_files_only": True}
     try:
-        with quiet():
+        with quiet(), _in_lower_case(path) as file:
             given = {}
             if network:
                 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -66,13 +68,25 @@ def load_single_file(
                 weights: Any = network  # a dictionary is taken too, though not declared
                 given["unet"] = UNet2DConditionModel.from_single_file(weights, subfolder="unet", **settings)
             pipeline = getattr(diffusers, kind).from_single_file(
-                str(path), use_safetensors=True, **settings, **given
+                file, use_safetensors=True, **settings, **given
             )
     except Exception as error:  # the libraries raise almost anything for an unreadable file
         raise ModelError(_unreadable(path, error)) from error
     names = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", *family.more)
     parts = {part: getattr(pipeline, part) for part in names}
     return {**parts, **settings_of(Path(layout), family, parts["scheduler"])}, family
+
+
+@contextmanager
+def _in_lower_case(path: Path) -> Iterator[str]:
+    """Lend a name of the file that ends in ``.safetensors``: what ends otherwise, diffusers takes for a pickle."""
+    if path.suffix == ".safetensors":
+        yield str(path)
+        return
+    with TemporaryDirectory() as folder:
+        link = Path(folder) / "model.safetensors"
+        link.symlink_to(path.resolve())
+        yield str(link)
 
 
 def _averaged_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -324,6 +324,27 @@ def test_a_small_picture_is_told_the_side_it_needs(clip: Clip):
     assert made.image.size == (48, 8)
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9 GB")]
+)
+def test_too_little_memory_is_one_sentence(clip: Clip, error: Exception, monkeypatch: pytest.MonkeyPatch):
+    def full(*args: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(EditLayer, "forward", full)
+    with pytest.raises(wb.ModelError, match=r"memory ran out over a picture of 40 × 48 pixels.*fewer than 8"):
+        fit(clip)
+
+
+def test_other_errors_of_torch_stay_what_they_are(clip: Clip, monkeypatch: pytest.MonkeyPatch):
+    def wrong(*args: Any) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(EditLayer, "forward", wrong)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        fit(clip)
+
+
 def test_the_evaluation_measures_it(clip: Clip):
     from wordbrush.evaluation.example import Example
     from wordbrush.evaluation.methods import Text2Live, make_methods

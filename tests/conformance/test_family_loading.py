@@ -13,6 +13,8 @@ import torch
 import families
 import wordbrush as wb
 from families import KINDS
+from pipelines import unet
+from wordbrush.backbones.families import SDXL, STABLE_DIFFUSION
 from wordbrush.models import Defaults
 
 
@@ -45,6 +47,15 @@ def test_a_chat_template_that_is_missing(folders: dict[str, Path], tmp_path: Pat
     (folder / "tokenizer" / "chat_template.jinja").unlink()
     with pytest.raises(wb.ModelError, match="has no chat template"):
         made(wb.load(folder, device="cpu"))
+
+
+def test_defaults_of_models_distilled_to_few_steps():
+    """LCM, of Stable Diffusion and of XL, is told by the guidance that its network takes."""
+    lcm = {"steps": 4, "guidance": 8.5, "scheduler": "lcm"}
+    for family in (STABLE_DIFFUSION, SDXL):
+        usual, distilled = (unet(cross_attention_dim=16, time_cond_proj_dim=width) for width in (None, 8))
+        assert family.defaults(distilled) == lcm
+        assert family.defaults(usual) != lcm
 
 
 def test_defaults_of_a_directory(folders: dict[str, Path], tmp_path: Path):

@@ -214,8 +214,9 @@ def test_unknown_device(folder: Path):
         wb.load(folder, device="abacus")
 
 
-def test_single_file(folder: Path, tmp_path: Path):
-    path = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("name", ["model.safetensors", "MODEL.SAFETENSORS"])
+def test_single_file(folder: Path, tmp_path: Path, name: str):
+    path = tmp_path / name
     write_single_file(folder, path, layers=1, levels=2)
     model = wb.load(path, config=folder, device="cpu")
     assert torch.equal(made(model), made(wb.load(folder, device="cpu")))
@@ -245,6 +246,10 @@ def test_single_file_without_layout_downloads_nothing(
 
 
 def test_single_file_that_is_none(tmp_path: Path, folder: Path):
+    pickled = tmp_path / "sd15.ckpt"
+    pickled.write_bytes(b"\0" * 100)
+    with pytest.raises(wb.ModelError, match=r"sd15.ckpt is a file that does not end in .safetensors"):
+        wb.load(pickled)
     with pytest.raises(wb.ModelError, match="there is no file"):
         wb.load(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 100)

@@ -14,7 +14,7 @@ import pytest
 from wordbrush.dataset.captions import CaptionSource, CaptionStage, caption_source, tidy
 from wordbrush.dataset.filters import BlockedWords, Language, Length, Matching, first_objection
 from wordbrush.dataset.keys import caption_key
-from wordbrush.dataset.readers import Found
+from wordbrush.dataset.readers import Found, reader
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.storybook.scene import parse
 
@@ -91,6 +91,18 @@ def test_parquet_with_the_columns_of_laion(tmp_path: Path):
         rows(path, column="TEXTS")
     with pytest.raises(DataError, match=r"has no column 'address'; it has URL"):
         rows(path, url_column="address")
+
+
+def test_an_address_that_no_line_has_is_named(tmp_path: Path):
+    """Where only some lines have one, the others go without."""
+    path = tmp_path / "captions.jsonl"
+    path.write_text('{"caption": "a cat"}\n{"caption": "a dog", "link": "http://d"}\n')
+    found = list(reader(str(path), url_column="link"))
+    assert [one.url for one in found] == [None, "http://d"]
+    with pytest.raises(
+        DataError, match=r"has no column 'lnk' \(did you mean 'link'\?\); it has caption, link"
+    ):
+        caption_source([str(path)], url_column="lnk", limit=1).rows(0, 1)
 
 
 def test_damaged_parquet_and_other_encodings_are_named(tmp_path: Path):

@@ -11,9 +11,11 @@ from wordbrush.dataset import build
 from wordbrush.dataset.config import Captions, Config, Engine, Select, Writer, read_config
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.engines.ray import RayEngine
+from wordbrush.dataset.filters import first_objection
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.rules import Best, Keep, published
 from wordbrush.dataset.verdict import PUBLISHED_GATES, STORYBOOK_GATES
+from wordbrush.dataset.writers.base import Answer, find_fault
 from wordbrush.errors import DataError, InvalidInput
 
 FILE = """
@@ -243,7 +245,14 @@ def test_shipped_files_are_understood(path: Path):
 def test_the_published_file_is_the_published_recipe():
     assert {path.name for path in CONFIGS} == {"published.toml", "storybook-mini.toml", "storybook.toml"}
     (path,) = (path for path in CONFIGS if path.name == "published.toml")
-    pairs = read_config(path).pairs
+    config = read_config(path)
+    filters = build.captions(config.captions)[0].filters
+    assert [one.name for one in filters] == ["length", "blocked"]
+    checks = build.triplets(Writer(truth=False), seed=0, filters=filters).checks
+    for text in ("ein Hund auf der Wiese", "猫", "a " * 200 + "cat"):
+        assert first_objection(filters, text) is None
+        assert find_fault("a cat", Answer("do it", text), checks) is None
+    pairs = config.pairs
     assert (pairs.candidates, pairs.per_source, pairs.enough, pairs.steps) == (100, 1, 100, 100)
     assert (pairs.control, pairs.scheduler, pairs.draft_steps) == ("published", "euler_a", None)
     assert (pairs.share, pairs.guidance, dict(pairs.gates)) == ((0.1, 0.9), (7.5, 15.0), PUBLISHED_GATES)

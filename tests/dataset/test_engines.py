@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import toy
 from wordbrush.dataset.engines.local import LocalEngine
-from wordbrush.dataset.engines.ray import RayEngine
+from wordbrush.dataset.engines.ray import HIDDEN, RayEngine, _Actor
 from wordbrush.dataset.source import ShardSource
 from wordbrush.dataset.stage import run_stage
 from wordbrush.errors import DataError, InvalidInput
@@ -142,6 +144,55 @@ def test_a_disk_that_is_full_for_a_worker_is_a_sentence(engine: RayEngine, whole
     with pytest.raises(CannotWrite, match=r"cannot write .*\.parquet: the disk is full"):
         run_stage(FullDisk(), ShardSource(whole / "captions"), tmp_path, engine=engine)
     assert list(tmp_path.rglob("*.parquet")) == []
+
+
+@dataclass(frozen=True)
+class Computed(toy.Captions):
+    """Computes on the device of the given kind."""
+
+    on: str | None = None
+
+    def computes_on(self, found: str) -> str | None:
+        return self.on or found
+
+
+class Told(Exception):
+    """What a worker would be given."""
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "sentence"),
+    [
+        (Computed(), {"gpus": 1}, "a worker needs 1 GPUs, and the Ray cluster has 0 in all: ask for fewer"),
+        (Computed(), {"cpus": 5}, "a worker needs 5 cores, and the Ray cluster has 4 in all"),
+        (toy.Captions(), {"threads": 8}, "a worker needs 8 cores, and the Ray cluster has 4 in all"),
+        (toy.Captions(), {"gpus": 1}, None),
+        (Computed(on="cpu"), {"gpus": 1}, None),
+    ],
+)
+def test_what_the_cluster_does_not_have_is_refused_and_not_waited_for(
+    stage, settings: dict, sentence: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A stage that computes nothing, or on the CPU, asks for no GPU."""
+    pytest.importorskip("ray")
+    cluster = SimpleNamespace(is_initialized=lambda: True, cluster_resources=lambda: {"CPU": 4.0})
+
+    def asked(items: list, **_: object) -> None:
+        raise Told
+
+    monkeypatch.setattr("wordbrush.dataset.engines.ray.optional", lambda *_, **__: cluster)
+    monkeypatch.setattr("ray.data.from_items", asked)
+    with pytest.raises(DataError if sentence else Told, match=sentence):
+        run_stage(stage, toy.Numbers(5), tmp_path, engine=RayEngine(1, **settings))
+
+
+@pytest.mark.parametrize("gpus", [True, False])
+def test_actors_without_a_gpu_see_none(gpus: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in HIDDEN:
+        monkeypatch.setenv(name, "0")
+    assert _Actor(pickle.dumps("the task"), 1, [], str(tmp_path), gpus)._read() == "the task"
+    assert {os.environ[name] for name in HIDDEN} == {"0" if gpus else ""}
 
 
 @pytest.mark.parametrize(

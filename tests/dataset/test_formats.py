@@ -299,6 +299,66 @@ def test_original_round_trip(tmp_path: Path):
     assert files(tmp_path / "third").keys() == files(tmp_path / "out").keys()
 
 
+def test_original_keeps_pictures_without_captions_apart(tmp_path: Path):
+    """The same instruction for two pictures is two folders, and for one picture one."""
+    pairs = [
+        edit(n, before=None, after=None, instruction="make it snow", settings=settings)
+        for n, settings in enumerate([{"img_id": "a"}, {"img_id": "a"}, {"img_id": "b"}, {}, {}])
+    ]
+    formats.write("original", pairs, tmp_path / "out")
+    seeds = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    assert [len(own) for _, own in seeds] == [2, 1, 1, 1]
+    again = list(formats.read("original", tmp_path / "out"))
+    formats.write("original", again, tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "seeds.json").read_text()) == seeds
+
+
+@pytest.mark.parametrize("value", ["third", None, 1.5, float("inf"), 2**31])
+def test_turns_that_are_no_numbers_are_named(value: Any, tmp_path: Path):
+    one = edit(1, settings={"img_id": "a", "turn_index": value})
+    with pytest.raises(DataError, match=r"pair 'pair-1': turn_index is .*, not a whole number of 32 bits"):
+        formats.write("magicbrush", [one], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int32()])
+def test_turns_that_are_no_numbers_are_named_when_read(kind: pa.DataType, tmp_path: Path):
+    formats.write("magicbrush", [edit(1)], tmp_path / "out")
+    (path,) = tmp_path.rglob("*.parquet")
+    table = pq.read_table(path)
+    turns = pa.array(["third" if kind == pa.string() else None], kind)
+    pq.write_table(table.set_column(table.schema.get_field_index("turn_index"), "turn_index", turns), path)
+    with pytest.raises(DataError, match=r"parquet, row 0: turn_index is .*, not a whole number"):
+        list(formats.read("magicbrush", tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"settings": {"idx": "a7"}}, "pair 'pair-1': idx is 'a7', not a whole number"),
+        ({"scores": {"ssim": "high"}}, "pair 'pair-1': ssim is 'high', not a number"),
+    ],
+)
+def test_ultraedit_numbers_that_are_none_are_named(changes: dict, sentence: str, tmp_path: Path):
+    with pytest.raises(DataError, match=sentence):
+        formats.write("ultraedit", [edit(1, **changes)], tmp_path / "out")
+
+
+def test_text_in_a_column_of_scores_is_named(tmp_path: Path):
+    formats.write("ultraedit", [edit(1)], tmp_path / "out")
+    (path,) = tmp_path.rglob("*.parquet")
+    table = pq.read_table(path)
+    text = pa.array(["high"])
+    pq.write_table(table.set_column(table.schema.get_field_index("clip_sim_dir"), "clip_sim_dir", text), path)
+    with pytest.raises(DataError, match="row 0: clip_sim_dir is 'high', not a number"):
+        list(formats.read("ultraedit", tmp_path / "out"))
+    formats.write("original", [edit(1)], tmp_path / "folders")
+    (lines,) = tmp_path.rglob("metadata.jsonl")
+    lines.write_text(json.dumps(json.loads(lines.read_text()) | {"clip_sim_0": "high"}))
+    with pytest.raises(DataError, match="seed 71: clip_sim_0 is 'high', not a number"):
+        list(formats.read("original", tmp_path / "folders"))
+
+
 def test_original_files_are_what_the_published_training_opens(tmp_path: Path):
     """It does not convert modes, and takes seed and folder from seeds.json alone."""
     formats.write("original", [edit(4), edit(5, settings={})], tmp_path / "out")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import torch
 
 import families
 import pipelines
 import small_clip
+import toy
 import wordbrush as wb
+from wordbrush.dataset import run, weights
+from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.keys import caption_key, triplet_key
+from wordbrush.dataset.manifest import Manifest
 from wordbrush.dataset.pairs import PairStage, PairWorker
-from wordbrush.dataset.records import PAIRS, Pair, Triplet
+from wordbrush.dataset.records import PAIRS, TRIPLETS, Pair, Triplet
+from wordbrush.dataset.shards import read_shard
+from wordbrush.dataset.source import ShardSource
+from wordbrush.dataset.stage import run_stage
 from wordbrush.dataset.verdict import rejected
 
 OPEN = {"clip_image": -1.0}
@@ -52,12 +63,70 @@ def test_the_rows_fit_the_schema():
 
 @pytest.mark.parametrize("control", ["published", "full"])
 def test_one_candidate_is_made_again_alone(control: str):
-    run = worker(control=control, draft_steps=1, slack=2.0)
-    pairs = run.of(triplet())
-    assert run.remake(triplet(), 3) == pairs[3]
+    one = worker(control=control, draft_steps=1, slack=2.0)
+    pairs = one.of(triplet())
+    assert one.remake(triplet(), 3, threads=torch.get_num_threads()) == pairs[3]
     assert pairs[3].after_image != pairs[1].after_image
     with pytest.raises(wb.InvalidInput, match="0 to 4"):
-        run.remake(triplet(), 5)
+        one.remake(triplet(), 5)
+
+
+@pytest.fixture
+def made(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of two threads, with the pairs of one triplet."""
+    monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
+    out = tmp_path / "run"
+    run_stage(Given([triplet().to_row()]), toy.Numbers(1), out, engine=LocalEngine())
+    stage = PairStage(model=str(tiny_folder), candidates=3, steps=2, enough=None, gates=OPEN)
+    run_stage(stage, ShardSource(out / "triplets"), out, engine=LocalEngine(2))
+    return out
+
+
+@dataclass(frozen=True)
+class Given:
+    """Writes down the triplets that it was given."""
+
+    rows: list[dict[str, Any]]
+    rows_per_unit: int = 1
+    name: str = "triplets"
+    schema: pa.Schema = TRIPLETS
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {}
+
+    def open(self) -> Any:
+        return lambda rows: self.rows
+
+
+def test_a_pair_of_a_run_is_made_again_with_the_threads_that_it_was_made_with(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+):
+    stored = read_shard(made / "pairs" / "00000.parquet").to_pylist()[2]
+    before, used = torch.get_num_threads(), []
+    edit = wb.edit
+    monkeypatch.setattr(wb, "edit", lambda *a, **b: [used.append(torch.get_num_threads()), edit(*a, **b)][1])
+    assert run.remake(made, stored["key"]) == Pair.from_row(stored)
+    assert used[-1] == 2
+    assert torch.get_num_threads() == before
+    for key in (f"{triplet().key}-003", "7c-0-000", f"{triplet().key}-x"):
+        with pytest.raises(wb.InvalidInput):
+            run.remake(made, key)
+
+
+def test_a_pair_is_not_made_again_with_what_makes_another_one(made: Path, monkeypatch: pytest.MonkeyPatch):
+    key = f"{triplet().key}-000"
+    versions = {**Manifest.read(made / "pairs").versions, "torch": "0.1"}
+    for name, value, sentence in (
+        ("found_device", "cuda", "this process has device"),
+        ("installed", versions, r"has torch 0\.1, not"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, name, lambda value=value: value)
+            with pytest.raises(wb.DataError, match=sentence):
+                run.remake(made, key)
+    monkeypatch.setattr(weights, "digest", lambda *_: "other")
+    with pytest.raises(wb.DataError, match=r"made with weights\.model = .*, and there is 'other' now"):
+        run.remake(made, key)
 
 
 def test_what_is_drawn_depends_on_the_keys_alone():
@@ -104,19 +173,42 @@ def test_the_published_sampler_gives_both_pictures_the_same_noise():
     settings = {"scheduler": "euler_a", "control": "published", "share": (0.0, 0.0)}
     pairs = worker(**settings).of(triplet())
     assert pairs[0].after_image == pairs[1].after_image != pairs[2].after_image
-    assert worker(**settings).remake(triplet(), 3) == pairs[3]
+    assert worker(**settings).remake(triplet(), 3, threads=torch.get_num_threads()) == pairs[3]
     assert worker(**{**settings, "scheduler": "euler"}).of(triplet())[0].after_image != pairs[0].after_image
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"scheduler": "eular"}, "did you mean 'euler'"), ({"steps": 2000}, "cannot be 2000 steps")],
+    [
+        ({"scheduler": "eular"}, "did you mean 'euler'"),
+        ({"scheduler": "flow"}, "'flow' is for models that were trained on straight paths"),
+        ({"steps": 2000}, "cannot be 2000 steps"),
+        ({"draft_steps": 50}, "draft_steps must be fewer than the model's 50 steps, not 50"),
+        ({"dtype": "float23"}, "'float23' is no dtype to compute in"),
+    ],
 )
-def test_settings_that_no_triplet_can_be_made_with_stop_at_once(settings, message, tiny_folder, monkeypatch):
+def test_settings_that_no_triplet_can_be_made_with_stop_at_once(
+    settings, message, tiny_folder, tmp_path, monkeypatch
+):
+    """Before anything is made, and when the stage begins."""
     monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
-    PairStage(model=str(tiny_folder)).open()
-    with pytest.raises(wb.InvalidInput, match=message):
-        PairStage(model=str(tiny_folder), **settings).open()
+    model = shutil.copytree(tiny_folder, tmp_path / "model")
+    (model / "wordbrush.json").write_text('{"steps": 50}')
+    PairStage(model=str(model)).check()
+    PairStage(model=str(model), scheduler="euler_a", steps=9, draft_steps=8).check()
+    for begin in (PairStage.check, PairStage.open):
+        with pytest.raises(wb.InvalidInput, match=message):
+            begin(PairStage(model=str(model), **settings))
+
+
+def test_a_model_of_the_hub_is_asked_for_schedulers_that_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(weights, "check", lambda *_, **__: None)
+    for name in (None, "euler_a", "flow", "DDIMScheduler", "lcm"):
+        PairStage(model="owner/model", scheduler=name).check()
+    with pytest.raises(
+        wb.InvalidInput, match=r"unknown scheduler 'eular' \(did you mean 'euler'\?\); use one of"
+    ):
+        PairStage(model="owner/model", scheduler="eular").check()
 
 
 def test_a_triplet_that_cannot_be_edited_is_one_reject():
@@ -151,17 +243,17 @@ def broken(*_: Any, **__: Any) -> None:
 
 
 def test_what_is_no_fault_of_the_texts_stops_the_run(monkeypatch: pytest.MonkeyPatch):
-    run = worker()
+    one = worker()
     monkeypatch.setattr(wb, "edit", broken)
     with pytest.raises(wb.ModelError, match="NaN"):
-        run.of(triplet())
+        one.of(triplet())
 
 
 def test_a_caption_too_long_for_the_scorer_costs_nothing(monkeypatch: pytest.MonkeyPatch):
-    run = worker()
-    monkeypatch.setattr(run._clip, "text_length", 4)
+    one = worker()
+    monkeypatch.setattr(one._clip, "text_length", 4)
     monkeypatch.setattr(wb, "edit", broken)
-    (pair,) = run.of(triplet())
+    (pair,) = one.of(triplet())
     assert str(pair.reason).startswith("edit: the caption has")
     assert pair.forward_samples == 0
 
@@ -182,6 +274,14 @@ def test_models_of_other_families_make_pairs(kind: str, monkeypatch: pytest.Monk
         assert PairStage(**settings, control="published").open().of(triplet("a cat", "a dog"))[0].kept
 
 
+def test_the_weights_of_the_judges_are_in_the_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert "judges" not in PairStage().fingerprint()["weights"]
+    before = PairStage(truth=True).fingerprint()
+    monkeypatch.setattr("wordbrush.storybook.judges.FOLDER", tmp_path)
+    (tmp_path / "shape.safetensors").write_bytes(b"other")
+    assert PairStage(truth=True).fingerprint()["weights"]["judges"] != before["weights"]["judges"]
+
+
 def test_judges_that_cannot_read_the_pictures_stop_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(wb, "load", lambda name, dtype: pipelines.model("sd1", torch.float32))
     monkeypatch.setattr("wordbrush.metrics.clip.load_clip", lambda name: small_clip.clip())
@@ -195,13 +295,13 @@ def test_a_truth_that_is_not_known_is_not_measured():
         def read(self, images: Any) -> None:
             """Look, and say nothing."""
 
-    run = PairWorker(
+    one = PairWorker(
         PairStage(candidates=1, steps=1, gates=OPEN, truth=True),
         pipelines.model("sd1", torch.float32),
         small_clip.clip(),
         Blind(),  # pyright: ignore[reportArgumentType]
     )
-    (pair,) = run.of(triplet("a zebra at a bus stop", "a dog at a bus stop"))
+    (pair,) = one.of(triplet("a zebra at a bus stop", "a dog at a bus stop"))
     assert (pair.kept, pair.truth_before, pair.truth_after) == (True, None, None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,13 +21,15 @@ from wordbrush.cli.app import app
 from wordbrush.dataset import build, formats, run
 from wordbrush.dataset.config import Config, read_config
 from wordbrush.dataset.engines.ray import RayEngine
+from wordbrush.dataset.filters import DEFAULTS, Filter
 from wordbrush.dataset.keys import key_rng
 from wordbrush.dataset.manifest import Manifest
 from wordbrush.dataset.pairs import PairStage
 from wordbrush.dataset.select import select
 from wordbrush.dataset.selection import Selection
+from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.stage import StageReport
-from wordbrush.dataset.triplets import TripletStage
+from wordbrush.dataset.triplets import TripletStage, checks_of
 from wordbrush.dataset.verdict import rejected
 from wordbrush.dataset.writers.base import Answer
 from wordbrush.errors import DataError, InvalidInput
@@ -112,8 +115,9 @@ def colour(rng: Any) -> bytes:
 def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the models stay at home."""
 
-    def triplets(section: Any, *, seed: int) -> TripletStage:
-        return TripletStage(SnowWriter(), seed=seed, rows_per_unit=10, attempts=1)
+    def triplets(section: Any, *, seed: int, filters: Sequence[Filter] = DEFAULTS) -> TripletStage:
+        checks = checks_of(filters)
+        return TripletStage(SnowWriter(), seed=seed, rows_per_unit=10, attempts=1, checks=checks)
 
     make_pairs = run.make_pairs
     monkeypatch.setattr(build, "triplets", triplets)
@@ -179,6 +183,45 @@ def test_another_selection_is_another_export_beside_the_first(config: Config, tm
 
 
 @pytest.mark.usefixtures("cheap")
+def test_half_made_pairs_are_neither_selected_nor_shown_nor_exported(config: Config, tmp_path: Path):
+    """Unless the user says so; and the selection of before does not stand for the pairs of now."""
+    out = tmp_path / "out"
+    done = run.run(config, out)
+    (out / "pairs" / "00001.parquet").unlink()
+    manifest = Manifest.read(out / "pairs")
+    del manifest.shards[1]
+    manifest.write(out / "pairs")
+    with pytest.raises(
+        DataError, match=rf"is not finished \(\d of \d units\): .* `wordbrush data pairs {out}`"
+    ):
+        run.select_pairs(config.select, out)
+    told = CliRunner().invoke(app, ["data", "select", str(out)])
+    assert (told.exit_code, "or give --unfinished to select" in told.stderr) == (2, True)
+    for use in (run.write_page, lambda *given: run.export_pairs(*given, format="diffusers")):
+        with pytest.raises(
+            DataError, match=rf"of other pairs than .* run `wordbrush data select {out}` again"
+        ):
+            use(out, run.read_selection(out))
+    with pytest.raises(DataError, match="is not finished"):
+        run.write_page(out, replace(done.selection, content=None))
+    chosen = invoke("select", out, "--unfinished", "--json")
+    assert chosen["pairs"] < done.selection.pairs
+    assert run.write_page(out, run.read_selection(out)).exists()
+
+
+@pytest.mark.usefixtures("cheap")
+def test_other_pairs_with_the_same_keys_are_another_export(config: Config, tmp_path: Path):
+    done = run.run(config, tmp_path / "out")
+    for stage in ("captions", "triplets", "pairs"):
+        shutil.rmtree(tmp_path / "out" / stage)
+    captions = config.captions.model_copy(update={"rows_per_unit": 20})
+    again = run.run(config.model_copy(update={"captions": captions}), tmp_path / "out")
+    assert again.selection.keys == done.selection.keys
+    assert again.selection.content != done.selection.content
+    assert again.exports != done.exports
+
+
+@pytest.mark.usefixtures("cheap")
 def test_other_settings_are_refused(config: Config, tmp_path: Path):
     run.run(config, tmp_path / "out")
     before = (tmp_path / "out" / "config.json").read_bytes()
@@ -193,6 +236,14 @@ def test_a_stage_that_rejects_everything_says_so(config: Config, tmp_path: Path)
     short = config.captions.model_copy(update={"words": (1, 2)})
     with pytest.raises(DataError, match=r"no captions are left in .*: length 40"):
         run.run(config.model_copy(update={"captions": short}), tmp_path / "out")
+
+
+@pytest.mark.usefixtures("cheap")
+def test_what_is_written_passes_the_filters_of_the_captions(file: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"no triplets are left in .*: text \d+"):
+        run.run(read_config(file, ["captions.pattern=snow"]), tmp_path / "out")
+    reasons = read_shard(tmp_path / "out" / "triplets" / "00000.parquet")["reason"].to_pylist()
+    assert "text: instruction: pattern: 'snow'" in reasons
 
 
 @pytest.mark.usefixtures("cheap")
@@ -268,7 +319,9 @@ def test_thresholds_are_carried_over_from_the_command_line(tmp_path: Path):
     Manifest("pairs", {"settings": {}, "source": {}, "rows_per_unit": 3}, 9).write(
         tmp_path / "other" / "pairs"
     )
-    assert invoke(*command, "--json")["selected"] == select(tmp_path / "reference").selected == 3
+    assert (
+        invoke(*command, "--unfinished", "--json")["selected"] == select(tmp_path / "reference").selected == 3
+    )
     told = CliRunner().invoke(app, ["data", *map(str, asked), "--preset", "papers"])
     assert (told.exit_code, "did you mean 'paper'" in told.stderr) == (2, True)
 

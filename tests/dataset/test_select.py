@@ -13,6 +13,7 @@ from wordbrush.dataset.records import Pair
 from wordbrush.dataset.rules import Best, Keep, preset
 from wordbrush.dataset.select import select
 from wordbrush.dataset.selection import Selection
+from wordbrush.dataset.statistics import histograms
 from wordbrush.errors import DataError, InvalidInput
 
 
@@ -199,6 +200,20 @@ def test_calibrating_on_the_same_pairs_selects_the_same(run: Path):
     calibrated = calibrate(run, reference)
     assert calibrated != preset("published")
     assert select(run, rules=calibrated).keys == select(run).keys
+
+
+def test_drafts_that_were_given_up_do_not_count(run: Path, tmp_path: Path):
+    """Their scores are of other pictures, and after ``data score`` of another model."""
+    drafts = [
+        pair(3, n, clip_image=0.1, kept=False, reason="draft clip_image: 0.1 is below 0.7", before_image=None)
+        for n in range(6)
+    ]
+    more = write_pairs(tmp_path / "more", [*varied(), *drafts])
+    assert percentiles(more) == percentiles(run)
+    assert calibrate(more, percentiles(run)) == calibrate(run, percentiles(run))
+    for one, other in zip(histograms(more, select(more)), histograms(run, select(run)), strict=True):
+        assert one.rejected.tolist() == other.rejected.tolist()
+        assert one.missing == other.missing + 6
 
 
 def test_calibrating_follows_the_distribution_of_another_model(run: Path, tmp_path: Path):

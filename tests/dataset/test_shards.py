@@ -5,13 +5,24 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from PIL import Image
 
 import toy
+from wordbrush.dataset import query
 from wordbrush.dataset.records import CAPTIONS, PAIRS
-from wordbrush.dataset.shards import DamagedShard, check_shard, describe, encode, read_shard, set_aside
+from wordbrush.dataset.shards import (
+    DamagedShard,
+    check_shard,
+    describe,
+    encode,
+    in_order,
+    read_shard,
+    set_aside,
+    shard_name,
+)
 from wordbrush.errors import DataError
 
 TAG = {"stage": "pairs", "unit": 3, "config": "c0ffee"}
@@ -52,7 +63,7 @@ def test_what_a_file_holds_is_counted_alike_when_written_and_when_read(rows: lis
     path = tmp_path / "00003.parquet"
     content = encode(rows, PAIRS, TAG)
     path.write_bytes(content)
-    written = describe(3, 4, [(row["kept"], row["reason"]) for row in rows], content)
+    written = describe(3, 4, [(row["kept"], row["reason"]) for row in rows], content, path.name)
     assert check_shard(path, TAG, 4) == written
     assert (written.rows, written.file) == (12, "00003.parquet")
     assert 0 < written.kept < 12
@@ -105,6 +116,22 @@ def test_every_changed_byte_is_seen(rows: list[dict], tmp_path: Path):
             check_shard(path, TAG, 4, known)
         with pytest.raises(DamagedShard):
             check_shard(path, TAG, 4)
+
+
+def test_names_sort_as_the_units_do_however_many_there_are():
+    assert [shard_name(7, units) for units in (0, 8, 100_000, 100_001, 2_000_000)] == [
+        "00007.parquet", "00007.parquet", "00007.parquet", "000007.parquet", "0000007.parquet"
+    ]  # fmt: skip
+    before = [Path(f"{unit:05d}.parquet") for unit in (7, 99_999, 100_000, 100_001)]
+    assert in_order(sorted(before)) == before != sorted(before)
+    assert shards_of([path.name for path in reversed(before)]) == before
+
+
+def shards_of(names: list[str]) -> list[Path]:
+    with TemporaryDirectory() as folder:
+        for name in names:
+            (Path(folder) / name).touch()
+        return [Path(path.name) for path in query.shards(Path(folder), "pairs")]
 
 
 def test_a_whole_file_of_another_run_is_refused(rows: list[dict], tmp_path: Path):

@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 import toy
+from wordbrush.dataset import stage as stages
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.manifest import Manifest, differences
+from wordbrush.dataset.query import shards
 from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.source import ShardSource
-from wordbrush.dataset.stage import UnitTask, run_stage
+from wordbrush.dataset.stage import StageReport, UnitTask, run_stage
 from wordbrush.errors import DataError
 
 LOCAL = LocalEngine()
@@ -162,10 +164,96 @@ def test_a_worker_with_other_versions_makes_nothing(tmp_path: Path, request: pyt
         task.open()
 
 
+@dataclass(frozen=True)
+class Computed(toy.Pairs):
+    """Computes, on whatever it finds."""
+
+    def computes_on(self, found: str) -> str:
+        return found
+
+
+@pytest.fixture
+def half(made: Path) -> Path:
+    """A run whose pairs were computed, and are half made."""
+    for path in (made / "pairs").iterdir():
+        path.unlink()
+    run_stage(Computed(), ShardSource(made / "captions"), made, engine=LOCAL)
+    (made / "pairs" / "00007.parquet").unlink()
+    return made
+
+
+def go_on(out: Path, engine: LocalEngine) -> StageReport:
+    return run_stage(Computed(), ShardSource(out / "captions"), out, engine=engine)
+
+
+def test_a_half_made_stage_is_not_finished_with_other_threads_or_devices(
+    half: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert Manifest.read(half / "captions").computed == {}
+    assert Manifest.read(half / "pairs").computed == {"threads": 1, "device": "cpu"}
+    before = toy.contents(half)
+    with pytest.raises(DataError, match=r"not finished, was made with threads = 1, not 2, which rounds"):
+        go_on(half, LocalEngine(2))
+    with monkeypatch.context() as patch:
+        patch.setattr("wordbrush.dataset.engines.local.found_device", lambda: "cuda")
+        with pytest.raises(DataError, match=r'was made with device = "cpu", not "cuda"'):
+            go_on(half, LOCAL)
+    assert toy.contents(half) == before
+    assert go_on(half, LOCAL).made == 1
+    assert go_on(half, LocalEngine(2)).made == 0  # what is finished stays
+    assert Manifest.read(half / "pairs").computed["threads"] == 1
+
+
+def test_a_worker_on_another_device_makes_nothing(half: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wordbrush.dataset.stage.found_device", lambda: "cuda")
+    with pytest.raises(DataError, match=r'this worker has device = "cuda", not "cpu"'):
+        go_on(half, LOCAL)
+
+
 def test_shards_of_another_run_are_refused_without_their_manifest_too(made: Path):
     (made / "pairs" / "manifest.json").unlink()
     with pytest.raises(DataError, match=r"00000\.parquet is not of this run"):
         run_stage(toy.Pairs(seed=2), ShardSource(made / "captions"), made, engine=LOCAL)
+
+
+def test_a_folder_with_narrow_names_goes_on(made: Path, monkeypatch: pytest.MonkeyPatch):
+    """As if it had more units than five digits can name: what is there keeps its name, and rows their order."""
+    rows = ShardSource(made / "pairs").rows(0, 99)
+    name = stages.shard_name
+    monkeypatch.setattr(stages, "shard_name", lambda unit, units: name(unit, units and 10**6))
+    (made / "pairs" / "00007.parquet").unlink()
+    for manifest in (True, False):
+        assert [report.made for report in toy.run(made, LOCAL)] == [0, int(manifest)]
+        assert ShardSource(made / "pairs").rows(0, 99) == rows
+        (made / "pairs" / "manifest.json").unlink()
+    names = [path.name for path in shards(made, "pairs")]
+    assert names[6:9] == ["00006.parquet", "000007.parquet", "00008.parquet"]
+    (made / "pairs" / "00007.parquet").write_bytes((made / "pairs" / "000007.parquet").read_bytes())
+    with pytest.raises(DataError, match=r"/00007\.parquet is not of this run"):
+        toy.run(made, LOCAL)
+
+
+def test_the_manifest_is_saved_less_often_the_longer_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A unit takes 5 seconds and the manifest 1, of which it may have 2 %: every 50 seconds, after the first 10."""
+    clock, saved = [0.0], []
+    write = Manifest.write
+
+    def slow(manifest: Manifest, folder: Path) -> None:
+        saved.append(clock[0])
+        clock[0] += 1
+        write(manifest, folder)
+
+    def work(stage: toy.Captions, rows: list) -> list:
+        clock[0] += 5
+        return []
+
+    monkeypatch.setattr(Manifest, "write", slow)
+    monkeypatch.setattr(toy.Captions, "work", work)
+    monkeypatch.setattr(stages.time, "monotonic", lambda: clock[0])
+    run_stage(toy.Captions(), toy.Numbers(200), tmp_path, engine=LOCAL)
+    assert saved == [0, 16, 72, 128, 184, 205]
 
 
 def test_files_that_are_no_unit_are_refused(made: Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,21 @@ import pytest
 
 from wordbrush.dataset.captions import CaptionStage, caption_source
 from wordbrush.dataset.engines.local import LocalEngine
+from wordbrush.dataset.filters import (
+    DEFAULTS,
+    BlockedWords,
+    Filter,
+    Language,
+    Length,
+    Matching,
+    from_settings,
+    settings,
+)
 from wordbrush.dataset.keys import caption_key, key_seed
 from wordbrush.dataset.records import TRIPLETS, Triplet
 from wordbrush.dataset.source import ShardSource
 from wordbrush.dataset.stage import run_stage
-from wordbrush.dataset.triplets import CHECKS, TripletStage, spent
+from wordbrush.dataset.triplets import CHECKS, TripletStage, checks_of, spent
 from wordbrush.dataset.writers.base import (
     Answer,
     Changed,
@@ -25,7 +36,7 @@ from wordbrush.dataset.writers.base import (
     find_fault,
     write_drafts,
 )
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import DataError, InvalidInput
 
 
 @dataclass(frozen=True)
@@ -142,6 +153,42 @@ def test_checks_are_asked_in_order():
         )
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("filters", "given", "reason"),
+    [
+        (DEFAULTS, ("undress", "a cat"), None),
+        (DEFAULTS, ("make it a cat", "cat"), "text: caption: length: 1 words, fewer than 2"),
+        ((Length((1, 9)),), ("mach den Hund auf die Wiese", "Katze"), None),
+        ((Length((3, 9)),), ("brighter", "a nude cat"), None),
+        ((Length((1, 3)),), ("turn it into a dog", "dog"), "text: instruction: length: 5 words, more than 3"),
+        ((Language("de"),), ("make it a dog on the beach", "x"), "text: instruction: language: reads as en"),
+        (
+            (BlockedWords(("beach",)),),
+            ("swim", "a dog on a beach"),
+            "text: caption: blocked: the word 'beach'",
+        ),
+        ((Matching("swims?"),), ("it swims", "a dog"), "text: instruction: pattern: 'swims'"),
+    ],
+)
+def test_what_is_written_passes_the_filters_of_the_captions(
+    filters: tuple[Filter, ...], given: tuple[str, str], reason: str | None
+):
+    assert find_fault("a cat on a beach", answer(*given), checks_of(filters)) == reason
+    assert from_settings(json.loads(json.dumps(settings(filters)))) == filters
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ({"name": "mine"}, "filter 'mine', which cannot be made again"),
+        ({"name": "length", "x": 1}, "'length'"),
+    ],
+)
+def test_filters_that_are_not_known_are_named(value: dict[str, Any], sentence: str):
+    with pytest.raises(DataError, match=sentence):
+        from_settings([value])
 
 
 def test_stage_runs_over_shards(tmp_path: Path):

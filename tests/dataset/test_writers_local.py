@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,15 @@ def test_examples_are_shown_first(gpt2: Path):
     assert few.fingerprint() != none.fingerprint()
     assert few.open()(["an owl"], [1])[0].tokens_in == len((few.head + "an owl\n##\n").encode())
     with pytest.raises(InvalidInput, match="more than the 256 tokens the model reads"):
-        LocalWriter(str(gpt2), examples=shown * 9, device="cpu").open()(["an owl"], [1])
+        LocalWriter(str(gpt2), examples=shown * 9, device="cpu").open()
+
+
+def test_a_caption_that_is_too_long_is_a_reject_alone(gpt2: Path):
+    write = LocalWriter(str(gpt2), sampling=SHORT, device="cpu").open()
+    one, long, other = write([CAPTIONS[0], "a " * 150, CAPTIONS[1]], [5, 9, 6])
+    assert (long.fault, long.tokens_in) == ("form: the caption is longer than the model reads", 0)
+    assert [one, other] == write(CAPTIONS[:2], [5, 6])
+    assert write(["a " * 150], [1]) == [long]
 
 
 def test_weights_and_settings_are_in_the_fingerprint(gpt2: Path, tmp_path: Path):
@@ -80,6 +89,22 @@ def test_weights_and_settings_are_in_the_fingerprint(gpt2: Path, tmp_path: Path)
     assert one == LocalWriter(str(gpt2), batch=1, name="other", device="cpu").fingerprint()
     assert one != LocalWriter(str(gpt2), sampling=Sampling(temperature=0.8)).fingerprint()
     assert one != LocalWriter(str(build(tmp_path / "other", seed=1))).fingerprint()
+
+
+def test_the_base_of_an_adapter_is_in_the_fingerprint(tmp_path: Path):
+    from tiny_writer import build
+
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"base_model_name_or_path": str(tmp_path / "base")})
+    )
+    build(tmp_path / "base")
+    before = LocalWriter(str(adapter)).fingerprint()
+    build(tmp_path / "base", seed=1)
+    after = LocalWriter(str(adapter)).fingerprint()
+    assert before["model"] == after["model"]
+    assert before["base"] != after["base"]
 
 
 def test_draw_follows_the_probabilities_and_top_p():
@@ -115,6 +140,10 @@ def test_bad_models_and_settings_are_a_sentence(tmp_path: Path, gpt2: Path):
         LocalWriter(str(tmp_path)).open()
     with pytest.raises(InvalidInput, match="no device 'abacus'"):
         LocalWriter(str(gpt2), device="abacus").open()
+    LocalWriter(str(gpt2)).check()
+    for begin in (LocalWriter.check, LocalWriter.open):
+        with pytest.raises(InvalidInput, match="'float23' is no dtype"):
+            begin(LocalWriter(str(gpt2), dtype="float23"))
     for bad in ({"temperature": 0.0}, {"top_p": 1.5}, {"max_tokens": 0}):
         with pytest.raises(InvalidInput):
             Sampling(**bad)

@@ -21,6 +21,7 @@ from chat_server import Reply, chat_server, completion
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.keys import caption_key
 from wordbrush.dataset.readers import Storybook
+from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.stage import run_stage
 from wordbrush.dataset.triplets import CHECKS, TripletStage
 from wordbrush.dataset.writers.base import StorybookTruth
@@ -137,7 +138,19 @@ def test_waits_double_and_are_functions_of_the_seed(monkeypatch: pytest.MonkeyPa
         (completion('{"instruction": ["a"], "output": "a dog"}'), "form: the answer has no 'instruction'"),
         (completion("[]"), "form: the answer has no 'instruction'"),
         (completion('{"instruction": "ma', finish="length"), "form: cut off after 12 tokens"),
+        (completion("[" * 100_000), "form: the answer is not JSON"),
         (completion(None), "refused: the model wrote no answer"),
+        (
+            (
+                400,
+                '{"message": "This model\'s maximum context length is 4096 tokens. However, you requested 5000"}',
+            ),
+            "form: the caption is longer than the model reads",
+        ),
+        (
+            (400, '{"error": {"code": 400, "message": "the request exceeds the available context size"}}'),
+            "form: the caption is longer than the model reads",
+        ),
         (
             (400, '{"error": {"code": "content_filter", "message": "no"}}'),
             "refused: the server's content policy",
@@ -153,6 +166,84 @@ def test_nonsense_is_a_reject_with_its_reason_and_text(reply: Reply, fault: str)
     if reply[0] == 200 and fault.startswith("form"):
         assert made["raw"] == json.loads(reply[1])["choices"][0]["message"]["content"]
         assert (made["tokens_in"], made["tokens_out"]) == (60, 24)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"instruction": "make it \\ud83d", "output": "a dog"}',
+        '{"instruction": "make it \ud83d", "output": "a dog"}',
+        "\udc00 is no JSON",
+    ],
+    ids=["escaped", "as it is", "no JSON"],
+)
+@pytest.mark.parametrize("form", ["json", "published"])
+def test_half_a_character_is_a_reject_that_can_be_stored(text: str, form: str, tmp_path: Path):
+    row = {"key": caption_key("a cat"), "text": "a cat", "url": None}
+    with chat_server(always(completion(text))) as server:
+        stage = TripletStage(writer(server.url, form=form), attempts=1)
+        report = run_stage(stage, Rows([row]), tmp_path, engine=LocalEngine())
+    assert (report.kept, report.reasons) == (0, {"form": 1})
+    (made,) = read_shard(tmp_path / "triplets" / "00000.parquet").to_pylist()
+    assert "\\ud" in made["raw"]
+
+
+@pytest.mark.parametrize(
+    "used", [None, [3], {}, {"prompt_tokens": None}, {"prompt_tokens": 1e300}, {"x": "y"}]
+)
+def test_a_good_answer_is_taken_whatever_is_counted(used: Any):
+    body = json.loads(completion(GOOD)[1]) | {"usage": used}
+    with chat_server(always((200, json.dumps(body)))) as server:
+        (answer,) = writer(server.url).open()(["a cat"], [1])
+    assert (answer.fault, answer.after, answer.tokens_in, answer.tokens_out) == (
+        None,
+        "a dog on a beach",
+        0,
+        0,
+    )
+
+
+def test_an_answer_nested_too_deeply_is_the_servers_fault():
+    with (
+        chat_server(always((200, "[" * 100_000))) as server,
+        pytest.raises(ModelError, match="has failed 3 times"),
+    ):
+        writer(server.url).open()(["a cat"], [1])
+
+
+def test_an_answer_that_cannot_be_decoded_is_the_servers_fault(monkeypatch: pytest.MonkeyPatch):
+    """As one that says that it is compressed, and is not."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        raise httpx.DecodingError("incorrect header check", request=request)
+
+    def client(asked: OpenAIWriter) -> httpx.Client:
+        return httpx.Client(base_url="http://a/v1", transport=httpx.MockTransport(handle))
+
+    monkeypatch.setattr(OpenAIWriter, "_client", client)
+    with pytest.raises(
+        ModelError, match="failed 3 times, at last with 'an answer that cannot be decoded: inc"
+    ):
+        writer("http://a/v1").open()(["a cat"], [1])
+    writer("http://a/v1").check()
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("se-cret\n", "OPENAI_API_KEY begins or ends with a space or a line break"),
+        ("se-crét", "OPENAI_API_KEY holds a character that is not printable ASCII"),
+        ("se-\tcret", "OPENAI_API_KEY holds a character that is not printable ASCII"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_said_and_not_shown(
+    key: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for ask in (writer("http://a/v1").check, writer("http://a/v1").open):
+        with pytest.raises(InvalidInput, match=sentence) as caught:
+            ask()
+        assert "se-" not in str(caught.value)
 
 
 def test_a_server_that_never_answers_stops_the_run():
@@ -250,6 +341,9 @@ def test_bad_settings_are_a_sentence():
         OpenAIWriter("some-model").open()
     with pytest.raises(InvalidInput, match="begins with http"):
         OpenAIWriter("some-model", base_url="localhost:8000").open()
+    for address in ("http://[::1/v1", "http://here:port/v1"):
+        with pytest.raises(InvalidInput, match="cannot be understood"):
+            OpenAIWriter("some-model", base_url=address).check()
     with pytest.raises(InvalidInput, match="'json' or 'published', not 'xml'"):
         OpenAIWriter("some-model", form="xml")  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="at least 1 request at once"):

@@ -13,7 +13,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import families
+import wordbrush as wb
 from wordbrush.cli.app import app
+from wordbrush.cli.edit import check_ahead
 from wordbrush.inversion.start import Start
 
 CAPTION, TARGET = "a cat on the beach", "a dog on the beach"
@@ -58,6 +60,24 @@ def test_inverted_and_edited(
     assert "use rectified-flow or flow-edit" in refused.stderr
 
 
+@pytest.mark.parametrize(
+    ("kind", "asked", "negative", "error", "says"),
+    [
+        ("sana", {"self_attention": 0.4}, "", wb.EditNotApplied, "no self-attention layer"),
+        ("flux", {}, "dark", wb.InvalidInput, "asks no unconditional branch"),
+    ],
+)
+def test_what_a_network_cannot_do_is_told_before_the_inversion(
+    kind: str, asked: dict[str, Any], negative: str, error: type[Exception], says: str, tmp_path: Path
+):
+    model, picture = families.model(kind), tmp_path / "photo.png"
+    Image.new("RGB", model.image_size, "teal").save(picture)
+    begin = {"guidance": None, "scheduler": None, "steps": 2, "size": None}
+    how: dict[str, Any] = {"mask": None, "crop": False, "negative": negative, "begin": begin}
+    with pytest.raises(error, match=says):
+        check_ahead(model, str(picture), CAPTION, {"to": [TARGET], **asked}, **how)
+
+
 def test_settings_of_methods(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (64, 64), "teal").save("photo.png")
@@ -66,6 +86,7 @@ def test_settings_of_methods(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     made = run(folder, *begin, *skipping, "--method-setting", "skipped=0.75")
     told = json.loads(made.stdout)["settings"]
     assert (told["inversion"]["skipped"], told["inversion"]["source_guidance"]) == (3, 2.0)
+    assert "leave --cache out" in run(folder, *begin, *skipping, "--cache", "kept", status=2).stderr
     for wrong, says in (
         (("--method", "flow-edit", "--method-setting", "skiped=1"), "did you mean 'skipped'?"),
         (("--method-setting", "skipped=0.5"), "is a setting of --method: give that as well"),

@@ -123,6 +123,42 @@ def test_what_cannot_be_meant_is_one_sentence(tiny_folder: Path, arguments: list
     assert says in refused(tiny_folder, "edit", *arguments, "--steps", "2")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--weight", "snow=2"], "the word 'snow' is not in the prompt"),
+        (["--blend", "snow:dog"], "the word 'snow' is not in the prompt"),
+        (["--until", "snow=0.4"], "the word 'snow' is not in the prompt"),
+        (["--mask", "small.png"], "the mask has 32 × 32 pixels and the picture 64 × 64"),
+        (["--mask", "black.png"], "nothing in the mask is white"),
+        (["--mask", "no.png"], "no.png: no such file"),
+        (["--keep-pixels"], "give --mask as well"),
+        (
+            ["--method", "null-text", "--negative", "dark"],
+            "brings its own negative side: leave --negative out",
+        ),
+        (["--negative", "cat " * 90], "the text encoder reads 77"),
+    ],
+)
+def test_nothing_is_inverted_for_an_edit_that_is_refused(
+    tiny_folder: Path, arguments: list[str], says: str, monkeypatch: pytest.MonkeyPatch
+):
+    for name, side in (("small", 32), ("black", 64)):
+        Image.fromarray(np.full((side, side), 255 * (name == "small"), np.uint8)).save(f"{name}.png")
+    monkeypatch.setattr("wordbrush.invert", lambda *given, **more: pytest.fail("it was inverted"))
+    common = ("edit", "photo.png", "--caption", CAPTION, "--to", TARGET, "--steps", "2")
+    assert says in refused(tiny_folder, *common, *arguments)
+
+
+def test_another_inversion_of_a_picture_goes_elsewhere(tiny_folder: Path):
+    common = ("invert", "photo.png", "--steps", "1", "--caption")
+    for caption in (CAPTION, TARGET, CAPTION):
+        run(tiny_folder, *common, caption)
+    names = [path.name for path in Path("out").iterdir()]
+    assert len(names) == 2
+    assert all(name.startswith("photo-inverted-") and name.endswith(".safetensors") for name in names)
+
+
 def test_a_prompt_may_have_the_name_of_a_file(tiny_folder: Path):
     Path("a cat").write_bytes(b"")
     assert "'a cat' is a file" in refused(tiny_folder, "edit", "a cat", "--to", "a dog")

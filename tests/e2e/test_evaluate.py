@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import storybook_like
 from wordbrush.cli.app import app
-from wordbrush.metrics.clip import EMBEDDED
+from wordbrush.errors import PromptTooLong
+from wordbrush.evaluation.data.storybook import example_at
+from wordbrush.metrics.clip import EMBEDDED, Clip
 from wordbrush.storybook import font
 from wordbrush.storybook.judges import FOLDER
 from wordbrush.storybook.unseen import KINDS
@@ -119,3 +124,42 @@ def test_what_cannot_be_used_is_one_sentence(arguments: list[str], says: str):
     assert says in " ".join(result.stderr.split())
     assert len(result.stderr.strip().splitlines()) == 1
     assert not Path("out").exists()
+
+
+def test_another_world_or_other_judges_go_into_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    few = ["storybook:2", "--methods", "identity", "--structure", "none", "-o", "out"]
+    run(*few)
+    with monkeypatch.context() as patch:
+        patch.setattr("wordbrush.evaluation.data.storybook.digest_of_world", lambda: "0f")
+        result = run(*few, status=2)
+    assert "out was made with world" in result.stderr
+    judges = tmp_path / "judges"
+    shutil.copytree(FOLDER, judges)
+    weights = load_file(judges / "place.safetensors")
+    save_file({name: value * 1.5 for name, value in weights.items()}, judges / "place.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr("wordbrush.storybook.judges.FOLDER", judges)
+        result = run(*few, status=2)
+    assert "the model 'judges' has changed since the rows of out were made" in result.stderr
+    run(*few)
+
+
+def test_what_a_measure_cannot_say_is_told_and_the_edit_kept(monkeypatch: pytest.MonkeyPatch):
+    texts = Clip.texts
+
+    def shorter(self: Clip, captions: Sequence[str]) -> Any:
+        if captions[0] == too_long:
+            raise PromptTooLong("the caption has 90 tokens")
+        return texts(self, captions)
+
+    too_long = example_at(1).before
+    monkeypatch.setattr(Clip, "texts", shorter)
+    few = ["storybook:3", "--methods", "identity", "--structure", "none", "-o", "out"]
+    result = run(*few)
+    assert "identity, storybook-1: the caption has 90 tokens" in result.stderr
+    assert "1 edit could not be measured in full" in result.stderr
+    scores = [json.loads(line)["scores"] for line in lines()]
+    assert ["clip_image" in found for found in scores] == [True, False, True]
+    assert all("success" in found for found in scores)

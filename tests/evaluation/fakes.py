@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import editors
-from wordbrush.errors import InvalidInput
+from wordbrush.errors import InvalidInput, ModelError, PromptTooLong
 from wordbrush.evaluation.example import Example
 from wordbrush.evaluation.method import Edited
 
@@ -26,10 +26,13 @@ def examples(count: int) -> list[Example]:
 
 @dataclass(eq=False)
 class Brighter:
-    """Adds ``by`` levels, and the last digit of the seed to the first pixel; refuses the keys in ``cannot``."""
+    """Adds ``by`` levels, and the last digit of the seed to the first pixel; refuses the keys in ``cannot``, and runs
+    out of memory over those in ``too_large``.
+    """
 
     by: float
     cannot: frozenset[str] = frozenset()
+    too_large: frozenset[str] = frozenset()
     calls: list[list[str]] = field(default_factory=list)
     name = "brighter"
     along = "by"
@@ -43,6 +46,8 @@ class Brighter:
         for example in examples:
             if example.key in self.cannot:
                 raise InvalidInput(f"{example.key} cannot be edited")
+            if example.key in self.too_large:
+                raise ModelError(f"memory ran out over {example.key}")
         images = []
         for example, seed in zip(examples, seeds, strict=True):
             levels = np.asarray(example.image).astype(float) + self.by
@@ -58,3 +63,11 @@ def mean_level(examples: Sequence[Example], images: Sequence[Image.Image]) -> li
         level = float(np.asarray(image).mean())
         found.append({"level": level} | ({"success": float(level > 128)} if example.kind == "k0" else {}))
     return found
+
+
+def short_captions(examples: Sequence[Example], images: Sequence[Image.Image]) -> list[dict[str, float]]:
+    """A measure that cannot be taken of the example ``e1``."""
+    for example in examples:
+        if example.key == "e1":
+            raise PromptTooLong("the caption of e1 has 90 tokens")
+    return [{"caption": 1.0} for _ in examples]

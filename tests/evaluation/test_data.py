@@ -17,10 +17,12 @@ import edit_data
 import editors
 import wordbrush as wb
 from wordbrush.dataset import formats
-from wordbrush.evaluation.data import FOLDERS, NAMES, open_data
+from wordbrush.evaluation.data import FOLDERS, NAMES, open_data, storybook
+from wordbrush.evaluation.data.pairs import example_of
 from wordbrush.evaluation.data.pie_bench import decode_mask
-from wordbrush.storybook import font
+from wordbrush.storybook import font, scene
 from wordbrush.storybook.instructions import objection
+from wordbrush.storybook.world import render
 
 
 def pie(folder: Path, **changed: Any) -> Path:
@@ -123,6 +125,85 @@ def test_magicbrush_folder(tmp_path: Path):
         next(iter(open_data(str(tmp_path))))
 
 
+def magicbrush_table(folder: Path, masks: list[Image.Image]) -> Path:
+    """A turn for every mask in the columns of MagicBrush, with pictures of 16 × 16 pixels."""
+
+    def stored(image: Image.Image) -> dict[str, Any]:
+        return {"bytes": edit_data.encoded(image), "path": "picture.png"}
+
+    rows = [
+        {
+            "img_id": str(number),
+            "turn_index": 1,
+            "source_img": stored(editors.picture(number, size=(16, 16))),
+            "mask_img": stored(mask),
+            "instruction": "make it night",
+            "target_img": stored(editors.picture(number + 50, size=(16, 16))),
+        }
+        for number, mask in enumerate(masks)
+    ]
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dev-00000-of-00001.parquet")
+    return folder
+
+
+def test_masks_of_magicbrush_are_read_alike_from_a_folder_and_from_parquet(tmp_path: Path):
+    bright = np.full((16, 16, 4), 200, dtype=np.uint8)  # a mask by its grey level would be open everywhere
+    cut = bright.copy()
+    cut[..., 3] = 255
+    cut[0] = 255  # white, and not what is cut out
+    cut[4:8, 4:8, 3] = 0
+    painted = bright[..., :3].copy()
+    painted[:, 8:] = 255
+    half = bright.copy()
+    half[..., 3] = 129
+    half[2, 3, 3] = 127
+    found = [
+        example.mask
+        for example in open_data(
+            str(magicbrush_table(tmp_path / "table", [Image.fromarray(one) for one in (cut, painted, half)])),
+            format="magicbrush",
+        )
+    ]
+    expected = np.zeros((3, 16, 16), dtype=bool)
+    expected[0, 4:8, 4:8] = expected[1, :, 8:] = expected[2, 2, 3] = True
+    np.testing.assert_array_equal(found, expected)
+    place = magicbrush(tmp_path / "folder")
+    for number, one in enumerate((cut, painted), 1):
+        Image.fromarray(one).save(place / "images" / "7" / f"7-mask{number}.png")
+    np.testing.assert_array_equal([example.mask for example in open_data(str(place))], expected[:2])
+
+
+def test_masks_of_another_size_than_their_picture_are_brought_to_it(tmp_path: Path):
+    large = np.full((32, 32, 3), 90, dtype=np.uint8)
+    large[:, 16:] = 255
+    right = np.broadcast_to(np.arange(16) >= 8, (16, 16))
+    table = magicbrush_table(tmp_path / "table", [Image.fromarray(large)])
+    (turn,) = open_data(str(table), format="magicbrush")
+    np.testing.assert_array_equal(turn.mask, right)
+    place = magicbrush(tmp_path / "folder")
+    Image.fromarray(large).save(place / "images" / "7" / "7-mask1.png")
+    first = next(iter(open_data(str(place))))
+    np.testing.assert_array_equal(first.mask, right)
+    mask = Image.fromarray(np.repeat(large[:, 8:24, :1] // 255 * 255, 3, axis=-1))
+    pair = edit_data.edit(0, mask_picture=edit_data.shown(mask, mask=True))
+    wide, high = pair.before_image.size
+    np.testing.assert_array_equal(
+        example_of(pair).mask, np.broadcast_to(np.arange(wide) >= wide / 2, (high, wide))
+    )
+
+
+def test_a_damaged_mask_is_named(tmp_path: Path):
+    place = magicbrush(tmp_path / "folder")
+    mask = place / "images" / "7" / "7-mask1.png"
+    mask.write_bytes(mask.read_bytes()[:60])
+    with pytest.raises(wb.DataError, match=r"7-mask1\.png: the picture does not decode"):
+        list(open_data(str(place)))
+    mask.unlink()
+    with pytest.raises(wb.DataError, match=r"cannot read .*7-mask1\.png"):
+        list(open_data(str(place)))
+
+
 def test_emu_edit(tmp_path: Path):
     for split in ("validation", "test"):
         rows = [
@@ -185,6 +266,28 @@ def test_storybook():
     small = next(example for example in made if example.kind == "companion removed")
     assert small.mask is not None
     assert small.mask.mean() < 0.3
+
+
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_the_digest_of_the_world_sees_every_word(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[scene.Scene] = []
+
+    def seen(one: scene.Scene, seed: int) -> np.ndarray:
+        drawn.append(one)
+        return render(one, seed)
+
+    whole = storybook.digest_of_world()
+    monkeypatch.setattr(storybook, "render", seen)
+    assert storybook.digest_of_world() == whole
+    for attribute in ("subject", "place", "time", "style", "companion", "colour"):
+        words = {getattr(one, attribute) for one in drawn} - {None}
+        assert words == set(getattr(scene, f"{attribute}s".upper())), attribute
+
+    def redrawn(one: scene.Scene, seed: int) -> np.ndarray:
+        return 255 - render(one, seed) if one.subject == "teapot" else render(one, seed)
+
+    monkeypatch.setattr(storybook, "render", redrawn)
+    assert storybook.digest_of_world() != whole
 
 
 def test_what_there_is_not(tmp_path: Path):

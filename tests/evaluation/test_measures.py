@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from PIL import Image
 
 import editors
 import small_clip
-from wordbrush.errors import DataError, InvalidInput
+import wordbrush as wb
+from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.evaluation.data.storybook import example_at
 from wordbrush.evaluation.example import Example
 from wordbrush.evaluation.measures import AgainstTruth, Change, ClipScores, Judged, Outside, PieClip
-from wordbrush.evaluation.methods import METHODS, Identity, Truth, make_methods
+from wordbrush.evaluation.methods import METHODS, Generation, Identity, PromptToPrompt, Truth, make_methods
 from wordbrush.metrics.pixels import l1, psnr, ssim
 from wordbrush.storybook import font
 from wordbrush.storybook.judges import FOLDER, Judges
@@ -95,6 +97,16 @@ def test_pixels_against_input_and_truth():
     assert none == {}
 
 
+def test_pictures_smaller_than_the_window_have_no_ssim():
+    small = replace(
+        CAPTIONED, image=editors.picture(1, (6, 9)), truth=editors.picture(2, (6, 9)), mask=np.eye(6, 9) > 0
+    )
+    made = [editors.picture(3, (6, 9))]
+    assert set(AgainstTruth()([small], made)[0]) == {"truth_psnr", "truth_l1"}
+    for mode in ("area", "pie"):
+        assert set(Outside(mode)([small], made)[0]) == {"background_mse", "background_psnr"}
+
+
 @pytest.mark.parametrize("mode", ["area", "pie"])
 def test_only_the_background_counts(mode):
     inside = np.asarray(CAPTIONED.image).copy()
@@ -119,6 +131,18 @@ def test_judges_tell_truth_from_doing_nothing():
     assert kept > 0.85
     assert np.mean([row["success"] for row in same]) < 0.15
     assert np.mean([row["kept"] for row in same]) > 0.8
+
+
+@pytest.mark.parametrize(("method", "asked"), [(Generation, "generate"), (PromptToPrompt, "invert")])
+def test_methods_tell_of_too_little_memory(
+    method: Any, asked: str, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(f"wordbrush.evaluation.methods.{asked}", full)
+    with pytest.raises(ModelError, match="memory ran out over 1 picture of"):
+        method(wb.load(tiny_folder, device="cpu")).edit([CAPTIONED], [0])
 
 
 def test_methods_are_made_by_name():

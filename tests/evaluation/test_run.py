@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import wordbrush as wb
-from evaluation.fakes import Brighter, examples, mean_level
+from evaluation.fakes import Brighter, examples, mean_level, short_captions
 from wordbrush.evaluation.chart import chart, drawable
 from wordbrush.evaluation.rows import ROWS, read_rows
 from wordbrush.evaluation.run import evaluate
@@ -61,6 +62,32 @@ def test_what_cannot_be_edited_is_told_and_the_rest_is_edited():
     assert (curve.points[0].edits, curve.points[0].failed) == (2, 1)
 
 
+def test_an_edit_that_a_model_cannot_make_does_not_stop_the_others(tmp_path: Path):
+    method = Brighter(10.0, too_large=frozenset({"e1"}))
+    rows = evaluate(examples(4), [method], [mean_level], batch=2, out=tmp_path)
+    assert method.calls == [["e0", "e1"], ["e0"], ["e1"], ["e2", "e3"]]
+    assert [row.failed for row in rows] == [None, "memory ran out over e1", None, None]
+    assert len(read_rows(tmp_path)) == 4
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_measure_that_cannot_be_taken_costs_its_scores_and_not_the_edit(batch: int, tmp_path: Path):
+    method = Brighter(10.0)
+    rows = evaluate(examples(3), [method], [short_captions, mean_level], batch=batch, out=tmp_path)
+    assert sum(len(keys) for keys in method.calls) == 3  # nothing is edited twice
+    assert [row.failed for row in rows] == [None] * 3
+    assert [row.unmeasured for row in rows] == [None, "the caption of e1 has 90 tokens", None]
+    assert ["caption" in row.scores for row in rows] == [True, False, True]
+    assert all("level" in row.scores for row in rows)
+    (curve,) = curves(read_rows(tmp_path))
+    (point,) = curve.points
+    assert (point.edits, point.failed, point.unmeasured) == (3, 0, 1)
+    assert (point.scores["caption"]["of"], point.scores["level"]["of"]) == (2, 3)
+    again = Brighter(10.0)
+    evaluate(examples(3), [again], [short_captions, mean_level], out=tmp_path)
+    assert again.calls == []
+
+
 def test_what_failed_is_tried_again(tmp_path: Path):
     evaluate(examples(2), [Brighter(10.0, cannot=frozenset({"e1"}))], [mean_level], out=tmp_path)
     method = Brighter(10.0)
@@ -88,6 +115,8 @@ def test_other_settings_go_into_another_folder(tmp_path: Path):
     ):
         with pytest.raises(wb.DataError, match=says):
             evaluate(examples(1), [Brighter(1.0)], [mean_level], out=tmp_path, made_with=changed)
+    with pytest.raises(wb.DataError, match="does not say with what world it was made"):
+        evaluate(examples(1), [Brighter(1.0)], [mean_level], out=tmp_path, made_with={**known, "world": "1f"})
     with pytest.raises(wb.DataError, match="made with seed 0, not 1"):
         evaluate(examples(1), [Brighter(1.0)], [mean_level], out=tmp_path, made_with=known, seed=1)
     (tmp_path / ROWS).write_text('{"method": "x"}\n')
@@ -127,6 +156,18 @@ def test_curves_are_means_with_intervals():
     kinds = by_kind(rows)
     assert list(kinds) == ["k0", "k1"]
     assert "success" not in kinds["k1"][0].points[0].scores
+
+
+def test_rows_of_a_file_and_new_ones_are_one_curve(tmp_path: Path):
+    class Tupled(Brighter):
+        @property
+        def settings(self) -> dict[str, Any]:
+            return {**super().settings, "guided": (0, 0.8), "fit": {"rate": 1.0, "steps": (1, 2)}}
+
+    evaluate(examples(2), [Tupled(1.0)], [mean_level], out=tmp_path)
+    rows = evaluate(examples(4), [Tupled(1.0), Tupled(2.0)], [mean_level], out=tmp_path)
+    (curve,) = curves(rows)
+    assert [point.edits for point in curve.points] == [4, 4]
 
 
 def test_the_chart_shows_what_has_both_axes():

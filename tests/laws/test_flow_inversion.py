@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +16,7 @@ import families
 import pipelines
 import wordbrush as wb
 from compare import distance
+from pipelines import drawn
 from wordbrush.backbones.base import Text
 from wordbrush.guidance import Unguided
 from wordbrush.inversion.methods import FLOW_METHODS, method_of
@@ -268,6 +270,31 @@ def test_sana_is_sampled_and_inverted_by_eulers_steps():
     assert distance(*made) < distance(rough, made[0]) / 4
     start = inverted("sana", None)
     assert (start.method, start.scheduler) == ("rectified-flow", "flow")
+
+
+def test_the_size_that_is_named_can_be_used():
+    """Of a network of patches it is a multiple of theirs, for the picture and for a mask drawn on it."""
+    model, picture = families.model("sd3"), Image.fromarray(drawn(46, 64))
+    with pytest.raises(wb.BadPicture, match=r"46 × 64 pixels .* trained for 64 × 64: give size=\(48, 64\)"):
+        wb.invert(model, picture, SOURCE, steps=1)
+    start = wb.invert(model, picture, SOURCE, steps=1, size=(48, 64))
+    assert (start.given_size, start.latents.shape[2:]) == ((46, 64), (24, 32))
+    mask = np.zeros((46, 64), np.uint8)
+    mask[:, :32] = 255
+    held = wb.edit(model, start, to=TARGET, mask=mask).latents
+    assert torch.equal(held[1, :, :, 16:], held[0, :, :, 16:])
+    assert (held[1] != held[0]).any()
+
+
+@pytest.mark.parametrize("kind", ["sd3", "qwen", "flux"])
+def test_flow_edit_with_an_unguided_target(kind: str):
+    """A source at another scale needs both branches, though the target does not."""
+    model, start = families.model(kind), inverted(kind, wb.FlowEdit(source_guidance=2.0), guidance=1.0)
+    result = wb.edit(model, start, to=TARGET)
+    alike = wb.edit(model, inverted(kind, wb.FlowEdit(source_guidance=1.0), guidance=1.0), to=TARGET)
+    assert result.settings["guidance"] == 1.0
+    assert distance(result.latents[:1], any_latents(model)) < 1e-12
+    assert distance(result.latents[1:], alike.latents[1:]) > 1e-4
 
 
 @pytest.mark.parametrize("guidance", [0.5, 0, -1])

@@ -26,9 +26,12 @@ from wordbrush.guidance import ClassifierFree, Unguided
 from wordbrush.inversion.ddim import invert_ddim
 from wordbrush.inversion.methods import METHODS
 from wordbrush.inversion.network import Network
-from wordbrush.sampling import make_scheduler, sample
+from wordbrush.inversion.task import Task
+from wordbrush.sampling import make_scheduler, sample, start_noise
 
 STEPS = 5
+HALF: Any = np.float32(0.5)
+ONE: Any = np.int64(1)
 
 
 class KnownNoise:
@@ -203,6 +206,45 @@ def test_direct_equals_the_published_passes():
     assert start.forward_samples + result.settings["forward_samples"] == 4 * steps  # 200
 
 
+@torch.no_grad()
+def test_edit_friendly_is_the_published_loop():
+    """Huberman-Spiegelglas et al. written out: the first 36 of 100 steps left out, two scales of guidance."""
+    model, steps, skip, low, high = pipelines.model(), 11, 4, 3.5, 15.0
+    method = wb.EditFriendly(seed=3, skipped=0.36, source_guidance=low)
+    start = inverted(method, steps=steps, guidance=high)
+    scheduler = make_scheduler("ddim", model.scheduler)
+    scheduler.set_timesteps(steps)
+    empty, source, target = (
+        model.backbone.encode([model.backbone.read(words)]) for words in ("", SOURCE, TARGET)
+    )
+
+    def mean(latents: Tensor, timestep: Tensor, text: Text, scale: float) -> Tensor:
+        uncond, cond = (model.backbone.predict(latents, timestep, one) for one in (empty, text))
+        silent = torch.zeros_like(latents)
+        guided = uncond + scale * (cond - uncond)
+        return scheduler.step(guided, timestep, latents, eta=1.0, variance_noise=silent).prev_sample
+
+    clean, alphas = any_latents(), scheduler.alphas_cumprod[scheduler.timesteps].double()
+    drawn = start_noise([3], (steps * 4, 8, 8)).double().reshape(steps, 1, 4, 8, 8)
+    path = [
+        alpha.sqrt() * clean + (1 - alpha).sqrt() * noise for alpha, noise in zip(alphas, drawn, strict=True)
+    ]
+    path.append(clean)
+    edited = path[skip]
+    for step in range(skip, steps):
+        timestep = scheduler.timesteps[step]
+        noise = path[step + 1] - mean(path[step], timestep, source, low)
+        edited = mean(edited, timestep, target, high) + noise
+    assert (start.skipped, start.source_guidance, start.guidance) == (skip, low, high)
+    assert start.forward_samples == 2 * (steps - skip)
+    result = wb.edit(model, start, to=TARGET, edits=[], self_attention=0.0)
+    assert result.settings["inversion"]["skipped"] == skip
+    assert result.settings["forward_samples"] == 3 * (steps - skip)
+    assert torch.equal(result.latents[:1], clean)
+    assert distance(result.latents[1:], clean) > 0.1
+    assert distance(result.latents[1:], edited) < 1e-6  # the levels are float32
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 1e3])  # never early, and after every first update
 def test_null_text_is_the_published_loop(epsilon: float):
     """Mokady et al. written out: fresh Adam per step, rate 0.01 (1 - i/100), warm start, stop after the update."""
@@ -334,6 +376,18 @@ def test_what_is_saved_is_what_is_loaded(method: str, tmp_path: Path):
     first, second = (wb.edit(model, one, to=TARGET).latents for one in (start, loaded))
     assert torch.equal(first, second)
     assert [file.name for file in tmp_path.iterdir()] == ["start.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "method", ["ddim", wb.Exact(HALF), wb.EditFriendly(skipped=HALF, source_guidance=HALF, seed=ONE)]
+)
+def test_numbers_of_numpy_are_saved(method: Any, tmp_path: Path):
+    """Under a name in capital letters, which is read as any other."""
+    start = inverted(method, steps=np.int64(2), guidance=np.float32(2.5))
+    start.save(tmp_path / "start.SAFETENSORS")
+    loaded = wb.Start.load(tmp_path / "start.SAFETENSORS")
+    assert (loaded.steps, loaded.guidance) == (2, 2.5)
+    assert (loaded.momentum, loaded.source_guidance) == (start.momentum, start.source_guidance)
 
 
 def test_a_saved_picture_is_loaded_with_all_that_was_done_to_it(tmp_path: Path):
@@ -487,6 +541,8 @@ def test_settings_of_methods_are_checked():
     for make, message in (
         (lambda: wb.Exact(momentum=0.0), "above 0 and at most 1"),
         (lambda: wb.EditFriendly(seed=-1), "a seed is a whole number"),
+        (lambda: wb.EditFriendly(skipped=1.0), "the part of the steps to skip is at least 0 and below 1"),
+        (lambda: wb.EditFriendly(source_guidance=float("inf")), "the source guidance scale must be a finite"),
         (lambda: wb.NullText(inner_steps=0), "inner_steps must be a whole number of at least 1"),
     ):
         with pytest.raises(wb.InvalidInput, match=message):
@@ -502,6 +558,23 @@ def test_an_inverted_picture_keeps_its_steps_and_scheduler():
     other = wb.edit(pipelines.model(), start, to=TARGET, guidance=1.0).latents
     assert torch.equal(other[:1], any_latents())  # whatever the guidance
     assert distance(other[1:], wb.edit(pipelines.model(), start, to=TARGET).latents[1:]) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "usable"),
+    [("sd1", 1000, 999), ("sd1", 600, 500), ("sd1", 400, 333), ("sd2", 600, 500), ("sd2", 1000, None)],
+)
+def test_steps_that_do_not_lead_to_noise_are_refused(kind: str, steps: int, usable: int | None):
+    """Of 1000 timesteps; the scheduler of ``sd1`` adds 1 to each, that of ``sd2`` spaces them from the last one."""
+    model = pipelines.model(kind)
+    if usable is None:
+        assert int(Task(model, any_latents(), SOURCE, steps, GUIDANCE).sampler.timesteps[0]) == 999
+        return
+    with pytest.raises(
+        wb.InvalidInput, match=f"{steps} steps of this scheduler do not .*: use {usable} steps"
+    ):
+        Task(model, any_latents(), SOURCE, steps, GUIDANCE)
+    Task(model, any_latents(), SOURCE, usable, GUIDANCE)
 
 
 def test_schedulers_that_clip_are_refused():

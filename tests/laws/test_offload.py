@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.utils import send_to_device
 from PIL import Image
 from torch import nn
 
@@ -125,6 +126,17 @@ def test_every_part_of_every_family_has_its_turn(kind: str, monkeypatch: pytest.
     assert set(here) == {model.vae}
     assert turns | {model.vae} == set(parts)
     assert max(most) == 1
+
+
+@pytest.mark.parametrize("kind", families.KINDS)
+def test_masks_are_where_the_encoder_has_run(kind: str):
+    """An encoder that waits has its weights elsewhere: here its outputs alone are on another device."""
+    model, place = deepcopy(families.model(kind)), torch.device("meta")
+    for part in (model.text_encoder, *model.more.values()):
+        if isinstance(part, nn.Module):
+            part.register_forward_hook(lambda module, given, out: send_to_device(out, place))
+    text = model.backbone.encode([model.backbone.read("a cat on a beach")])
+    assert {name: rows.device for name, rows in text.items()} == dict.fromkeys(text, place)
 
 
 @pytest.mark.parametrize("load", [wb.load, wb.load_editor])

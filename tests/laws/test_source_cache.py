@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import families
 import pipelines
@@ -183,18 +189,37 @@ def filled() -> wb.SourceCache:
     return cache
 
 
-def test_another_network_is_noticed(filled: wb.SourceCache):
-    weight = pipelines.model("sd1").unet.get_parameter("conv_in.weight")
-    kept = weight.detach().clone()
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_network_is_noticed(dtype: torch.dtype):
+    """In half precision too, where less is changed than a prediction is rounded by."""
+    model, cache = pipelines.model("sd1", dtype), wb.SourceCache()
+    how: dict[str, Any] = {"to": DOG, "seed": 1, "steps": 1, "cache": cache}
+    wb.edit(model, SOURCE, **how)
+    network = copy.deepcopy(model.unet)
+    other = replace(model, unet=network)
+    assert wb.edit(other, SOURCE, **how).settings["cache"] == "used"
+    with torch.no_grad():
+        network.get_parameter("conv_in.weight").mul_(1.01)
+    with pytest.raises(wb.InvalidInput, match=r"stale: .*another value of the network's weights"):
+        wb.edit(other, SOURCE, **how)
+    with pytest.raises(wb.InvalidInput, match=r"model sd1 \(UNet2DConditionModel\), not another \(UNet2D"):
+        wb.edit(replace(model, name="another"), SOURCE, **how)
+
+
+def test_hooks_are_noticed(filled: wb.SourceCache):
+    """What is changed without the weights."""
+    network = pipelines.model("sd1").unet
     edit(DOG, filled)
+
+    def louder(module: Any, given: Any, out: torch.Tensor) -> torch.Tensor:
+        return out * (1 + 1e-6)
+
+    hook = network.get_submodule("conv_in").register_forward_hook(louder)
     try:
-        with torch.no_grad():
-            weight.mul_(1 + 1e-6)
         with pytest.raises(wb.InvalidInput, match="predicts something else now"):
             edit(DOG, filled)
     finally:
-        with torch.no_grad():
-            weight.copy_(kept)
+        hook.remove()
     edit(DOG, filled)
 
 
@@ -203,7 +228,7 @@ def test_the_limit_is_kept(tmp_path: Path):
         with pytest.raises(wb.InvalidInput, match=r"takes [\d.]+ MB and the cache's limit is 10 kB"):
             edit(DOG, cache)
         assert not cache.filled
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.safetensors"))
 
 
 def test_an_interrupted_edit_keeps_nothing(tmp_path: Path):
@@ -220,7 +245,49 @@ def test_an_interrupted_edit_keeps_nothing(tmp_path: Path):
     assert wb.SourceCache(folder=tmp_path).filled
     cache.clear()
     assert not wb.SourceCache(folder=tmp_path).filled
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_steps_of_another_filling_are_noticed(tmp_path: Path):
+    """Of the same source, so that nothing else tells them apart."""
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        edit(DOG, wb.SourceCache(folder=folder))
+    shutil.copy(folders[1] / "step-0002.safetensors", folders[0])
+    cache = wb.SourceCache(folder=folders[0])
+    with pytest.raises(wb.InvalidInput, match=r"the cache in .*one is damaged: delete the folder"):
+        edit(RED, cache)
+
+
+def test_a_folder_is_filled_by_one_edit_at_a_time(tmp_path: Path):
+    def another(step: int, steps: int) -> None:
+        with pytest.raises(wb.DataError, match=r"another run is working in .*: wait until it ends"):
+            edit(RED, wb.SourceCache(folder=tmp_path))
+
+    late = wb.SourceCache(folder=tmp_path)
+    edit(DOG, wb.SourceCache(folder=tmp_path), progress=another)
+    with pytest.raises(wb.InvalidInput, match="meanwhile: make a SourceCache of it again"):
+        edit(RED, late)
+    assert edit(RED, wb.SourceCache(folder=tmp_path)).settings["cache"] == "used"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def drop_a_tensor(path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        known, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(dict(list(tensors.items())[1:]), path, known)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, truncate, drop_a_tensor])
+def test_a_damaged_step_is_one_sentence(damage: Callable[[Path], None], tmp_path: Path):
+    edit(DOG, wb.SourceCache(folder=tmp_path))
+    cache = wb.SourceCache(folder=tmp_path)
+    damage(tmp_path / "step-0001.safetensors")
+    with pytest.raises(wb.InvalidInput, match=r"the cache in .* is damaged: delete the folder"):
+        edit(RED, cache)
 
 
 def test_damaged_caches_and_bad_limits(tmp_path: Path):

@@ -70,6 +70,13 @@ def test_what_is_inside_the_mask_does_not_count(mode):
         assert found["ssim"] == pytest.approx(1)
 
 
+def test_there_is_no_ssim_of_pictures_smaller_than_its_window():
+    for mode, side in (("area", 7), ("pie", 11)):
+        for size, known in ((side, {"mse", "psnr", "ssim"}), (side - 1, {"mse", "psnr"})):
+            before, after = (Image.fromarray(levels[:size]) for levels in (BEFORE, AFTER))
+            assert set(background(before, after, MASK[:size], mode=mode)) == known
+
+
 def test_what_cannot_be_measured_is_refused():
     before = Image.fromarray(BEFORE)
     with pytest.raises(wb.InvalidInput, match="no background"):

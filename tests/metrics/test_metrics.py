@@ -42,6 +42,12 @@ def test_only_the_region_counts():
                 measure(picture(NOISE), picture(changed), nowhere)
 
 
+def test_ssim_needs_its_window():
+    assert ssim(picture(NOISE[:7]), picture(NOISE[:7])) == pytest.approx(1)
+    with pytest.raises(wb.InvalidInput, match="have 80 × 6 pixels, and SSIM compares windows of 7 × 7"):
+        ssim(picture(NOISE[:6]), picture(NOISE[:6]))
+
+
 def test_pictures_of_two_sizes_are_refused():
     for measure in (l1, psnr, ssim, alignment_shift):
         with pytest.raises(wb.InvalidInput, match="80 × 64 and 64 × 80"):

@@ -97,6 +97,22 @@ def test_buckets_have_about_the_area_and_take_what_is_nearest():
 
 
 @pytest.mark.parametrize(
+    ("size", "multiple", "aspect"), [(64, 64, 4.0), (512, 64, 8.0), (512, 32, 3.0), (256, 16, 2.0)]
+)
+def test_buckets_lie_and_stand_alike_at_any_aspect(size: int, multiple: int, aspect: float):
+    placing = make_geometry(
+        Data(source="x", size=size, buckets=True, aspect=aspect), native=size, multiple=multiple
+    )
+    shapes = placing.shapes
+    assert set(shapes) == {(width, height) for height, width in shapes}
+    assert (size, size) in shapes
+    assert len({height for height, _ in shapes}) == len({width for _, width in shapes}) == len(shapes)
+    for height, width in shapes:
+        assert height * width <= size**2 < min(height, width) * (max(height, width) + multiple)
+        assert max(height / width, width / height) <= aspect
+
+
+@pytest.mark.parametrize(
     ("settings", "sentence"),
     [
         ({"size": 40}, "data.size must be a multiple of 16 for this model, not 40: use"),

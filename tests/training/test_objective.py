@@ -62,6 +62,9 @@ def test_the_terminal_step_is_trained_with_its_own_weighting_only():
     got = loss.weights("min_snr_terminal", "v_prediction", signal, gamma=5.0)
     assert got[-1] == pytest.approx(1.0, abs=1e-6)
     assert got[0] < 0.01
+    little = signal / (1 - signal) >= 5.0
+    plain = loss.weights("min_snr", "v_prediction", signal.clamp(min=1e-3), gamma=5.0)
+    torch.testing.assert_close(got[little], 6 / 5 * plain[little])
     with pytest.raises(InvalidInput, match="is for v-prediction"):
         loss.weights("min_snr_terminal", "epsilon", signal, gamma=5.0)
 

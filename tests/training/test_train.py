@@ -25,8 +25,8 @@ from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.run import SELECTION
 from wordbrush.dataset.select import select
 from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong, TrainingError
+from wordbrush.training import loop, state
 from wordbrush.training import loss as objective
-from wordbrush.training import state
 from wordbrush.training.batches import open_batches
 from wordbrush.training.config import Data
 from wordbrush.training.data import digest, pairs
@@ -545,6 +545,61 @@ def test_too_little_memory_says_what_to_lower(
         TrainingError, match=r"the memory is full.*lower batch.micro \(now 4;.*gradient_check.*lora"
     ):
         run(tiny_folder, data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("cache", "says"),
+    [
+        ({}, r"lower data\.size \(now 32; cache\.latents = true encodes .*set cache\.text = false$"),
+        ({"text": False}, r"lower data\.size \(now 32; cache\.latents = true encodes both pictures"),
+    ],
+)
+def test_too_little_memory_for_the_caches_says_what_to_change(
+    cache: dict,
+    says: str,
+    tiny_folder: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("wordbrush.training.conditioning.posterior", full)
+    with pytest.raises(TrainingError, match=f"the memory is full while the caches are made: .*{says}"):
+        run(tiny_folder, data, tmp_path, cache=cache)
+
+
+def test_too_little_memory_of_a_gpu_sends_the_caches_to_the_cpu(tiny_folder: Path, data: Path):
+    config, model = training_data.config(tiny_folder, data), load_base(tiny_folder)
+    with (
+        pytest.raises(TrainingError, match="on the CPU first, by device='cpu' and only='prepare'") as raised,
+        loop._enough_memory_for_caches(config, model, torch.device("cuda")),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    assert raised.value.command.endswith("on the CPU first, by --device cpu --prepare")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "xpu"])
+def test_a_device_that_is_not_there_is_refused(device: str, tiny_folder: Path, data: Path, tmp_path: Path):
+    with pytest.raises(InvalidInput, match=f"there is no device '{device}' on this machine: use 'cpu'"):
+        train(training_data.config(tiny_folder, data), tmp_path, device=device)
+
+
+def test_the_device_that_was_asked_for_is_the_one_trained_on(
+    tiny_folder: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run(tiny_folder, data, tmp_path, steps=1)  # Accelerate stays with the CPU from now on
+    monkeypatch.setattr("wordbrush.training.loop.as_device", torch.device)  # as if there were GPUs
+    with pytest.raises(
+        InvalidInput, match="Accelerate trains on 'cpu' here, not on 'cuda': ask for that, or"
+    ):
+        train(training_data.config(tiny_folder, data), tmp_path, device="cuda")
+    with pytest.raises(
+        InvalidInput, match="not on 'cuda:1': ask for 'cuda', with the GPU chosen by CUDA_VIS"
+    ):
+        loop._check_device(torch.device("cuda:1"), torch.device("cuda:0"))
+    loop._check_device(torch.device("cuda"), torch.device("cuda:0"))
 
 
 def test_what_is_advised_when_memory_runs_out_can_be_done(

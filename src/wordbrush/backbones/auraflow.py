@@ -51,7 +51,7 @@ class AuraFlowBackbone(TransformerBackbone):
         words = [prompt.reading for prompt in prompts]
         mask = token_mask(words, self._encoder)
         hidden = self._encoder(token_ids(words, self._tokenizer, self._encoder), attention_mask=mask)[0]
-        return {"encoder_hidden_states": hidden * mask[..., None]}
+        return {"encoder_hidden_states": hidden * mask[..., None].to(hidden.device)}
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""

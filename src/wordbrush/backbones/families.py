@@ -20,6 +20,8 @@ Settings = Mapping[str, Any]
 
 # The entry of ``model_index.json`` by which diffusers tells an editor that sees its picture's latents scaled.
 SCALED_CONDITION = "is_cosxl_edit"
+# Of U-Nets that were distilled to few steps and take the scale of guidance as an input.
+LCM_DEFAULTS: Settings = {"steps": 4, "guidance": 8.5, "scheduler": "lcm"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +69,7 @@ STABLE_DIFFUSION = Family(
     },
     lambda network, parts, factor: UNetBackbone(network, parts["text_encoder"], parts["tokenizer"]),
     network="unet",
-    defaults=lambda network: (
-        {"steps": 4, "guidance": 8.5, "scheduler": "lcm"}
-        if network.config.time_cond_proj_dim is not None
-        else {}
-    ),
+    defaults=lambda network: LCM_DEFAULTS if network.config.time_cond_proj_dim is not None else {},
 )
 SDXL = Family(
     "Stable Diffusion XL",
@@ -80,7 +78,7 @@ SDXL = Family(
     network="unet",
     encoders=("text_encoder", "text_encoder_2"),
     settings=("force_zeros_for_empty_prompt",),
-    defaults=lambda network: sdxl.DEFAULTS,
+    defaults=lambda network: LCM_DEFAULTS if network.config.time_cond_proj_dim is not None else sdxl.DEFAULTS,
 )
 SD3 = Family(
     "Stable Diffusion 3 and 3.5",

@@ -22,7 +22,7 @@ from wordbrush.backbones.flow import set_flow_timesteps
 from wordbrush.backbones.text import framed_ids
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_framed
-from wordbrush.guidance import Guidance, Renormalised, Unguided
+from wordbrush.guidance import Guidance, Renormalised
 
 DEFAULTS = {"steps": 30, "guidance": 4.0, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
 LENGTH = 256
@@ -67,11 +67,12 @@ class Lumina2Backbone(TransformerBackbone):
         """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``encoder_attention_mask``."""
         ids, mask = framed_ids(prompts, self._tokenizer.pad_token_id, self._encoder)
         outputs = self._encoder(ids, attention_mask=mask, output_hidden_states=True)
-        return {"encoder_hidden_states": outputs.hidden_states[-2], "encoder_attention_mask": mask}
+        hidden = outputs.hidden_states[-2]
+        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask.to(hidden.device)}
 
     def guide(self, scale: float) -> Guidance:
         """Return guidance that keeps the length of every row of latent pixels, as this model is sampled."""
-        return Unguided() if scale == 1 else Renormalised(scale, per="row")
+        return Renormalised(scale, per="row")
 
     def schedule(
         self, scheduler: Any, steps: int, latent_size: tuple[int, int], device: torch.device | None = None

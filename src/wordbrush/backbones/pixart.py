@@ -52,7 +52,7 @@ class PixArtBackbone(TransformerBackbone):
         """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``encoder_attention_mask``."""
         mask = token_mask(prompts, self._encoder)
         hidden = self._encoder(token_ids(prompts, self._tokenizer, self._encoder), attention_mask=mask)[0]
-        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask}
+        return {"encoder_hidden_states": hidden, "encoder_attention_mask": mask.to(hidden.device)}
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the predicted noise, (rows, C, h, w), without the variance that some of these networks learned."""

@@ -20,7 +20,7 @@ from wordbrush.backbones.patches import pack, unpack
 from wordbrush.backbones.text import framed_ids
 from wordbrush.backbones.transformer import TransformerBackbone
 from wordbrush.edits.prompt import Prompt, read_framed
-from wordbrush.guidance import Guidance, Renormalised, Unguided
+from wordbrush.guidance import Guidance, Renormalised
 
 DEFAULTS = {"steps": 50, "guidance": 4.0, "scheduler": "flow", "until": 0.2, "self_attention": 0.2}
 LENGTH = 512
@@ -69,15 +69,13 @@ class QwenImageBackbone(TransformerBackbone):
         """Return ``encoder_hidden_states`` (prompts, tokens, channels) and ``encoder_hidden_states_mask``."""
         ids, mask = framed_ids(prompts, self._tokenizer.pad_token_id, self._encoder)
         outputs = self._encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        seen = mask[:, UNSEEN:]
-        return {
-            "encoder_hidden_states": outputs.hidden_states[-1][:, UNSEEN:] * seen[..., None],
-            "encoder_hidden_states_mask": seen,
-        }
+        hidden = outputs.hidden_states[-1][:, UNSEEN:]
+        seen = mask[:, UNSEEN:].to(hidden.device)
+        return {"encoder_hidden_states": hidden * seen[..., None], "encoder_hidden_states_mask": seen}
 
     def guide(self, scale: float) -> Guidance:
         """Return guidance that keeps the length of every patch, as this model is sampled."""
-        return Unguided() if scale == 1 else Renormalised(scale, per="patch")
+        return Renormalised(scale, per="patch")
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""

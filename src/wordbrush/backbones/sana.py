@@ -78,7 +78,7 @@ class SanaBackbone(TransformerBackbone):
         ids, mask = framed_ids(prompts, self._tokenizer.pad_token_id, self._encoder, marks=1)
         hidden = self._encoder(ids, attention_mask=mask)[0]
         seen = hidden.new_zeros(len(prompts), LENGTH, hidden.shape[-1])
-        real = mask.new_zeros(len(prompts), LENGTH)
+        real = hidden.new_zeros(len(prompts), LENGTH, dtype=mask.dtype)
         for row, prompt in enumerate(prompts):
             first, length = len(prompt.head), len(prompt.tokens)
             seen[row, 0] = hidden[row, 0]

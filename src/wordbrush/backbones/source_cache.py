@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,13 +22,13 @@ from torch import Tensor
 from wordbrush.backbones.base import AttentionCall, Layout, Site
 from wordbrush.backbones.ragged import Restore, real, unchanged, widened
 from wordbrush.errors import InvalidInput
-from wordbrush.files import write_files
+from wordbrush.files import locked, write_files
 
 UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 MANIFEST = "source.safetensors"
 
-# How far the network's answer to the same question may be off: other kernels round differently, other weights differ
-# by far more.
+# How far the network's answer to the same question may be off, as other kernels round differently. In half precision
+# that is more than some adapters change, so other weights are told by the key.
 ANSWER_TOLERANCE = 8
 
 LEAN = "keep only what this edit uses: SourceCache(lean=True)"
@@ -140,10 +142,11 @@ class SourceCache:
                 raise stale(f"it was filled with {other}")
         return self._source
 
-    def keep(self, source: Source) -> None:
-        """Keep a source whose steps were all recorded."""
+    def keep(self, source: Source, fill: str) -> None:
+        """Keep a source whose steps were all recorded; on disk, as the manifest of the steps of this ``fill``."""
         if self.folder:
             header = {
+                "fill": json.dumps(fill),
                 "key": json.dumps(dict(source.key), ensure_ascii=False),
                 "uses": json.dumps([sorted(sites) for sites in source.uses]),
                 "branches": json.dumps(source.branches),
@@ -160,7 +163,16 @@ class SourceCache:
 
 
 class Recording:
-    """Keeps the source's queries and keys while the first edit runs."""
+    """Keeps the source's queries and keys while the first edit runs, and the folder of the cache to itself.
+
+        with cache.record(…) as recording:
+            …
+
+    Raises:
+        InvalidInput: another run has filled the folder since it was looked into.
+        DataError: one is filling it now.
+        CannotWrite: the disk refuses.
+    """
 
     def __init__(
         self, cache: SourceCache, always: frozenset[int], layout: Layout, branches: tuple[str, ...]
@@ -175,6 +187,24 @@ class Recording:
         self._now: Kept = {}
         self._steps: list[Kept] = []
         self._path: list[Tensor] = []
+        self._fill = uuid.uuid4().hex  # tells the files of this filling from those of any other
+        self._lock = ExitStack()
+
+    def __enter__(self) -> Recording:
+        if self._cache.folder:
+            with ExitStack() as entered:
+                entered.enter_context(locked(self._cache.folder))
+                if (self._cache.folder / MANIFEST).exists():
+                    told = f"another run has filled the cache in {self._cache.folder} meanwhile:"
+                    raise InvalidInput(
+                        f"{told} make a SourceCache of it again", command=f"{told} run this command again"
+                    )
+                self._cache.clear()  # what a filling that was interrupted has left
+                self._lock = entered.pop_all()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.close()
 
     def prepare(self, uses: Uses) -> frozenset[int]:
         """Record these sites in these steps, and others in all of them."""
@@ -226,18 +256,19 @@ class Recording:
             )
         if self._cache.folder:
             number = len(self._steps)
-            write_files({_step_file(self._cache.folder, number): _packed(self._now)})
+            step = _packed(self._now, {"fill": self._fill})
+            write_files({_step_file(self._cache.folder, number): step})
             self._steps.append({})
         else:
             self._steps.append(self._now)
 
     def finish(self, key: Key, answer: Tensor) -> None:
         """Hand everything to the cache."""
-        folder, steps = self._cache.folder, self._steps
-        step = _reader(folder) if folder else steps.__getitem__
+        folder, branches = self._cache.folder, tuple(self._rows)
+        step = _reader(folder, self._fill, self._uses, branches) if folder else self._steps.__getitem__
         path = torch.cat(self._path)
         size = self._taken + path.nbytes
-        self._cache.keep(Source(dict(key), path, answer, self._uses, tuple(self._rows), size, step))
+        self._cache.keep(Source(dict(key), path, answer, self._uses, branches, size, step), self._fill)
 
 
 class Replay:
@@ -393,10 +424,27 @@ def _packed(tensors: Kept, header: dict[str, str] | None = None) -> bytes:
     return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, header)
 
 
-def _reader(folder: Path) -> Callable[[int], Kept]:
-    from safetensors.torch import load_file
+def _reader(folder: Path, fill: str, uses: Uses, branches: Sequence[str]) -> Callable[[int], Kept]:
+    """Return what reads a step of one filling, and raises ``InvalidInput`` if it is not there as it was written."""
+    from safetensors import SafetensorError, safe_open
 
-    return lambda step: load_file(_step_file(folder, step))
+    def read(step: int) -> Kept:
+        try:
+            with safe_open(_step_file(folder, step), framework="pt") as file:
+                filled = (file.metadata() or {}).get("fill")
+                kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise _damaged(folder) from error
+        parts = {f"{site}.{b}.{part}" for site in uses[step] for b in branches for part in ("query", "key")}
+        if filled != fill or not parts <= kept.keys():
+            raise _damaged(folder)
+        return kept
+
+    return read
+
+
+def _damaged(folder: Path) -> InvalidInput:
+    return InvalidInput(f"the cache in {folder} is damaged: delete the folder")
 
 
 def _load(folder: Path) -> Source | None:
@@ -413,9 +461,9 @@ def _load(folder: Path) -> Source | None:
         if not whole:
             raise InvalidInput(f"the cache in {folder} lacks some of its steps: delete the folder")
         uses, branches = [frozenset(sites) for sites in header["uses"]], tuple(header["branches"])
-        size = int(header["size"])
+        size, fill = int(header["size"]), header["fill"]
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput(f"the cache in {folder} is damaged: delete the folder") from error
-    return Source(header["key"], path, answer, uses, branches, size, _reader(folder))
+        raise _damaged(folder) from error
+    return Source(header["key"], path, answer, uses, branches, size, _reader(folder, fill, uses, branches))

@@ -25,7 +25,10 @@ def token_ids(prompts: Sequence[Prompt], tokenizer: Any, encoder: nn.Module) -> 
 
 
 def token_mask(prompts: Sequence[Prompt], encoder: nn.Module) -> Tensor:
-    """Return (prompts, length), 1 at tokens and 0 at padding, on the encoder's device."""
+    """Return (prompts, length), 1 at tokens and 0 at padding, on the encoder's device.
+
+    If it is offloaded, its outputs are on another one.
+    """
     rows = [[1] * len(p.tokens) + [0] * (p.length - len(p.tokens)) for p in prompts]
     return torch.tensor(rows, device=next(encoder.parameters()).device)
 

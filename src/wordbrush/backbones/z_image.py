@@ -69,7 +69,8 @@ class ZImageBackbone(TransformerBackbone):
         """Return ``hidden`` (prompts, tokens, channels) and ``mask`` (prompts, tokens)."""
         ids, mask = framed_ids(prompts, self._tokenizer.pad_token_id, self._encoder)
         outputs = self._encoder(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-        return {"hidden": outputs.hidden_states[-2], "mask": mask.bool()}
+        hidden = outputs.hidden_states[-2]
+        return {"hidden": hidden, "mask": mask.bool().to(hidden.device)}
 
     def predict(self, latents: Tensor, timestep: Tensor, text: Text) -> Tensor:
         """Return the velocity, (rows, C, h, w)."""

@@ -13,7 +13,8 @@ it.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,7 @@ def text2live(
         BadPicture: the picture cannot be read, or is too small for the generator.
         InvalidInput: a text is empty, or a number or name is none that can be used.
         PromptTooLong: a text does not fit the contrastive model.
-        ModelError: the losses became NaN or infinite.
+        ModelError: the losses became NaN or infinite, or memory ran out.
     """
     chosen = _chosen(settings)
     before = read_picture(image).image
@@ -179,14 +180,30 @@ def text2live(
             raise InvalidInput(f"{name} is a text that describes the picture or a part of it, not {text!r}")
     device = clip.model.device
     fit = _Fit.of(clip, chosen, texts, check_seed(seed))
-    pixels = torch.from_numpy(np.array(before)).to(device).permute(2, 0, 1)[None].float() / 255
-    history = fit.run(pixels, progress)
+    with _telling_of_memory(before, chosen):
+        pixels = torch.from_numpy(np.array(before)).to(device).permute(2, 0, 1)[None].float() / 255
+        history = fit.run(pixels, progress)
+        drawn = fit.drawn(pixels)
     return Layered(
         before,
-        fit.drawn(pixels),
+        drawn,
         history,
         {"method": "text2live", "clip": clip.name, **texts, "seed": seed, **asdict(chosen)},
     )
+
+
+@contextmanager
+def _telling_of_memory(image: Image.Image, settings: Settings) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a ``ModelError`` that says what to lower."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if type(error) is RuntimeError and "allocate memory" not in str(error):
+            raise
+        raise ModelError(
+            f"memory ran out over a picture of {image.height} × {image.width} pixels, which is edited at its own size: "
+            f"make it smaller, or the generator's channels fewer than {settings.channels}"
+        ) from error
 
 
 def _chosen(settings: str | Settings) -> Settings:

@@ -229,6 +229,10 @@ def select(
     where: Annotated[
         str | None, typer.Option("--where", metavar="SQL", help="A condition over the columns of the pairs.")
     ] = None,
+    unfinished: Annotated[
+        bool,
+        typer.Option("--unfinished", help="Choose among the pairs that there are, though not all are made."),
+    ] = False,
     json: options.Json = False,
 ) -> None:
     """Choose pairs by their scores; nothing is thrown away, so choose as often as you like."""
@@ -237,7 +241,7 @@ def select(
     given = {"preset": preset, "best": best, "where": where, "at_least": _read(at_least)}
     section = config.make(config.Select, given, where="data select")
     with working("Selecting"):
-        chosen = run.select_pairs(section, folder)
+        chosen = run.select_pairs(section, folder, unfinished=unfinished)
     if json:
         print_json(chosen.to_json())
         return

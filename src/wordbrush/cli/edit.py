@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -177,7 +178,10 @@ def edit(
     kind = kind_of(source, caption=caption, as_prompt=as_prompt)
     check_pictures_options(kind, seed=seed, method=method, settings=method_setting, crop=crop)
     check_count(count, kind, cache)
+    if keep_pixels and not mask:
+        raise BadOption("--keep-pixels keeps what is black in a mask: give --mask as well")
     inversion = parse_method(method, method_setting or [])
+    check_method(inversion, negative=negative, cache=cache)
     weights = parse_weights(weight or [])
     windows, blending, pixels = parse_until(until or []), parse_blend(blend), parse_size(size)
     shapes = None if self_attention is None else parse_window(self_attention, "--self-attention")
@@ -208,6 +212,8 @@ def edit(
     sampling: dict[str, Any] = {"steps": steps, "guidance": guidance, "size": pixels}
     begin: dict[str, Any] = {"source": start or text, "scheduler": scheduler, **sampling}
     if kind == "picture":
+        asked = {"to": targets, **how}
+        check_ahead(loaded, source, text, asked, mask=mask, crop=crop, negative=negative, begin=begin)
         with progress("Inverting") as report:
             begin = {"source": inverted(loaded, source, text, inversion, scheduler, crop, report, sampling)}
     first = seed or 0
@@ -275,6 +281,50 @@ def check_pictures_options(
         raise BadOption(
             f"{given} says how a picture is inverted, and SOURCE is no picture: give one with --caption"
         )
+
+
+def check_method(inversion: Method | None, *, negative: str, cache: Path | None) -> None:
+    """Refuse before the inversion what an edit of a picture that was inverted so refuses."""
+    if inversion is None:
+        return
+    if negative and inversion.name in ("negative-prompt", "null-text"):
+        raise BadOption(f"--method {inversion.name} brings its own negative side: leave --negative out")
+    if cache and inversion.name == "flow-edit":
+        raise BadOption(
+            "--method flow-edit asks the network for the source too, which a cache does not keep: leave --cache out"
+        )
+
+
+def check_ahead(
+    model: wb.Model,
+    picture: str,
+    caption: str,
+    asked: dict[str, Any],
+    *,
+    mask: Path | None,
+    crop: bool,
+    negative: str,
+    begin: dict[str, Any],
+) -> None:
+    """Raise before the inversion, which takes long, what the edit would raise after it."""
+    from wordbrush.inversion.picture import fit_picture
+    from wordbrush.masks import Mask
+    from wordbrush.run import make_noise, make_run
+
+    with warnings.catch_warnings(action="ignore"):  # the edit gives them
+        plan = wb.plan(model, caption, **asked)
+    known = fit_picture(model, picture, begin["size"], crop=crop)
+    size = (known.picture.height, known.picture.width)
+    if mask:
+        Mask.read(mask, size, model.factor, known)
+    make_run(
+        model,
+        (plan.source, *plan.targets),
+        negative=negative,
+        noise=make_noise(model, [0], size, None),
+        plan=plan,
+        **{name: begin[name] for name in ("guidance", "scheduler", "steps")},
+    ).check()
 
 
 def inverted(

@@ -16,7 +16,7 @@ from wordbrush.cli import options
 from wordbrush.cli.console import err, out, plain, print_json, progress
 from wordbrush.cli.loading import load_editor, load_model
 from wordbrush.cli.parse import BadOption, parse_guided, parse_scales, slug
-from wordbrush.errors import nearest
+from wordbrush.errors import counted, nearest
 from wordbrush.files import write_files
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ DEFAULT = "instruct,sdedit,identity,generation"
 BACKGROUNDS = ("area", "pie")
 NONE = "none"
 FAILED = 2
+TOLD = 5
+"""Of how many edits it is told why they could not be made, or not be measured."""
+
 WIDTH = 140
 """Columns of a terminal that the tables need."""
 
@@ -288,7 +291,7 @@ def _measures(
 def _made_with(
     examples: Data, editors: Sequence[str], model: str | None, clip: str, structure: str, background: str
 ) -> dict[str, Any]:
-    """Return what scores depend on, with checksums of the models."""
+    """Return what scores depend on, with checksums of the models and of the storybook's world."""
     from wordbrush.dataset.weights import digest
     from wordbrush.metrics.clip import EMBEDDED as EMBEDDED_CLIPS
     from wordbrush.models import EMBEDDED, EMBEDDED_EDITORS
@@ -299,7 +302,14 @@ def _made_with(
     for role, name in (("clip", clip), ("structure", structure)):
         models[f"{role} {name}"] = digest(name, EMBEDDED_CLIPS)
     named = {"clip": clip, "structure": structure, "background": background}
-    return {"data": examples.name, **named, "models": models}
+    world = {}
+    if examples.judged:
+        from wordbrush.evaluation.data.storybook import digest_of_world
+        from wordbrush.storybook.judges import FOLDER
+
+        models["judges"] = digest(str(FOLDER))
+        world["world"] = digest_of_world()
+    return {"data": examples.name, **named, **world, "models": models}
 
 
 def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], place: Path, json: bool) -> None:
@@ -322,8 +332,9 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
         files[place / "curves.png"] = chart(found, title=title)
     write_files(files)
     failed = [row for row in rows if row.failed is not None]
-    for row in failed[:5]:
-        err.print(f"{row.method}, {row.key}: {row.failed}", soft_wrap=True)
+    unmeasured = [row for row in rows if row.unmeasured is not None]
+    for row in [*failed[:TOLD], *unmeasured[:TOLD]]:
+        err.print(f"{row.method}, {row.key}: {row.failed or row.unmeasured}", soft_wrap=True)
     if json:
         print_json({**summary, "files": [str(path) for path in files]})
     else:
@@ -334,8 +345,10 @@ def _finish(rows: Sequence[Row], examples: Data, methods: Sequence[Method], plac
             out.print()
             wide.print(_table(usual, SHOWN_BY_KIND))
         out.print(f"\nResults in {place}", soft_wrap=True)
+    if unmeasured:
+        err.print(f"{counted(len(unmeasured), 'edit')} could not be measured in full")
     if failed:
-        err.print(f"{len(failed)} edits could not be made", style="red")
+        err.print(f"{counted(len(failed), 'edit')} could not be made", style="red")
         raise typer.Exit(FAILED)
 
 

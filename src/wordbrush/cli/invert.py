@@ -10,9 +10,10 @@ import typer
 import wordbrush as wb
 from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress
+from wordbrush.cli.edit import folder_name
 from wordbrush.cli.loading import load_model
 from wordbrush.cli.output import with_versions
-from wordbrush.cli.parse import BadOption, parse_method, parse_size, slug
+from wordbrush.cli.parse import BadOption, parse_method, parse_size
 from wordbrush.cli.source import INVERTED
 from wordbrush.files import check_writable
 
@@ -45,7 +46,21 @@ def invert(
 ) -> None:
     """Find what a picture starts from, once, to edit it any number of times."""
     pixels = parse_size(size)
-    place = output or Path("out") / f"{slug(picture.stem)}-{method or 'inverted'}{INVERTED}"
+    deciding = (
+        picture,
+        caption,
+        method_setting,
+        crop,
+        pixels,
+        steps,
+        guidance,
+        scheduler,
+        model,
+        config,
+        dtype,
+    )
+    name = folder_name(f"{picture.stem}-{method or 'inverted'}", None, deciding)
+    place = output or Path("out") / f"{name}{INVERTED}"
     if place.suffix.lower() != INVERTED:
         raise BadOption(f"--output {place}: an inverted picture is kept as a file that ends in {INVERTED}")
     check_writable(place)

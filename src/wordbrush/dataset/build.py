@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,11 @@ from wordbrush.dataset import config
 from wordbrush.dataset.captions import CaptionSource, CaptionStage, caption_source
 from wordbrush.dataset.engines.local import LocalEngine
 from wordbrush.dataset.engines.ray import RayEngine
-from wordbrush.dataset.filters import BlockedWords, Filter, Language, Length, Matching
+from wordbrush.dataset.filters import DEFAULTS, BlockedWords, Filter, Language, Length, Matching
 from wordbrush.dataset.rules import Best, Keep, Rule, preset
 from wordbrush.dataset.stage import Engine
-from wordbrush.dataset.triplets import CHECKS, TripletStage
-from wordbrush.dataset.writers.base import Check, StorybookTruth, Writer
+from wordbrush.dataset.triplets import TripletStage, checks_of
+from wordbrush.dataset.writers.base import StorybookTruth, Writer
 from wordbrush.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -62,14 +62,17 @@ def captions(section: config.Captions) -> tuple[CaptionSource, CaptionStage]:
     return source, CaptionStage(section.rows_per_unit)
 
 
-def triplets(section: config.Writer, *, seed: int) -> TripletStage:
+def triplets(section: config.Writer, *, seed: int, filters: Sequence[Filter] = DEFAULTS) -> TripletStage:
     """Return the stage that writes the triplets.
+
+    Args:
+        filters: those that the captions have passed; what is written for them has to pass them as well.
 
     Raises:
         InvalidInput, DataError, ModelError: settings or files that the writer cannot use.
     """
     truth = section.kind == "storybook" if section.truth is None else section.truth
-    checks: tuple[Check, ...] = (*CHECKS, StorybookTruth()) if truth else CHECKS
+    checks = (*checks_of(filters), StorybookTruth()) if truth else checks_of(filters)
     return TripletStage(
         writer(section),
         seed=seed,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wordbrush.dataset.query import columns, connection, names, quoted, shards
+from wordbrush.dataset.query import columns, connection, drafted, names, quoted, shards
 from wordbrush.dataset.rules import PRESETS, Keep, Rule, check
 from wordbrush.errors import DataError, InvalidInput, nearest
 
@@ -28,7 +28,7 @@ from wordbrush.errors import DataError, InvalidInput, nearest
 def percentiles(folder: Path, rules: Sequence[Rule] = PRESETS["published"]) -> dict[str, float]:
     """Return, for every ``Keep`` with ``at_least``, the percentage in [0, 100] of scored pairs that lies below it.
 
-    Pairs count whatever their verdict; those without the score (null or NaN) do not.
+    Pairs count whatever their verdict; those without the score (null or NaN) do not, nor do drafts that were given up.
 
     Raises:
         InvalidInput: a score that the pairs do not have.
@@ -37,12 +37,13 @@ def percentiles(folder: Path, rules: Sequence[Rule] = PRESETS["published"]) -> d
     files = shards(Path(folder), "pairs")
     found = {}
     with connection() as database:
-        check(rules, columns(database, files))
+        known = columns(database, files)
+        check(rules, known)
         for rule in _thresholds(rules):
             value = quoted(rule.score)
             row = database.execute(
                 f"SELECT count(*) FILTER ({value} < ?), count(*) FROM read_parquet(?, union_by_name = true) "
-                f"WHERE {value} IS NOT NULL AND NOT isnan({value}::DOUBLE)",
+                f"WHERE {value} IS NOT NULL AND NOT isnan({value}::DOUBLE) AND NOT {drafted(known)}",
                 [rule.at_least, names(files)],
             ).fetchone()
             assert row is not None
@@ -57,8 +58,9 @@ def calibrate(
 ) -> tuple[Rule, ...]:
     """Return ``rules`` with every ``at_least`` moved to where the reference's percentage of this folder lies below it.
 
-    With n scored pairs and percentage q, the new threshold is the score that exactly round(q n / 100) scores precede,
-    so that calibrating a folder on itself selects the same pairs. ``at_most``, ``Best`` and ``Where`` stay.
+    With n scored pairs, counted as ``percentiles`` does, and percentage q, the new threshold is the score that exactly
+    round(q n / 100) scores precede, so that calibrating a folder on itself selects the same pairs. ``at_most``,
+    ``Best`` and ``Where`` stay.
 
     Args:
         reference: percentages in [0, 100] by score, as ``percentiles`` returns them.
@@ -78,13 +80,14 @@ def calibrate(
         raise InvalidInput(f"the reference has no percentage for {missing[0]!r}")
     files = shards(Path(folder), "pairs")
     with connection() as database:
-        check(rules, columns(database, files))
+        known = columns(database, files)
+        check(rules, known)
         moved = {}
         for score in wanted:
             value = quoted(score)
             rows = database.execute(
                 f"SELECT {value}::DOUBLE FROM read_parquet(?, union_by_name = true) "
-                f"WHERE {value} IS NOT NULL AND NOT isnan({value}::DOUBLE) ORDER BY 1",
+                f"WHERE {value} IS NOT NULL AND NOT isnan({value}::DOUBLE) AND NOT {drafted(known)} ORDER BY 1",
                 [names(files)],
             ).fetchnumpy()
             moved[score] = _at(np.asarray(next(iter(rows.values()))), reference[score], score, folder)

@@ -16,6 +16,8 @@ from wordbrush.dataset.pairs import PairStage
 class Captions(Section):
     """``[captions]``: what is read, and the filters in the order in which they are asked.
 
+    What the writer writes passes the same filters; of an instruction one word is enough.
+
     Args:
         sources: as ``readers.reader`` takes them, for example ``"captions.jsonl"``, ``"hf:owner/name"``,
             ``"storybook:2000"``.
@@ -107,7 +109,7 @@ class Engine(Section):
         address: of a running Ray cluster; None starts Ray on this machine.
         cpus, gpus: what Ray reserves for an actor; None for as many cores as ``threads``.
         threads: of torch in each worker. Both engines write the same bytes with the same number; other numbers
-            round differently.
+            round differently, and do not go on with a stage that is half made.
     """
 
     name: Literal["local", "ray"] = "local"

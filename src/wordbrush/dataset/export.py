@@ -141,11 +141,12 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _made_with(manifest: Manifest) -> dict[str, Any]:
-    """Return the settings of a stage, the filters of its source, and the versions of the packages that ran."""
+    """Return the settings of a stage, the filters of its source, threads and device, and the versions that ran."""
     filters = manifest.made_with["source"].get("filters")
     return {
         **manifest.made_with["settings"],
         **({"filters": filters} if filters is not None else {}),
+        **manifest.computed,
         "versions": manifest.versions,
     }
 

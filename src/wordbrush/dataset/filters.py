@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -186,9 +186,36 @@ def first_objection(filters: Iterable[Filter], text: str) -> str | None:
     return None
 
 
+KINDS = {one.name: one for one in (Length, Language, BlockedWords, Matching)}
+"""The filters by their names."""
+
+
 def settings(filters: Sequence[Any]) -> list[dict[str, Any]]:
     """Return names and settings of filters as JSON values, for fingerprints."""
     return [
         {"name": one.name, **{key: value for key, value in asdict(one).items() if not key.startswith("_")}}
         for one in filters
     ]
+
+
+def from_settings(values: Iterable[Mapping[str, Any]]) -> tuple[Filter, ...]:
+    """Return the filters that ``settings`` described.
+
+    Raises:
+        DataError: a filter that is none of ``KINDS``, or that cannot be made of its settings.
+    """
+    found = []
+    for value in values:
+        given: dict[str, Any] = {
+            key: tuple(one) if isinstance(one, list) else one for key, one in value.items()
+        }
+        name = given.pop("name", None)
+        if name not in KINDS:
+            raise DataError(
+                f"the captions passed a filter {name!r}, which cannot be made again: there are {', '.join(KINDS)}"
+            )
+        try:
+            found.append(KINDS[name](**given))
+        except (TypeError, InvalidInput) as error:
+            raise DataError(f"the filter {name!r} cannot be made of {dict(value)}: {error}") from error
+    return tuple(found)

@@ -39,6 +39,8 @@ class Manifest:
         rows_in: rows of the source.
         shards: by unit, those that are done; ``add`` enters more.
         versions: of the packages that decide the bytes; by default those that are installed.
+        computed: ``threads`` of torch in each worker and the kind of ``device``, which decide the bytes as well; empty
+            for a stage that does not compute.
 
     Attributes:
         rows_done: source rows of the units that are done.
@@ -51,6 +53,7 @@ class Manifest:
     rows_in: int
     shards: dict[int, Shard] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=installed)
+    computed: dict[str, Any] = field(default_factory=dict)
     rows_done: int = field(init=False, default=0)
     rows: int = field(init=False, default=0)
     kept: int = field(init=False, default=0)
@@ -83,8 +86,8 @@ class Manifest:
 
     @property
     def config(self) -> str:
-        """BLAKE2b of ``made_with`` and ``versions``, 128 bits in hex."""
-        return _hash([self.made_with, self.versions])
+        """BLAKE2b of ``made_with``, ``versions`` and, where there is something in it, ``computed``; 128 bits in hex."""
+        return _hash([self.made_with, self.versions, *([self.computed] if self.computed else [])])
 
     @property
     def ordered(self) -> list[Shard]:
@@ -106,6 +109,7 @@ class Manifest:
         described = {
             "stage": self.stage,
             "versions": self.versions,
+            "computed": self.computed,
             "config": self.config,
             "made_with": self.made_with,
             "complete": self.complete,
@@ -132,7 +136,8 @@ class Manifest:
             names = [one.name for one in dataclasses.fields(Shard)]
             shards = [Shard(**{name: shard[name] for name in names}) for shard in read["shards"]]
             by_unit = {shard.unit: shard for shard in shards}
-            return cls(read["stage"], read["made_with"], read["rows_in"], by_unit, read["versions"])
+            versions, computed = read["versions"], read.get("computed", {})
+            return cls(read["stage"], read["made_with"], read["rows_in"], by_unit, versions, computed)
         except FileNotFoundError as error:
             raise DataError(f"{folder} holds no rows of a stage: there is no {NAME} in it") from error
         except OSError as error:
@@ -164,6 +169,18 @@ class Manifest:
             raise DataError(
                 f"{what} {name} {old}, not {new}, which may make other bytes: install the same, or choose another "
                 "folder"
+            )
+
+    def refuse_other_computing(self, computed: Mapping[str, Any], what: str) -> None:
+        """Raise ``DataError``, naming what differs, if threads or device are others than this manifest's.
+
+        Args:
+            what: whose they are: ``"out/pairs, which is not finished, was made with"``.
+        """
+        for name, old, new in differences(computed, self.computed):
+            raise DataError(
+                f"{what} {name} = {_short(old)}, not {_short(new)}, which rounds differently: go on with the same, or "
+                "choose another folder"
             )
 
 

@@ -6,19 +6,23 @@ Groups are made until enough candidates pass the gates. A group in few steps, th
 candidates are worth all the steps.
 
 What is drawn at random is drawn from the keys of the triplet, the group and the candidate, and a group is always
-denoised alone: any candidate can be made again, bit for bit, by making its group again (``remake``).
+denoised alone: any candidate can be made again, bit for bit, by making its group again (``remake``), with the same
+number of threads on the same kind of device.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from wordbrush.dataset import weights
 from wordbrush.dataset.keys import key_rng, key_seed, pair_key
-from wordbrush.dataset.records import PAIRS, SCORES, Pair, Triplet
+from wordbrush.dataset.records import DRAFT, PAIRS, SCORES, Pair, Triplet
+from wordbrush.dataset.threads import threads_restored
 from wordbrush.dataset.verdict import gates_for, judged, measured, rejected
 from wordbrush.errors import InvalidInput, nearest
 
@@ -120,20 +124,87 @@ class PairStage:
         """Everything the rows depend on beside the triplets."""
         from wordbrush import models
         from wordbrush.metrics import clip
+        from wordbrush.storybook import judges
 
         digests = {
             "model": weights.digest(self.model, models.EMBEDDED),
             "scorer": weights.digest(self.scorer, clip.EMBEDDED),
         }
+        if self.truth:
+            digests["judges"] = weights.digest(str(judges.FOLDER))
         return {**asdict(self), "weights": digests}
 
+    def computes_on(self, found: str) -> str | None:
+        """Return the kind of device: the one that is found."""
+        return found
+
     def check(self) -> None:
-        """Raise ``ModelError`` if the model or the scorer is not there, or damaged; nothing is loaded."""
+        """Raise now for what ``open`` would not find, or take; no network is loaded.
+
+        Of a model that is not a folder here, the scheduler's name is checked, and not whether it is for such a model.
+
+        Raises:
+            ModelError: the model or the scorer is not there, or damaged.
+            InvalidInput: a dtype or scheduler that there is not, or a number of steps that the model does not have.
+        """
         from wordbrush import models
         from wordbrush.metrics import clip
 
+        models.as_dtype(self.dtype)
         weights.check(self.model, "model", index=["model_index.json"], embedded=models.EMBEDDED)
         weights.check(self.scorer, "CLIP model", index=["config.json"], embedded=clip.EMBEDDED)
+        folder = models.EMBEDDED.get(self.model, Path(self.model))
+        if folder.is_dir():
+            self._check_folder(folder)
+        else:
+            self._check_name()
+
+    def _check_folder(self, folder: Path) -> None:
+        """Check scheduler and steps by what a model's folder says of its own; it has to be a pipeline's."""
+        from wordbrush import models
+        from wordbrush.parts import read_part
+        from wordbrush.sampling import check_steps, make_scheduler
+
+        models.pipeline_class(folder)
+        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        trained = read_part(folder, "scheduler", index, models.as_dtype(self.dtype))
+        usual = models.read_defaults(folder, {one.name for one in fields(models.Defaults)})
+        chosen = self.sampler(0) or usual.get("scheduler") or trained
+        sampler = make_scheduler(chosen, trained)
+        for steps in (self.steps, self.draft_steps):
+            if steps is not None:
+                check_steps(sampler, steps)
+        self._check_draft(usual.get("steps"))
+
+    def _check_name(self) -> None:
+        from wordbrush import sampling
+
+        known = {
+            **sampling.SCHEDULERS,
+            **sampling.FLOW_SCHEDULERS,
+            **sampling.EDM_SCHEDULERS,
+            **sampling.NOISY_SCHEDULERS,
+            ANCESTRAL: "",
+        }
+        classes = {home.rpartition(".")[2] for home in known.values()}
+        if self.scheduler is None or self.scheduler in classes or self.scheduler.lower() in known:
+            return
+        raise InvalidInput(
+            f"unknown scheduler {self.scheduler!r}{nearest(self.scheduler.lower(), known)}; use one of "
+            f"{', '.join(known)}"
+        )
+
+    def _check_draft(self, usual: int | None) -> None:
+        """Refuse a draft of as many steps as the pairs have, where those are the model's ``usual`` ones."""
+        if (
+            self.draft_steps is not None
+            and self.steps is None
+            and usual is not None
+            and self.draft_steps >= usual
+        ):
+            raise InvalidInput(
+                f"draft_steps must be fewer than the model's {usual} steps, not {self.draft_steps}"
+            )
 
     def open(self) -> PairWorker:
         """Load the models, and make one pair: what fails now is no fault of the triplets.
@@ -148,6 +219,7 @@ class PairStage:
         from wordbrush.storybook.judges import Judges
 
         model = wordbrush.load(self.model, dtype=self.dtype)
+        self._check_draft(model.defaults.steps)
         for steps in {self.steps, self.draft_steps or self.steps}:
             self._try(model, steps)
         worker = PairWorker(self, model, load_clip(self.scorer), Judges() if self.truth else None)
@@ -248,16 +320,23 @@ class PairWorker:
                 break
         return made
 
-    def remake(self, triplet: Triplet, candidate: int) -> Pair:
-        """Make one candidate again, alone: the same bytes as in the run.
+    def remake(self, triplet: Triplet, candidate: int, *, threads: int = 1) -> Pair:
+        """Make one candidate again, alone: the same bytes as in the run, on the same kind of device.
+
+        Args:
+            threads: of torch while it is made; those that the run had (``run.remake`` looks them up).
 
         Raises:
             InvalidInput: the triplet has no such candidate.
         """
+        import torch
+
         for group in self._groups(triplet):
             for position, one in enumerate(group.candidates):
                 if one.number == candidate:
-                    return self._make(triplet, group)[position]
+                    with threads_restored():
+                        torch.set_num_threads(threads)
+                        return self._make(triplet, group)[position]
         raise InvalidInput(
             f"the candidates of a triplet are 0 to {self._stage.candidates - 1}, not {candidate!r}"
         )
@@ -399,7 +478,7 @@ class PairWorker:
             before_image=None,
             after_image=None,
             kept=reason is None,
-            reason=reason and f"draft {reason}",
+            reason=reason and f"{DRAFT}{reason}",
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wordbrush.dataset.records import DRAFT
+from wordbrush.dataset.shards import in_order
 from wordbrush.errors import DataError
 
 if TYPE_CHECKING:
@@ -43,13 +45,13 @@ def first_line(error: Exception) -> str:
 
 
 def shards(folder: Path, stage: str) -> list[Path]:
-    """Return the parquet files of a stage in order: those in ``folder/<stage>``, else those in ``folder`` itself.
+    """Return the parquet files of a stage by their numbers: those in ``folder/<stage>``, else in ``folder`` itself.
 
     Raises:
         DataError: there are none.
     """
     for place in (folder / stage, folder):
-        if found := sorted(path for path in place.glob("*.parquet") if not path.name.startswith(".")):
+        if found := in_order(path for path in place.glob("*.parquet") if not path.name.startswith(".")):
             return found
     raise DataError(
         f"{folder} has no {stage}: expected parquet files in {folder / stage}, or in the folder itself"
@@ -67,6 +69,15 @@ def columns(database: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[
 def names(files: Sequence[Path]) -> list[str]:
     """Return file names for ``read_parquet``."""
     return [str(path) for path in files]
+
+
+def drafted(known: Iterable[str]) -> str:
+    """Return the condition, never null, that a row's scores are a draft's: asking for the pictures would read them all.
+
+    Args:
+        known: the columns of the shards.
+    """
+    return f"coalesce(starts_with(reason, '{DRAFT}'), false)" if "reason" in known else "false"
 
 
 def quoted(column: str) -> str:

@@ -56,13 +56,17 @@ class TextFile:
 
 @dataclass(frozen=True)
 class JsonLines:
-    """One JSON object a line, with the caption under ``column`` (or the first of ``TEXT_COLUMNS`` that it has)."""
+    """One JSON object a line, with the caption under ``column`` (or the first of ``TEXT_COLUMNS`` that it has).
+
+    Lines may lack an address, though not all of them where ``url_column`` names it.
+    """
 
     path: Path
     column: str | None = None
     url_column: str | None = None
 
     def __iter__(self) -> Iterator[Found]:
+        self._check_url_column()
         for number, row in json_objects(self.path):
             where = f"{self.path}, line {number}"
             text = row[_column(row, self.column, TEXT_COLUMNS, where=where)]
@@ -70,6 +74,18 @@ class JsonLines:
             if text is not None and not isinstance(text, str):
                 raise DataError(f"{where}: a caption is text, not {text!r}")
             yield Found(text, f"{self.path.name}:{number}", None if url is None else str(url))
+
+    def _check_url_column(self) -> None:
+        """Read on to the first line that has the address that was named."""
+        if self.url_column is None:
+            return
+        names: dict[str, None] = {}
+        for _, row in json_objects(self.path):
+            if self.url_column in row:
+                return
+            names |= dict.fromkeys(row)
+        if names:
+            _column(names, self.url_column, (), where=str(self.path))
 
 
 @dataclass(frozen=True)

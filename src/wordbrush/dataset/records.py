@@ -65,6 +65,10 @@ def _feature(field: pa.Field) -> dict[str, str]:
     return {"dtype": HF_DTYPES[field.type], "_type": "Value"}
 
 
+DRAFT = "draft "
+"""What the reason begins with where a draft was rejected: the row has its scores, and no pictures."""
+
+
 def gate(reason: str) -> str:
     """Return the gate of a reason ``"<gate>: <detail>"``, by which rejected rows are counted."""
     return reason.partition(":")[0].strip()

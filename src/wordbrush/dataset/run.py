@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,15 @@ from typing import Any
 from wordbrush.dataset import build
 from wordbrush.dataset import select as selecting
 from wordbrush.dataset.config import Captions, Config, Select, Writer
-from wordbrush.dataset.manifest import Manifest
+from wordbrush.dataset.filters import DEFAULTS, Filter, from_settings
+from wordbrush.dataset.manifest import NAME, Manifest, as_json, differences, installed
 from wordbrush.dataset.pairs import PairStage
+from wordbrush.dataset.records import Pair, Triplet
 from wordbrush.dataset.score import ScoreStage
 from wordbrush.dataset.selection import Selection
 from wordbrush.dataset.source import ShardSource
 from wordbrush.dataset.stage import Engine, Progress, StageReport, run_stage
+from wordbrush.dataset.threads import found_device
 from wordbrush.dataset.verdict import gates_for
 from wordbrush.errors import DataError, InvalidInput
 from wordbrush.files import write_files
@@ -28,6 +31,8 @@ SELECTION = "selection"
 REPORT = "report"
 EXPORT = "export"
 CONFIG = "config.json"
+TOGETHER = 1000
+"""Triplets that are read at once where one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,10 @@ def make_captions(
 def write_triplets(
     section: Writer, out: Path, *, seed: int, engine: Engine, progress: Progress | None = None
 ) -> StageReport:
-    """Write triplets for the captions of ``out`` into ``out/triplets``."""
+    """Write triplets for the captions of ``out`` into ``out/triplets``; they pass the captions' own filters."""
     source = kept(out, CAPTIONS)
-    return run_stage(build.triplets(section, seed=seed), source, out, engine=engine, progress=progress)
+    stage = build.triplets(section, seed=seed, filters=filters_of(out))
+    return run_stage(stage, source, out, engine=engine, progress=progress)
 
 
 def make_pairs(
@@ -125,13 +131,98 @@ def kept(out: Path, stage: str) -> ShardSource:
     return source
 
 
-def select_pairs(section: Select, out: Path) -> Selection:
-    """Judge the pairs of ``out`` and write ``out/selection.parquet`` and ``.json``."""
-    gates = gates_of(out)
+def filters_of(out: Path) -> tuple[Filter, ...]:
+    """Return the filters that the captions of ``out`` have passed; the usual ones where their source names none.
+
+    Raises:
+        DataError: there are no captions, or they passed a filter that there is not.
+    """
+    passed = Manifest.read(out / CAPTIONS).made_with["source"].get("filters")
+    return DEFAULTS if passed is None else from_settings(passed)
+
+
+def select_pairs(section: Select, out: Path, *, unfinished: bool = False) -> Selection:
+    """Judge the pairs of ``out`` and write ``out/selection.parquet`` and ``.json``.
+
+    Args:
+        unfinished: judge those that there are, though not all are made.
+
+    Raises:
+        DataError: there are no pairs, or not all of them are made.
+    """
+    manifest = Manifest.read(out / PAIRS)
+    if not unfinished:
+        _check_finished(manifest, out)
     preset = section.preset or "gates"
-    chosen = selecting.select(out, preset, rules=build.rules(section, gates), where=section.where)
+    rules = build.rules(section, gates_of(out))
+    chosen = selecting.select(out, preset, rules=rules, where=section.where)
+    chosen = replace(chosen, content=manifest.content)
     chosen.write(out / SELECTION)
     return chosen
+
+
+def _check_finished(manifest: Manifest, out: Path) -> None:
+    if not manifest.complete:
+        told = (
+            f"{out / PAIRS} is not finished ({len(manifest.shards)} of {manifest.units} units): the command that began "
+            f"it, `wordbrush data run` or `wordbrush data pairs {out}`, goes on"
+        )
+        raise DataError(f"{told}, or pass unfinished=True", command=f"{told}, or give --unfinished to select")
+
+
+def _check_current(selection: Selection, out: Path) -> None:
+    """Raise ``DataError`` for a selection of other pairs than there are now, or of unfinished ones unsaid."""
+    if selection.content is None:
+        if (out / PAIRS / NAME).exists():
+            _check_finished(Manifest.read(out / PAIRS), out)
+    elif selection.content != Manifest.read(out / PAIRS).content:
+        raise DataError(
+            f"the selection is of other pairs than there are in {out / PAIRS} now: run `wordbrush data select {out}` "
+            "again"
+        )
+
+
+def remake(out: Path, key: str) -> Pair:
+    """Make a pair of ``out`` again: the bytes that its shard has, with the number of threads that the manifest records.
+
+    Args:
+        key: of the pair, whatever its verdict.
+
+    Raises:
+        DataError: the pairs were made with other models or versions, on another kind of device, or by ``score_pairs``.
+        InvalidInput: there is no such pair.
+    """
+    manifest = Manifest.read(out / PAIRS)
+    stage = _stage_of(manifest, out / PAIRS)
+    manifest.refuse_other_versions(installed(), "this installation has")
+    if manifest.computed:
+        here = {**manifest.computed, "device": stage.computes_on(found_device())}
+        manifest.refuse_other_computing(here, "this process has")
+    wanted, _, candidate = key.rpartition("-")
+    source = ShardSource(out / TRIPLETS)
+    starts = range(0, len(source), TOGETHER)
+    rows = (row for start in starts for row in source.rows(start, min(start + TOGETHER, len(source))))
+    triplet = next((Triplet.from_row(row) for row in rows if row["key"] == wanted), None)
+    if triplet is None or not candidate.isdecimal():
+        raise InvalidInput(f"no triplet in {out / TRIPLETS} has a pair {key!r}")
+    return stage.open().remake(triplet, int(candidate), threads=manifest.computed.get("threads", 1))
+
+
+def _stage_of(manifest: Manifest, folder: Path) -> PairStage:
+    """Return the stage that a manifest describes, with the models that are there now."""
+    made = manifest.made_with["settings"]
+    own = {one.name for one in fields(PairStage)}
+    if not own <= made.keys():
+        raise DataError(f"the pairs in {folder} were scored there, not made: make them again where they were")
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in made.items()
+        if name in own
+    }
+    stage = PairStage(**given)
+    for name, old, new in differences(made, as_json(stage.fingerprint())):
+        raise DataError(f"{folder} was made with {name} = {old!r}, and there is {new!r} now")
+    return stage
 
 
 def gates_of(out: Path) -> Mapping[str, float]:
@@ -166,9 +257,14 @@ def score_pairs(
 
 
 def write_page(out: Path, selection: Selection) -> Path:
-    """Write the report of a selection into ``out/report`` and return its page."""
+    """Write the report of a selection into ``out/report`` and return its page.
+
+    Raises:
+        DataError: the selection is of other pairs than there are now.
+    """
     from wordbrush.dataset.report import write_report
 
+    _check_current(selection, out)
     return write_report(out, selection=selection, out=out / REPORT).html
 
 
@@ -180,10 +276,20 @@ def export_pairs(
     Args:
         to: a folder that does not exist yet. Without it, a folder below ``out/export`` whose name tells this selection
             from others; if it is there, it is complete, and nothing is done.
+
+    Raises:
+        DataError: the selection is of other pairs than there are now.
     """
     from wordbrush.dataset.export import export
 
-    asked = {"keys": selection.keys, "licence": licence, "rules": selection.to_json()["rules"]}
+    _check_current(selection, out)
+    described = selection.to_json()
+    asked = {
+        "keys": selection.keys,
+        "licence": licence,
+        "rules": described["rules"],
+        "content": described["content"],
+    }
     folder = to or out / EXPORT / f"{format}-{_digest(asked)}"
     if to is None and folder.exists():
         return folder

@@ -27,8 +27,9 @@ AGAIN = {*SCORES, "score"}
 class ScoreStage:
     """Every score of a pair is made again, and with it the verdict, unless something else than a score decided it.
 
-    Rows without pictures have nothing to measure and stay as they are. What the storybook's judges read stays, too. A
-    pair whose captions are too long for the scorer is rejected by the gate ``score``.
+    Rows without pictures have nothing to measure and keep their verdict; the cosines of their drafts are emptied, since
+    another model measured them. What the storybook's judges read stays, too. A pair whose captions are too long for the
+    scorer is rejected by the gate ``score``.
 
     Args:
         scorer: what ``wordbrush.metrics.clip.load_clip`` takes.
@@ -57,6 +58,10 @@ class ScoreStage:
         scorer = weights.digest(self.scorer, clip.EMBEDDED)
         return {**asdict(self), "weights": scorer}
 
+    def computes_on(self, found: str) -> str | None:
+        """Return the kind of device: the one that is found."""
+        return found
+
     def open(self) -> Worker:
         """Load the scorer."""
         from wordbrush.metrics.clip import load_clip
@@ -70,13 +75,13 @@ class ScoreStage:
         return work
 
     def _scored(self, clip: Any, pair: Pair) -> Pair:
+        unmeasured: dict[str, Any] = dict.fromkeys(CLIP)
         if pair.before_image is None or pair.after_image is None:
-            return pair
+            return replace(pair, **unmeasured)
         before, after = (_decode(pair, name) for name in ("before_image", "after_image"))
         try:
             (scored,) = measured(clip, [pair], [before], [after])
         except PromptTooLong as error:
-            unmeasured: dict[str, Any] = dict.fromkeys(CLIP)
             return replace(pair, **unmeasured, kept=False, reason=f"score: {error}")
         if pair.reason is not None and gate(pair.reason) not in AGAIN:
             return scored

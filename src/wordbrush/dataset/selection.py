@@ -44,12 +44,14 @@ class Selection:
         counts: of the earlier stages' gates, then of every rule in order.
         verdicts: columns key, triplet_key, kept, gate, reason, a row for every pair, sorted by key; gate and reason are
             null where kept.
+        content: the checksum of the pairs, ``Manifest.content``; None where they have no manifest.
     """
 
     preset: str
     rules: tuple[Rule, ...]
     counts: tuple[GateCount, ...]
     verdicts: pa.Table
+    content: str | None = None
 
     @property
     def pairs(self) -> int:
@@ -74,6 +76,7 @@ class Selection:
             "pairs": self.pairs,
             "selected": self.selected,
             "gates": [vars(count) for count in self.counts],
+            "content": self.content,
             "wordbrush": __version__,
         }
 
@@ -101,7 +104,8 @@ class Selection:
             settings = json.loads(about.read_text(encoding="utf-8"))
             counts = tuple(GateCount(**count) for count in settings["gates"])
             rules = tuple(from_json(rule) for rule in settings["rules"])
-            read = cls(settings["preset"], rules, counts, pq.read_table(verdicts))
+            content = settings.get("content")
+            read = cls(settings["preset"], rules, counts, pq.read_table(verdicts), content)
             same = read.pairs == settings["pairs"] and len(read.keys) == settings["selected"]
         except FileNotFoundError as error:
             raise DataError(f"there is no selection {path}: {error.filename} is missing") from error

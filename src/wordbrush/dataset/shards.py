@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ TAG = b"wordbrush"
 
 PICTURES_PER_GROUP = 256
 """Rows of a row group where rows hold pictures, so that readers who stream need not hold a whole shard."""
+
+NARROW = 5
+"""The fewest digits of a shard's name, and all that the names of long runs had before they were made to sort."""
 
 Tag = Mapping[str, Any]
 
@@ -40,6 +43,7 @@ class Shard:
         reasons: number of rejected rows by the gate that rejected them.
         size: bytes of the file.
         digest: BLAKE2b of the file, 128 bits, in hex.
+        file: its name in the stage's folder.
     """
 
     unit: int
@@ -49,16 +53,22 @@ class Shard:
     reasons: dict[str, int]
     size: int
     digest: str
-
-    @property
-    def file(self) -> str:
-        """The file's name in the stage's folder."""
-        return shard_name(self.unit)
+    file: str
 
 
-def shard_name(unit: int) -> str:
-    """Return the file name of a unit."""
-    return f"{unit:05d}.parquet"
+def shard_name(unit: int, units: int) -> str:
+    """Return the file name of one of ``units`` units: five digits, or as many as sort the names as the numbers."""
+    return f"{unit:0{max(NARROW, len(str(units - 1)))}d}.parquet"
+
+
+def number_of(path: Path) -> int:
+    """Return the number that a shard is named after; -1 for another file."""
+    return int(path.stem) if path.stem.isdecimal() else -1
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """Return shards by their numbers, however many digits those are written with, after files with other names."""
+    return sorted(paths, key=lambda path: (number_of(path), path.name))
 
 
 def encode(rows: Sequence[Mapping[str, Any]], schema: pa.Schema, tag: Tag) -> bytes:
@@ -119,12 +129,14 @@ def _table(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def describe(unit: int, rows_in: int, verdicts: Iterable[tuple[bool, str | None]], content: bytes) -> Shard:
-    """Return what the manifest says of a file with these (kept, reason) rows."""
+def describe(
+    unit: int, rows_in: int, verdicts: Iterable[tuple[bool, str | None]], content: bytes, file: str
+) -> Shard:
+    """Return what the manifest says of a file of that name with these (kept, reason) rows."""
     reasons = Counter(gate(reason) if reason else "" for _, reason in verdicts)
     kept = reasons.pop("", 0)
     counted = dict(sorted(reasons.items()))
-    return Shard(unit, rows_in, kept + reasons.total(), kept, counted, len(content), digest(content))
+    return Shard(unit, rows_in, kept + reasons.total(), kept, counted, len(content), digest(content), file)
 
 
 def digest(content: bytes) -> str:
@@ -145,7 +157,7 @@ def check_shard(path: Path, tag: Tag, rows_in: int, known: Shard | None = None) 
     if known is not None:
         if (len(content), digest(content)) != (known.size, known.digest):
             raise DamagedShard(f"{path} is damaged: it is not the file that was written")
-        return known
+        return replace(known, file=path.name)
     table = _decode(path, content)
     made_with = json.loads((table.schema.metadata or {}).get(TAG, b"{}"))
     if made_with != dict(tag):
@@ -154,7 +166,7 @@ def check_shard(path: Path, tag: Tag, rows_in: int, known: Shard | None = None) 
             "or by another program; choose another folder, or move the file away"
         )
     verdicts = zip(table["kept"].to_pylist(), table["reason"].to_pylist(), strict=True)
-    return describe(int(tag["unit"]), rows_in, verdicts, content)
+    return describe(int(tag["unit"]), rows_in, verdicts, content, path.name)
 
 
 def read_shard(path: Path) -> pa.Table:

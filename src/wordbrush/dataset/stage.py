@@ -20,15 +20,21 @@ from wordbrush.dataset.shards import (
     check_shard,
     describe,
     encode,
+    in_order,
+    number_of,
     set_aside,
     shard_name,
 )
 from wordbrush.dataset.source import Source
+from wordbrush.dataset.threads import Computing, found_device
 from wordbrush.errors import DataError
 from wordbrush.files import CannotWrite, locked, write_files
 
 SAVE_EVERY = 10.0
-"""Seconds between two writings of the manifest; units that it does not know yet are decoded when a run goes on."""
+"""Least seconds between two writings of the manifest; units that it does not know are decoded when a run goes on."""
+
+SAVING = 0.02
+"""The most of a run's time that the manifest, which grows with every unit, may take."""
 
 Worker = Callable[[list[dict[str, Any]]], Iterable[dict[str, Any]]]
 """One unit's input rows → its output rows, in order; a pure function."""
@@ -83,6 +89,9 @@ class UnitTask:
                 same bytes take the same number, whatever the machine.
         """
         self.manifest.refuse_other_versions(installed(), "this worker has")
+        if self.manifest.computed:
+            found = computed(self.stage, threads, found_device())
+            self.manifest.refuse_other_computing(found, "this worker has")
         worker = self.stage.open()
         torch = sys.modules.get("torch")  # a stage that computes with it has loaded it by now
         if torch is not None:
@@ -100,12 +109,35 @@ class UnitTask:
             raise DataError(f"the source has {len(given)} rows from {start} to {stop}: it has changed")
         rows = list(worker(given))
         content = encode(rows, self.stage.schema, self.tag(unit))
-        write_files({self.folder / shard_name(unit): content})
-        return describe(unit, len(given), [(row["kept"], row["reason"]) for row in rows], content)
+        file = shard_name(unit, self.manifest.units)
+        write_files({self.folder / file: content})
+        return describe(unit, len(given), [(row["kept"], row["reason"]) for row in rows], content, file)
+
+
+def computed(stage: Stage, threads: int, device: str) -> dict[str, Any]:
+    """Return what the manifest has to know of the computation: nothing of a stage that does not compute.
+
+    Args:
+        threads: of torch in each worker.
+        device: the kind that workers find.
+    """
+    used = stage.computes_on(device) if isinstance(stage, Computing) else None
+    return {} if used is None else {"threads": threads, "device": used}
 
 
 class Engine(Protocol):
-    """What makes units: in this process, or in many."""
+    """What makes units: in this process, or in many.
+
+    Attributes:
+        threads: of torch in each worker.
+    """
+
+    @property
+    def threads(self) -> int: ...
+
+    def device(self) -> str:
+        """Return the kind of device that workers find."""
+        ...
 
     def run(self, task: UnitTask, units: Sequence[int]) -> Iterator[Shard]:
         """Make every unit once, in any order, and yield each when its file is written."""
@@ -175,11 +207,11 @@ def run_stage(
             after each that is.
 
     Raises:
-        DataError: the folder was made with other settings, or in part with other versions of packages, holds other
-            files, or another run is working in it.
+        DataError: the folder was made with other settings, or in part with other versions of packages, threads or
+            another kind of device, holds other files, or another run is working in it.
         CannotWrite: the disk is full, or the folder cannot be written; no file is left half-written.
     """
-    task = UnitTask(stage, source, out / stage.name, _plan(stage, source))
+    task = UnitTask(stage, source, out / stage.name, _plan(stage, source, engine))
     with locked(task.folder):
         run = _Run(task, progress)
         run.find_done()
@@ -188,7 +220,7 @@ def run_stage(
         return run.report()
 
 
-def _plan(stage: Stage, source: Source) -> Manifest:
+def _plan(stage: Stage, source: Source, engine: Engine) -> Manifest:
     if stage.rows_per_unit < 1:
         raise DataError(f"a unit of {stage.name} has at least 1 row, not {stage.rows_per_unit}")
     made_with = {
@@ -196,7 +228,13 @@ def _plan(stage: Stage, source: Source) -> Manifest:
         "source": {**source.fingerprint(), "rows": len(source)},
         "rows_per_unit": stage.rows_per_unit,
     }
-    return Manifest(stage.name, as_json(made_with), len(source))
+    device = engine.device() if isinstance(stage, Computing) else ""
+    return Manifest(
+        stage.name,
+        as_json(made_with),
+        len(source),
+        computed=computed(stage, engine.threads, device),
+    )
 
 
 class _Run:
@@ -211,7 +249,8 @@ class _Run:
     def find_done(self) -> None:
         """Enter the units that are done into the manifest; damaged files are set aside.
 
-        A stage that other versions of packages have finished stays as it is, and so do they in its manifest.
+        A stage that other versions of packages, threads or another kind of device have finished stays as it is, and so
+        do they in its manifest.
         """
         folder = self.task.folder
         before = None
@@ -219,11 +258,12 @@ class _Run:
             before = Manifest.read(folder)
             self.plan.refuse_other(before, folder)
         known = before.shards if before else {}
-        names = {shard_name(unit): unit for unit in range(self.plan.units)}
-        for path in sorted(folder.glob("*.parquet")):
-            if path.name not in names:
+        for path in in_order(folder.glob("*.parquet")):
+            unit = number_of(path)
+            # Folders of long runs from before their names were made to sort go on as they are.
+            own = {shard_name(unit, self.plan.units), shard_name(unit, 0)}
+            if not 0 <= unit < self.plan.units or path.name not in own or unit in self.plan.shards:
                 raise DataError(f"{path} is not of this run: move it away, or choose another folder")
-            unit = names[path.name]
             start, stop = self.plan.span(unit)
             try:
                 self.plan.add(check_shard(path, self.task.tag(unit), stop - start, known.get(unit)))
@@ -232,28 +272,29 @@ class _Run:
             self.reused, self.rows_reused = len(self.plan.shards), self.plan.rows
             self.tell()
         if before and self.plan.complete:
-            self.plan.versions = before.versions
+            self.plan.versions, self.plan.computed = before.versions, before.computed
         elif before and self.plan.shards:
             told = f"{folder}, which is not finished, was made with"
             self.plan.refuse_other_versions(before.versions, told)
+            self.plan.refuse_other_computing(before.computed, told)
 
     def make_missing(self, engine: Engine) -> None:
         """Make the units that are not done and enter them into the manifest, which is saved however this ends."""
         plan, folder = self.plan, self.task.folder
         missing = [unit for unit in range(plan.units) if unit not in plan.shards]
-        self.began = saved = time.monotonic()
+        self.began = time.monotonic()
+        due = self.began + SAVE_EVERY
         self.tell()
         if not missing:
             return
-        bare = replace(
-            self.task, manifest=Manifest(plan.stage, plan.made_with, plan.rows_in, versions=plan.versions)
-        )
+        bare = replace(self.task, manifest=replace(plan, shards={}))
         try:
             for shard in engine.run(bare, missing):
                 plan.add(shard)
-                if time.monotonic() - saved > SAVE_EVERY:
+                if (begins := time.monotonic()) > due:
                     plan.write(folder)
-                    saved = time.monotonic()
+                    ends = time.monotonic()
+                    due = ends + max(SAVE_EVERY, (ends - begins) / SAVING)
                 self.tell()
         except BaseException:
             with suppress(CannotWrite):  # the failure to report is the first one

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wordbrush.dataset.formats.picture import Picture
-from wordbrush.dataset.query import columns, connection, names, quoted, shards
+from wordbrush.dataset.query import columns, connection, drafted, names, quoted, shards
 from wordbrush.dataset.records import SCORES
 from wordbrush.dataset.rules import Keep
 from wordbrush.dataset.selection import Selection
@@ -28,7 +28,7 @@ class Histogram:
         edges: (bins + 1,), ascending.
         selected, rejected: (bins,), pairs in each bin.
         bounds: the thresholds of the selection.
-        missing: pairs without the score.
+        missing: pairs without the score, given up as drafts included.
     """
 
     score: str
@@ -59,7 +59,7 @@ class Example:
 
 
 def histograms(folder: Path, selection: Selection) -> list[Histogram]:
-    """Return a histogram of every score that any pair has.
+    """Return a histogram of every score that any pair has; those of drafts that were given up do not count.
 
     Raises:
         DataError: a shard cannot be read.
@@ -68,10 +68,11 @@ def histograms(folder: Path, selection: Selection) -> list[Histogram]:
     found = []
     with connection() as database:
         database.register("verdicts", selection.verdicts)
-        for score in (name for name in SCORES if name in columns(database, files)):
+        known = columns(database, files)
+        for score in (name for name in SCORES if name in known):
             value = f"{quoted(score)}::DOUBLE"
             pairs = (
-                f"(SELECT key, CASE WHEN isnan({value}) THEN NULL ELSE {value} END AS value "
+                f"(SELECT key, CASE WHEN isnan({value}) OR {drafted(known)} THEN NULL ELSE {value} END AS value "
                 "FROM read_parquet(?, union_by_name = true))"
             )
             row = database.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from wordbrush.dataset.filters import BlockedWords, Language, Length
+from wordbrush.dataset.filters import DEFAULTS, Filter
 from wordbrush.dataset.keys import triplet_key
 from wordbrush.dataset.records import TRIPLETS, Triplet
 from wordbrush.dataset.shards import read_shard
 from wordbrush.dataset.stage import Worker
+from wordbrush.dataset.threads import Computing
 from wordbrush.dataset.writers.base import (
     ATTEMPTS,
     FREE,
@@ -29,8 +30,17 @@ from wordbrush.dataset.writers.base import (
 )
 from wordbrush.errors import InvalidInput
 
-CHECKS: tuple[Check, ...] = (Changed(), Texts((Length(words=(1, 60)), Language(), BlockedWords())))
-"""What triplets have to pass unless told otherwise; what was written in another form never gets so far."""
+
+def checks_of(filters: Sequence[Filter]) -> tuple[Check, ...]:
+    """Return what the triplets of captions that passed ``filters`` have to pass themselves.
+
+    What was written in another form never gets so far.
+    """
+    return Changed(), Texts(tuple(filters))
+
+
+CHECKS = checks_of(DEFAULTS)
+"""What triplets have to pass unless told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,10 @@ class TripletStage:
             "attempts": self.attempts,
             "checks": [_settings(check) for check in self.checks],
         }
+
+    def computes_on(self, found: str) -> str | None:
+        """Return the kind of device that the writer computes on; None if it is a server."""
+        return self.writer.computes_on(found) if isinstance(self.writer, Computing) else None
 
     def check(self) -> None:
         """Raise now for a writer that is not there."""

@@ -1,6 +1,7 @@
 """What is said of an edited picture: small objects that give named numbers for every example.
 
-A measure leaves out what it has nothing to say of: a direction without captions, a background without a mask.
+A measure leaves out what it has nothing to say of: a direction without captions, a background without a mask. It raises
+``InvalidInput`` or ``ModelError`` where it should have had something to say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from wordbrush.evaluation.example import Example
 from wordbrush.metrics.alignment import alignment_shift
 from wordbrush.metrics.background import Background, background
 from wordbrush.metrics.clip import Clip
-from wordbrush.metrics.pixels import l1, psnr, ssim
+from wordbrush.metrics.pixels import WINDOW, fits, l1, psnr, ssim
 from wordbrush.metrics.structure import Keys, structure_distance
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Outside:
     mode: Background = "area"
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Image]) -> list[Scores]:
-        """Return the three where there is a mask that leaves a background."""
+        """Return the three where there is a mask that leaves a background; SSIM as ``background`` does."""
         return [
             {}
             if example.mask is None or example.mask.all()
@@ -161,13 +162,13 @@ class AgainstTruth:
     """``truth_psnr``, ``truth_ssim`` and ``truth_l1``: how near the picture is to the one after a faultless edit."""
 
     def __call__(self, examples: Sequence[Example], images: Sequence[Image]) -> list[Scores]:
-        """Return the three where there is a ground truth."""
+        """Return the three where there is a ground truth; of pictures smaller than its window no SSIM."""
         return [
             {}
             if example.truth is None
             else {
                 "truth_psnr": psnr(example.truth, image),
-                "truth_ssim": ssim(example.truth, image),
+                **({"truth_ssim": ssim(example.truth, image)} if fits(image, WINDOW) else {}),
                 "truth_l1": l1(example.truth, image),
             }
             for example, image in zip(examples, images, strict=True)

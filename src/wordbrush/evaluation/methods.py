@@ -13,6 +13,7 @@ from wordbrush.errors import DataError, InvalidInput, nearest
 from wordbrush.evaluation.example import Example
 from wordbrush.evaluation.method import Edited, Method
 from wordbrush.instruct import Editor
+from wordbrush.instruct_run import telling_of_memory
 from wordbrush.inversion.picture import invert
 from wordbrush.metrics.clip import Clip
 from wordbrush.models import Model
@@ -145,15 +146,16 @@ class PromptToPrompt:
         for example in examples:
             canvas = place(example.image, None, "whole", fitting_of(self.model))
             width, height = canvas.worked.size
-            start = invert(
-                self.model,
-                canvas.worked,
-                example.caption("before", for_=self.name),
-                method=self.inversion,
-                size=(height, width),
-            )
-            result = edit(self.model, start, to=example.caption("after", for_=self.name))
-            images.append(canvas.finish(result.images[0]))
+            with telling_of_memory(1, (height, width)):
+                start = invert(
+                    self.model,
+                    canvas.worked,
+                    example.caption("before", for_=self.name),
+                    method=self.inversion,
+                    size=(height, width),
+                )
+                result = edit(self.model, start, to=example.caption("after", for_=self.name))
+                images.append(canvas.finish(result.images[0]))
             forward_samples += start.forward_samples + result.settings["forward_samples"]
         return Edited(images, forward_samples)
 
@@ -222,8 +224,9 @@ class Generation:
             canvas = place(example.image, None, "whole", fitting_of(self.model))
             width, height = canvas.worked.size
             caption = example.caption("after", for_=self.name)
-            made = generate(self.model, caption, seed=seed, size=(height, width))
-            images.append(canvas.finish(made.images[0]))
+            with telling_of_memory(1, (height, width)):
+                made = generate(self.model, caption, seed=seed, size=(height, width))
+                images.append(canvas.finish(made.images[0]))
             forward_samples += made.settings["forward_samples"]
         return Edited(images, forward_samples)
 

@@ -31,6 +31,7 @@ class Row:
         memory: bytes: on a GPU what tensors held at most during the edit, else what the process had held at most until
             then; None where the system does not say.
         failed: why there is no edit, if there is none.
+        unmeasured: why scores of this edit are missing, if a measure could not be taken of it.
     """
 
     method: str
@@ -44,6 +45,7 @@ class Row:
     seconds: float = 0.0
     memory: int | None = None
     failed: str | None = None
+    unmeasured: str | None = None
 
     @property
     def name(self) -> str:
@@ -122,7 +124,9 @@ def _settle(path: Path, made_with: Mapping[str, Any]) -> None:
             raise DataError(f"{path} cannot be read: {error}") from error
     models = {**known.get("models", {}), **made_with.get("models", {})}
     wanted = json.loads(json.dumps({**made_with, "models": models}, default=str))
-    for name in known:
+    for name in {**known, **wanted} if known else {}:
+        if name != "models" and name not in known:
+            raise DataError(f"{path.parent} does not say with what {name} it was made: choose another folder")
         if name != "models" and known[name] != wanted.get(name):
             raise DataError(
                 f"{path.parent} was made with {name} {known[name]!r}, not {wanted.get(name)!r}: choose another folder"

@@ -7,17 +7,20 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from wordbrush.checks import check_count
 from wordbrush.dataset.keys import key_seed
-from wordbrush.errors import DataError, InvalidInput
+from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.evaluation.example import Example
-from wordbrush.evaluation.measures import Measure
+from wordbrush.evaluation.measures import Measure, Scores
 from wordbrush.evaluation.method import Edited, Method
 from wordbrush.evaluation.rows import Row, name_of, open_rows
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Progress = Callable[[int, int | None], None]
 
@@ -49,12 +52,13 @@ def evaluate(
         progress: called with (examples done, in all).
 
     Returns:
-        The rows of these methods and examples, in their order; those of edits that could not be made say why.
+        The rows of these methods and examples, in their order; those of edits that could not be made, or not be
+        measured in full, say why.
 
     Raises:
         InvalidInput: no method, one that stands twice, or a batch that is none.
-        DataError: two examples have one key, the data set lacks what a method needs, or ``out`` was made otherwise.
-        ModelError: a model cannot be used, or memory ran out; what was measured so far is kept.
+        DataError: two examples have one key, the data set lacks what a method needs, or ``out`` was made otherwise;
+            what was measured so far is kept.
     """
     batch = check_count("batch", batch)
     if not methods:
@@ -92,7 +96,7 @@ def _chunks(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
 def _measured(
     method: Method, examples: Sequence[Example], measures: Sequence[Measure], seed: int
 ) -> list[Row]:
-    """Return the rows of examples; if they cannot be edited and measured together, of each by itself."""
+    """Return the rows of examples; if they cannot be edited together, of each by itself."""
     seeds = [key_seed(seed, example.key, "edit") for example in examples]
 
     def row(number: int, **rest: Any) -> Row:
@@ -102,20 +106,53 @@ def _measured(
 
     try:
         edited, seconds, memory = _timed(method, examples, seeds)
-        scores: list[dict[str, float]] = [{} for _ in examples]
-        for measure in measures:
-            for known, found in zip(scores, measure(examples, edited.images), strict=True):
-                known |= found
-    except InvalidInput as error:
-        if len(examples) > 1:
-            return [one for example in examples for one in _measured(method, [example], measures, seed)]
-        return [row(0, failed=str(error))]
-    share = {
-        "forward_samples": edited.forward_samples / len(examples),
-        "seconds": round(seconds / len(examples), 4),
-        "memory": memory,
-    }
-    return [row(number, scores=found, **share) for number, found in enumerate(scores)]
+    except (InvalidInput, ModelError) as error:
+        failed = str(error)
+    else:
+        found = _scored(measures, examples, edited.images)
+        share = {
+            "forward_samples": edited.forward_samples / len(examples),
+            "seconds": round(seconds / len(examples), 4),
+            "memory": memory,
+        }
+        return [
+            row(number, scores=scores, unmeasured=why, **share) for number, (scores, why) in enumerate(found)
+        ]
+    # Only here, after the error and with it what it still held in memory are gone.
+    if len(examples) > 1:
+        return [one for example in examples for one in _measured(method, [example], measures, seed)]
+    return [row(0, failed=failed)]
+
+
+def _scored(
+    measures: Sequence[Measure], examples: Sequence[Example], images: Sequence[Image]
+) -> list[tuple[Scores, str | None]]:
+    """Return the scores of every picture, and why some are missing if they are."""
+    scores: list[Scores] = [{} for _ in examples]
+    missing: list[list[str]] = [[] for _ in examples]
+    for measure in measures:
+        for number, (found, why) in enumerate(_taken(measure, examples, images)):
+            scores[number] |= found
+            missing[number] += [why] if why is not None else []
+    reasons = ["; ".join(dict.fromkeys(why)) or None for why in missing]
+    return list(zip(scores, reasons, strict=True))
+
+
+def _taken(
+    measure: Measure, examples: Sequence[Example], images: Sequence[Image]
+) -> list[tuple[Scores, str | None]]:
+    """Return what a measure says of every picture, or why it cannot be taken; if not of all together, one by one."""
+    try:
+        return [(found, None) for found in measure(examples, images)]
+    except (InvalidInput, ModelError) as error:
+        reason = str(error)
+    if len(examples) == 1:
+        return [({}, reason)]
+    return [
+        one
+        for example, image in zip(examples, images, strict=True)
+        for one in _taken(measure, [example], [image])
+    ]
 
 
 def _timed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +31,7 @@ class Point:
         at: the setting that varies along the curve; None for a curve of one point.
         edits: how many there are.
         failed: how many could not be made.
+        unmeasured: how many of the edits some measure could not be taken of.
         scores: by name, over the examples that have it.
         forward_samples, seconds: means over the edits.
         memory: bytes, the most of all edits.
@@ -38,6 +40,7 @@ class Point:
     at: float | None
     edits: int
     failed: int
+    unmeasured: int
     scores: Mapping[str, Interval]
     forward_samples: float
     seconds: float
@@ -74,9 +77,9 @@ def curves(rows: Iterable[Row]) -> list[Curve]:
     found: dict[str, tuple[Row, dict[float | None, list[Row]]]] = {}
     for row in rows:
         rest = {name: value for name, value in row.settings.items() if name != row.along}
-        points = found.setdefault(
-            repr((row.method, sorted(rest.items(), key=str))), (row, defaultdict(list))
-        )[1]
+        # As JSON, since settings that were read from a file have lists where those of a method have tuples.
+        key = json.dumps([row.method, rest], sort_keys=True, ensure_ascii=False)
+        points = found.setdefault(key, (row, defaultdict(list)))[1]
         points[row.settings[row.along] if row.along else None].append(row)
     return [
         Curve(
@@ -105,6 +108,7 @@ def _point(at: float | None, rows: Sequence[Row]) -> Point:
         at,
         edits=len(made),
         failed=len(rows) - len(made),
+        unmeasured=sum(row.unmeasured is not None for row in made),
         scores={
             name: _interval(name, [row.scores[name] for row in made if name in row.scores]) for name in names
         },

@@ -32,6 +32,7 @@ class Exact:
     def __post_init__(self) -> None:
         if not is_number(self.momentum) or not 0 < self.momentum <= 1:
             raise InvalidInput(f"the momentum is a number above 0 and at most 1, not {self.momentum!r}")
+        object.__setattr__(self, "momentum", float(self.momentum))
 
     @torch.no_grad()
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from wordbrush.backbones.families import FLUX, SD3
-from wordbrush.checks import check_seed, is_number
-from wordbrush.edits.window import Clock, Window
-from wordbrush.errors import InvalidInput
+from wordbrush.checks import check_seed
 from wordbrush.guidance import check_scale
 from wordbrush.inversion.start import Start
+from wordbrush.inversion.steps import check_skipped, skipped_steps
 from wordbrush.inversion.task import Task
 from wordbrush.models import Model
 from wordbrush.sampling import Progress, noise_source
@@ -62,13 +61,12 @@ class FlowEdit:
     name = "flow-edit"
 
     def __post_init__(self) -> None:
-        if self.skipped is not None and (not is_number(self.skipped) or not 0 <= self.skipped < 1):
-            raise InvalidInput(
-                f"the part of the steps to skip is at least 0 and below 1, not {self.skipped!r}"
-            )
+        if self.skipped is not None:
+            check_skipped(self.skipped)
         if self.source_guidance is not None:
-            check_scale("source guidance", self.source_guidance, such_as=1.5)
-        check_seed(self.seed)
+            scale = check_scale("source guidance", self.source_guidance, such_as=1.5)
+            object.__setattr__(self, "source_guidance", scale)
+        object.__setattr__(self, "seed", check_seed(self.seed))
 
     def settled(
         self, model: Model, steps: int | None, guidance: float | None
@@ -93,8 +91,7 @@ class FlowEdit:
     def __call__(self, task: Task, progress: Progress | None = None) -> Start:
         """Mix the picture of ``task`` with noise: no forward-sample."""
         steps = int(task.steps)
-        part = SKIPPED if self.skipped is None else self.skipped
-        skipped = Window(part, 1.0).steps(Clock(steps, steps)).start
+        skipped = skipped_steps(SKIPPED if self.skipped is None else self.skipped, steps)
         channels, height, width = task.latents.shape[1:]
         draw = noise_source([self.seed], (channels, height, width))
         path = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,23 @@ from wordbrush.sampling import Progress
 if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A picture at the size a model works at; the names are those of ``Start``.
+
+    Args:
+        picture: RGB.
+        given_size: (height, width) of the picture as it was given.
+        cropped: whether it was cut to the shape of ``picture``.
+        notes: what else was done to it, in words.
+    """
+
+    picture: Image
+    given_size: tuple[int, int]
+    cropped: bool
+    notes: tuple[str, ...]
 
 
 def invert(
@@ -60,14 +77,10 @@ def invert(
     """
     chosen = method_for(model, method)
     _check_guidance(guidance)
-    opened = read_picture(picture)
-    image = opened.image
-    rows, columns = latent_size(model, size)
-    height, width = rows * model.factor, columns * model.factor
-    pixels = fitted(image, (height, width), grain=model.factor, resize=size is not None, crop=crop)
+    known = fit_picture(model, picture, size, crop=crop)
     start = invert_latents(
         model,
-        model.encode(pixels),
+        model.encode(known.picture),
         prompt,
         method=chosen,
         steps=steps,
@@ -75,14 +88,25 @@ def invert(
         scheduler=scheduler,
         progress=progress,
     )
+    return replace(start, **vars(known))
+
+
+def fit_picture(
+    model: Model, picture: str | Path | Image | np.ndarray, size: Size | None, *, crop: bool
+) -> Fitted:
+    """Read a picture and bring it to the size that ``invert`` would invert it at; the arguments are those of it.
+
+    Raises:
+        InvalidInput: a picture or size that cannot be used as given.
+    """
+    opened = read_picture(picture)
+    image, grain = opened.image, model.factor * model.backbone.patch
+    rows, columns = latent_size(model, size)
+    height, width = rows * model.factor, columns * model.factor
     given = (image.height, image.width)
-    return replace(
-        start,
-        picture=pixels,
-        given_size=given,
-        cropped=crop,
-        notes=opened.notes + (() if given == (height, width) else (_fitting(given, crop),)),
-    )
+    notes = opened.notes + (() if given == (height, width) else (_fitting(given, crop),))
+    pixels = fitted(image, (height, width), grain=grain, resize=size is not None, crop=crop)
+    return Fitted(pixels, given, crop, notes)
 
 
 def _check_guidance(guidance: float | None) -> None:

@@ -37,8 +37,8 @@ class Start:
         negative: embeddings of the unconditional branch for every step, (1, tokens, channels) each; or a prompt; None
             for the empty prompt.
         path: (steps + 1 - skipped, C, h, w), from noise to clean: the latents that the source is held to, or None.
-        noises: (steps, C, h, w), what every row gets added after each step of DDPM; with a momentum (1, C, h, w), after
-            the first step only; or None.
+        noises: (steps - skipped, C, h, w), what every row gets added after each step of DDPM; with a momentum
+            (1, C, h, w), after the first step only; or None.
         skipped: how many of the first steps are left out.
         beside: whether the targets move beside the path, as ``steps.BesideSteps`` says, instead of the source being
             held to it.
@@ -77,7 +77,7 @@ class Start:
     def settings(self) -> dict[str, Any]:
         """How it was found, for the settings of an edit."""
         found: dict[str, Any] = {"method": self.method, "forward_samples": self.forward_samples}
-        if self.beside:
+        if self.beside or self.skipped or self.source_guidance is not None:
             found |= {"skipped": self.skipped, "source_guidance": self.source_guidance}
         return {**found, **({"picture": list(self.notes)} if self.notes else {})}
 
@@ -96,7 +96,7 @@ class Start:
         if self.noises is None:
             return scheduler
         if self.momentum is None:
-            return NoisedSteps(scheduler, self.noises)
+            return NoisedSteps(scheduler, self.noises, self.skipped)
         return ReversibleSteps(scheduler, self.momentum, self.noises)
 
     def save(self, path: str | Path) -> None:
@@ -109,7 +109,7 @@ class Start:
         from safetensors.torch import save
 
         place = Path(path)
-        if place.suffix != ".safetensors":
+        if place.suffix.lower() != ".safetensors":
             raise InvalidInput(f"an inverted picture is saved as .safetensors, not as {place.name!r}")
         tensors = {"latents": self.latents}
         for name, tensor in (("path", self.path), ("noises", self.noises)):
@@ -180,8 +180,9 @@ class Start:
     def _check(self, name: str) -> None:
         """Raise ``InvalidInput`` if the tensors do not belong together."""
         shape = tuple(self.latents.shape[1:])
-        noises = self.steps if self.momentum is None else 1
-        expected = {"path": (self.path, self.steps + 1 - self.skipped), "noises": (self.noises, noises)}
+        made = self.steps - self.skipped
+        noises = made if self.momentum is None else 1
+        expected = {"path": (self.path, made + 1), "noises": (self.noises, noises)}
         for part, (tensor, count) in expected.items():
             if tensor is not None and tuple(tensor.shape) != (count, *shape):
                 raise InvalidInput(f"{name} is damaged: its {part} has the shape {tuple(tensor.shape)}")

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wordbrush.checks import is_number
+from wordbrush.edits.window import Clock, Window
 from wordbrush.errors import InvalidInput
 
 
@@ -19,14 +21,15 @@ class NoisedSteps:
 
     Args:
         scheduler: a ``DDIMScheduler`` with its timesteps set; its steps of eta 1 are those of DDPM.
-        noises: (steps, C, h, w), what is added to the mean of every step: noise times its deviation.
+        noises: (steps - skipped, C, h, w), what is added to the mean of every step: noise times its deviation.
+        skipped: how many of the first steps are left out.
     """
 
-    def __init__(self, scheduler: Any, noises: Tensor) -> None:
+    def __init__(self, scheduler: Any, noises: Tensor, skipped: int = 0) -> None:
         self._scheduler = scheduler
         self._noises = noises
         self._step = 0
-        self.timesteps: Tensor = scheduler.timesteps
+        self.timesteps: Tensor = scheduler.timesteps[skipped:]
 
     def step(
         self, prediction: Tensor, timestep: Tensor, latents: Tensor, return_dict: bool = False
@@ -108,6 +111,17 @@ class BesideSteps:
         stride = self._levels[here + 1] - self._levels[here]
         self._step += 1
         return (following + (latents - now) + stride * (prediction - prediction[:1]),)
+
+
+def check_skipped(part: object) -> None:
+    """Raise ``InvalidInput`` unless ``part`` is a part of the steps that can be left out at the noisy end."""
+    if not is_number(part) or not 0 <= part < 1:
+        raise InvalidInput(f"the part of the steps to skip is at least 0 and below 1, not {part!r}")
+
+
+def skipped_steps(part: float, steps: int) -> int:
+    """Return how many of the first steps such a part is."""
+    return Window(part, 1.0).steps(Clock(steps, steps)).start
 
 
 def levels(scheduler: Any) -> list[Tensor]:

@@ -21,6 +21,8 @@ from wordbrush.models import Model
 from wordbrush.sampling import Progress, is_flow, make_scheduler
 
 EULER = "FlowMatchEulerDiscreteScheduler"
+# The part of the timesteps that the steps of DDIM go through at least, to end near noise.
+LEAST = 0.9
 
 
 @dataclass(eq=False)
@@ -79,6 +81,8 @@ class Task:
             self._check_guided()
         most = sampler.config.num_train_timesteps
         check_count("steps", self.steps, most, f"the timesteps that the model was trained with, {most}")
+        if not is_flow(self.model.scheduler):
+            check_reach(sampler, int(self.steps))
         height, width = self.latents.shape[-2:]
         self.model.backbone.schedule(sampler, int(self.steps), (height, width), self.model.device)
         return sampler
@@ -113,10 +117,11 @@ class Task:
         self.forward_samples += len(latents)
         return self.model.backbone.predict(latents, timestep, text)
 
-    def guided(self, latents: Tensor, timestep: Tensor) -> Tensor:
-        """Return the guided prediction for (1, C, h, w) latents."""
+    def guided(self, latents: Tensor, timestep: Tensor, scale: float | None = None) -> Tensor:
+        """Return the guided prediction for (1, C, h, w) latents; at another scale than that of ``guide`` if given."""
         both = {name: torch.cat([rows, self.conditional[name]]) for name, rows in self.unconditional.items()}
-        return self.guide.combine(self.predict(latents.repeat(2, 1, 1, 1), timestep, both).chunk(2))
+        guide = self.guide if scale is None else ClassifierFree(scale)
+        return guide.combine(self.predict(latents.repeat(2, 1, 1, 1), timestep, both).chunk(2))
 
     def start(self, latents: Tensor, **known: Any) -> Start:
         """Return where the inverted picture starts from; ``known`` are further fields of ``Start``."""
@@ -124,7 +129,7 @@ class Task:
             self.prompt,
             latents,
             int(self.steps),
-            self.guidance,
+            self.guide.scale,  # a float, whatever kind of number was given
             self.scheduler,
             forward_samples=self.forward_samples,
             network=Network.of(self.model),
@@ -163,6 +168,28 @@ def check_ddim(scheduler: Any) -> None:
         raise InvalidInput(f"DDIM inversion needs a DDIMScheduler, not {type(scheduler).__name__}")
     if scheduler.config.clip_sample or scheduler.config.thresholding:
         raise InvalidInput("DDIM inversion cannot undo the clipping of the scheduler: set clip_sample=False")
+
+
+def check_reach(scheduler: Any, steps: int) -> None:
+    """Raise ``InvalidInput`` unless so many steps of a DDIM scheduler end where the model was trained, and near noise.
+
+    Steps go down by whole timesteps, so that 600 steps of 1000 timesteps are only the 600 cleanest. What the scheduler
+    adds to all of them, its ``steps_offset``, leads beyond the last one where they are the 1000.
+    """
+    if _reaches(scheduler, steps):
+        return
+    trained = scheduler.config.num_train_timesteps
+    usable = next(fewer for fewer in range(steps - 1, 0, -1) if _reaches(scheduler, fewer))
+    raise InvalidInput(
+        f"{steps} steps of this scheduler do not lead from the picture to noise through the {trained} timesteps that "
+        f"the model was trained with: use {usable} steps"
+    )
+
+
+def _reaches(scheduler: Any, steps: int) -> bool:
+    trained = scheduler.config.num_train_timesteps
+    scheduler.set_timesteps(steps)
+    return int(scheduler.timesteps[0]) < trained and trained // steps * steps >= LEAST * trained
 
 
 def check_euler(scheduler: Any) -> None:

@@ -7,19 +7,23 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from wordbrush.errors import InvalidInput
-from wordbrush.metrics.pixels import decibels, ssim, unit_pixels
+from wordbrush.metrics.pixels import WINDOW, decibels, fits, ssim, unit_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Background = Literal["area", "pie"]
 MODES = ("area", "pie")
+GAUSSIAN_WINDOW = 11
+"""Pixels of the side of the window of SSIM in the mode ``"pie"``."""
 
 
 def background(
     before: Image, after: Image, mask: np.ndarray, *, mode: Background = "area"
 ) -> dict[str, float]:
     """Return ``mse`` in [0, 1], ``psnr`` in dB, at most 60, and ``ssim`` in [-1, 1] of two RGB pictures of one size.
+
+    There is no ``ssim`` of pictures that are smaller than its window, 7 pixels a side or in the mode ``"pie"`` 11.
 
     Args:
         mask: (h, w) bool, True where the picture may change; the rest is measured.
@@ -43,10 +47,12 @@ def background(
     outside = ~mask
     if mode == "area":
         mse = float(np.square(a - b)[outside].mean())
-        return {"mse": mse, "psnr": decibels(mse), "ssim": ssim(before, after, outside)}
+        similar = {"ssim": ssim(before, after, outside)} if fits(before, WINDOW) else {}
+        return {"mse": mse, "psnr": decibels(mse), **similar}
     a, b = a * outside[..., None], b * outside[..., None]
     mse = float(np.square(a - b).mean())
-    return {"mse": mse, "psnr": decibels(mse), "ssim": _gaussian_ssim(a, b)}
+    similar = {"ssim": _gaussian_ssim(a, b)} if fits(before, GAUSSIAN_WINDOW) else {}
+    return {"mse": mse, "psnr": decibels(mse), **similar}
 
 
 def _gaussian_ssim(a: np.ndarray, b: np.ndarray) -> float:

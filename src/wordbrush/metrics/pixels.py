@@ -11,6 +11,9 @@ from wordbrush.errors import InvalidInput
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WINDOW = 7
+"""Pixels of the side of the window in which SSIM compares two pictures."""
+
 EQUAL_PSNR = 60.0
 """Decibels at which two pictures count as equal; the peak signal-to-noise ratio of equal pictures is infinite."""
 
@@ -46,13 +49,24 @@ def ssim(before: Image, after: Image, where: np.ndarray | None = None) -> float:
     It is averaged over the pixels of ``where``, bool (h, w), if given.
 
     Raises:
-        InvalidInput: the pictures differ in size, or ``where`` is empty or of another size.
+        InvalidInput: the pictures differ in size or are smaller than ``WINDOW``, or ``where`` is empty or of another
+            size.
     """
     from skimage.metrics import structural_similarity
 
     a, b = unit_pixels(before, after)
-    similarity = structural_similarity(a, b, channel_axis=-1, data_range=1.0, full=True)[1]
+    if not fits(before, WINDOW):
+        raise InvalidInput(
+            f"the pictures have {before.width} × {before.height} pixels, and SSIM compares windows of {WINDOW} × "
+            f"{WINDOW}: give larger ones"
+        )
+    similarity = structural_similarity(a, b, channel_axis=-1, data_range=1.0, win_size=WINDOW, full=True)[1]
     return float(_inside(similarity, where).mean())
+
+
+def fits(image: Image, window: int) -> bool:
+    """Tell whether a window of so many pixels a side lies within a picture."""
+    return min(image.size) >= window
 
 
 def unit_pixels(before: Image, after: Image) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
-from wordbrush.config import Section, make, read_toml
+from wordbrush import config
+from wordbrush.config import make, read_toml
 from wordbrush.errors import InvalidInput, nearest
 from wordbrush.instruct import EditorDefaults
 
@@ -16,6 +25,15 @@ Weighting = Literal["none", "min_snr", "min_snr_terminal"]
 
 CHANGEABLE = ("optimizer.rate", "optimizer.clip", "speed.precision", "batch.micro")
 """What decides the weights and may yet be changed from a state on, if that is asked for: it is recorded."""
+
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(config.Section):
+    """A table of the file; all its numbers are finite."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
 
 class Base(Section):
@@ -128,7 +146,7 @@ class Optimizer(Section):
 
     name: Literal["adamw", "adamw8bit"] = "adamw"
     rate: PositiveFloat = 1e-4
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     epsilon: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
     clip: PositiveFloat | None = 1.0
@@ -196,14 +214,15 @@ class Samples(Section):
     Args:
         every: steps between two sheets; 0 draws none.
         count: pairs of the data on a sheet.
-        steps, text_guidance, image_guidance: of the sampler.
+        steps, text_guidance, image_guidance: of the sampler. Diffusers' pipeline draws without any guidance where the
+            first scale is not above 1 or the second is below 1, so those are refused.
     """
 
     every: NonNegativeInt = 0
     count: PositiveInt = 4
     steps: PositiveInt = 20
-    text_guidance: float = 7.5
-    image_guidance: float = 1.5
+    text_guidance: float = Field(default=7.5, gt=1)
+    image_guidance: float = Field(default=1.5, ge=1)
 
 
 class Export(Section):

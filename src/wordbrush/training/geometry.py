@@ -103,10 +103,13 @@ def make_geometry(data: Data, *, native: int, multiple: int) -> Geometry:
 
 
 def _buckets(size: int, multiple: int, aspect: float) -> tuple[Shape, ...]:
-    """Return, for every width, the height that comes nearest to the area of ``size``² without exceeding it."""
-    found = []
-    for width in range(multiple, int(size * math.sqrt(aspect)) + 1, multiple):
-        height = size * size // width // multiple * multiple
-        if max(width / height, height / width) <= aspect:
-            found.append((height, width))
-    return tuple(found)
+    """Return, for every height up to ``size``, the width that comes nearest to the area of ``size``² without exceeding
+    it, as far as ``aspect`` allows; and the same upright. They are in the order of their widths.
+    """
+    lying = [
+        (height, size * size // height // multiple * multiple)
+        for height in range(multiple, size + 1, multiple)
+    ]
+    lying = [(height, width) for height, width in lying if width / height <= aspect]
+    upright = [(width, height) for height, width in lying]
+    return tuple(sorted({*lying, *upright}, key=lambda shape: shape[1]))

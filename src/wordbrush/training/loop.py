@@ -23,7 +23,7 @@ from torch import Tensor
 
 from wordbrush.errors import DataError, InvalidInput, TrainingError, nearest
 from wordbrush.files import check_writable, locked, write_files
-from wordbrush.models import Model
+from wordbrush.models import Model, as_device
 from wordbrush.training import loss as objective
 from wordbrush.training import paraphrases, state
 from wordbrush.training.batches import Batch, Batches, open_batches
@@ -85,14 +85,15 @@ def train(
 
     Args:
         out: gets the caches, states, log, samples and the finished ``editor``.
-        device: ``"cpu"``; None takes a GPU if there is one.
+        device: ``"cpu"`` or ``"cuda"``; None takes a GPU if there is one.
         only: ``"prepare"`` makes the caches and stops; ``"export"`` writes the editor of the last state and stops.
         change: names of ``training.config.CHANGEABLE`` that may have other values than those the folder's training
             went on with until now; ``run.json`` keeps what they were, and until which step.
         sampler: makes the pictures of ``[samples]``.
 
     Raises:
-        InvalidInput: settings that do not go together or with the model, or a package that is not installed.
+        InvalidInput: settings that do not go together or with the model, a device that cannot be trained on, or a
+            package that is not installed.
         ModelError: the model cannot be loaded, or is none that an editor can be made of.
         DataError: pairs that are missing or damaged, a stale cache, or a folder that holds another training.
         TrainingError: a loss that is not finite, with the pairs of the batch, or too little memory; the last state is
@@ -115,9 +116,9 @@ def train(
         if main:
             _claim(out, config, model, change)
             state.remove_leftovers(out)
-        for part in (model.vae, model.text_encoder):
-            part.to(accelerator.device)
-        with accelerator.main_process_first():
+        with accelerator.main_process_first(), _enough_memory_for_caches(config, model, accelerator.device):
+            for part in (model.vae, model.text_encoder):
+                part.to(accelerator.device)
             batches = open_batches(config, model, out, progress=_caching(progress) if main else None)
         if only == "prepare":
             return Trained(0, False, len(batches.keys))
@@ -129,10 +130,33 @@ def _accelerator(device: str | None) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
+    if device is not None:
+        as_device(device)
     # The other processes wait while the first one fills the caches, which may take hours. Precision is not left to
     # Accelerate: it is a setting of the training, and the same in every launch.
     patience = InitProcessGroupKwargs(timeout=timedelta(days=2))
-    return Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=[patience])
+    on_cpu = device is not None and torch.device(device).type == "cpu"
+    try:
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision="no", kwargs_handlers=[patience])
+    except ValueError as error:  # this process has trained on a GPU before
+        raise InvalidInput(f"Accelerate cannot train on {device!r} in this process: {error}") from error
+    if device is not None:
+        _check_device(torch.device(device), accelerator.device)
+    return accelerator
+
+
+def _check_device(asked: torch.device, given: torch.device) -> None:
+    """Raise ``InvalidInput`` if Accelerate has taken another device than was asked for."""
+    if asked.type != given.type:
+        raise InvalidInput(
+            f"Accelerate trains on {str(given)!r} here, not on {str(asked)!r}: ask for that, or begin in a new process "
+            "without ACCELERATE_USE_CPU and the like"
+        )
+    if asked.index not in (None, given.index):
+        raise InvalidInput(
+            f"Accelerate trains on {str(given)!r} here, not on {str(asked)!r}: ask for {given.type!r}, with the GPU "
+            "chosen by CUDA_VISIBLE_DEVICES"
+        )
 
 
 def _per_process(config: Config, processes: int) -> int:
@@ -519,14 +543,45 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+def _is_full(error: BaseException) -> bool:
+    """Tell whether an error says that memory ran out."""
+    told = ("out of memory", "can't allocate memory")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(one in str(error) for one in told)
+
+
+@contextmanager
+def _enough_memory_for_caches(config: Config, model: Model, device: torch.device) -> Iterator[None]:
+    """Say what to change where memory runs out before the first step."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _is_full(error):
+            raise
+        ways = ["free some of it"]
+        if config.cache.latents:
+            side = config.data.size or model.image_size[0]
+            ways.append(
+                f"lower data.size (now {side}; cache.latents = true encodes both pictures of a pair at once)"
+            )
+        if config.cache.text:
+            ways.append("set cache.text = false")
+        first = "make the caches on the CPU first, by"
+        on_cpu = device.type == "cpu"
+        python = [] if on_cpu else [f"{first} device='cpu' and only='prepare'"]
+        command = [] if on_cpu else [f"{first} --device cpu --prepare"]
+        told = "the memory is full while the caches are made: "
+        raise TrainingError(
+            told + ", or ".join([*ways, *python]), command=told + ", or ".join([*ways, *command])
+        ) from error
+
+
 @contextmanager
 def _enough_memory(config: Config, micro: int) -> Iterator[None]:
     """Say what to lower where memory runs out."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not full and "out of memory" not in str(error) and "can't allocate memory" not in str(error):
+        if not _is_full(error):
             raise
         plain: list[str] = []  # what can be set at once
         changing: list[tuple[str, Any]] = []  # what is asked for by name once there is a state

@@ -54,8 +54,8 @@ def weights(weighting: Weighting, kind: Prediction, signal: Tensor, *, gamma: fl
     """Return the weight of every timestep, (T,).
 
     ``min_snr`` (arXiv:2303.09556) weights the error of the denoised picture by min(SNR, γ), which is min(SNR, γ)/SNR
-    on the noise and min(SNR, γ)/(SNR + 1) on v. ``min_snr_terminal`` is (min(SNR, γ) + 1)/(SNR + 1) on v: the
-    same for little noise, and 1 instead of 0 where there is no signal at all.
+    on the noise and min(SNR, γ)/(SNR + 1) on v. ``min_snr_terminal`` is (min(SNR, γ) + 1)/(SNR + 1) on v: 1 instead
+    of 0 where there is no signal at all, and (γ + 1)/γ times ``min_snr`` wherever the SNR is at least γ.
 
     Args:
         signal: (T,) signal powers.

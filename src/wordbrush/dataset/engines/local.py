@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from wordbrush.dataset.shards import Shard
 from wordbrush.dataset.stage import UnitTask
+from wordbrush.dataset.threads import found_device, threads_restored
 from wordbrush.errors import InvalidInput
 
 
@@ -29,21 +28,13 @@ class LocalEngine:
         if self.threads < 1:
             raise InvalidInput(f"an engine computes with at least 1 thread, not {self.threads}")
 
+    def device(self) -> str:
+        """Return the kind of device that this process finds."""
+        return found_device()
+
     def run(self, task: UnitTask, units: Sequence[int]) -> Iterator[Shard]:
         """Make every unit, in order."""
-        with _threads_restored():
+        with threads_restored():
             make = task.open(self.threads)
             for unit in units:
                 yield make(unit)
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Leave the caller's process as it was."""
-    torch = sys.modules.get("torch")
-    before = torch.get_num_threads() if torch else None
-    try:
-        yield
-    finally:
-        if torch and before:
-            torch.set_num_threads(before)

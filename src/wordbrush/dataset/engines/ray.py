@@ -7,7 +7,7 @@ import os
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,9 @@ SETTINGS = {
 }
 """Of Ray Data's ``DataContext``; a version of Ray that does not know one of them needs none."""
 
+HIDDEN = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+"""Environment variables by which torch sees GPUs."""
+
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
 """Of the Ray that is started here: it tells nobody about itself, the terminal included."""
 
@@ -44,12 +47,13 @@ class RayEngine:
         workers: number of actors.
         address: of a running cluster, as ``ray.init`` takes it; None starts Ray on this machine.
         cpus: cores that Ray reserves for an actor; None for as many as ``threads``.
-        gpus: GPUs that Ray reserves for an actor; with 0, actors see none.
+        gpus: GPUs that Ray reserves for an actor of a stage that computes on them; with 0, actors see none.
         threads: of torch in an actor; with the local engine's number the bytes are the local engine's.
 
     Raises:
         InvalidInput: a number out of range.
-        DataError: when it runs: Ray is not installed, no cluster answers, or workers die over the same unit.
+        DataError: when it runs: Ray is not installed, no cluster answers, the cluster has less than one actor needs, or
+            workers die over the same unit.
     """
 
     workers: int
@@ -71,18 +75,31 @@ class RayEngine:
         """Cores that Ray reserves for an actor."""
         return self.threads if self.cpus is None else self.cpus
 
+    def device(self) -> str:
+        """Return the kind of device that actors find."""
+        return "cuda" if self.gpus else "cpu"
+
     def run(self, task: UnitTask, units: Sequence[int]) -> Iterator[Shard]:
         """Make every unit, in the order in which actors finish; errors are those that the worker raised."""
         ray = self._connect()
+        # What computes nothing, or on the CPU, would only keep others from the GPUs.
+        gpus = self.gpus if task.manifest.computed.get("device", "cpu") != "cpu" else 0
+        _check_room(self.cores, gpus, ray.cluster_resources())
         from ray.data import ActorPoolStrategy, from_items
 
         data = from_items([{"unit": unit} for unit in units], override_num_blocks=len(units)).map(
             _Actor,  # pyright: ignore[reportArgumentType]
             # Ray's pickle carries what a script or notebook defines along, where the standard one only names it.
-            fn_constructor_args=(ray.cloudpickle.dumps(task), self.threads, sys.path, os.getcwd()),
+            fn_constructor_args=(
+                ray.cloudpickle.dumps(task),
+                self.threads,
+                sys.path,
+                os.getcwd(),
+                bool(gpus),
+            ),
             compute=ActorPoolStrategy(size=min(self.workers, len(units)), max_tasks_in_flight_per_actor=1),
             num_cpus=self.cores,
-            num_gpus=self.gpus or None,
+            num_gpus=gpus or None,
         )
         for name, value in SETTINGS.items():
             if hasattr(data.context, name):
@@ -121,6 +138,16 @@ class RayEngine:
         return ray
 
 
+def _check_room(cores: float, gpus: float, cluster: Mapping[str, float]) -> None:
+    """Raise now if one actor needs more than there is: Ray would wait for it forever, and say nothing."""
+    for wanted, name, thing in ((cores, "CPU", "cores"), (gpus, "GPU", "GPUs")):
+        if wanted > cluster.get(name, 0):
+            raise DataError(
+                f"a worker needs {wanted:g} {thing}, and the Ray cluster has {cluster.get(name, 0):g} in all: ask for "
+                "fewer, or start Ray where there are more"
+            )
+
+
 class _Actor:
     """Makes units in a process of its own. Errors travel as values: Ray would wrap them and print them.
 
@@ -128,10 +155,11 @@ class _Actor:
         task: pickled, so that what cannot be read here is an error like others.
         threads: of torch.
         path, folder: where the caller finds modules and files.
+        gpus: whether it has any.
     """
 
-    def __init__(self, task: bytes, threads: int, path: list[str], folder: str) -> None:
-        self.pickled, self.threads, self.path, self.folder = task, threads, path, folder
+    def __init__(self, task: bytes, threads: int, path: list[str], folder: str, gpus: bool) -> None:
+        self.pickled, self.threads, self.path, self.folder, self.gpus = task, threads, path, folder, gpus
         self.task: UnitTask | None = None
         self.make: Callable[[int], Shard] | None = None
 
@@ -152,6 +180,8 @@ class _Actor:
     def _read(self) -> UnitTask:
         sys.path += [place for place in self.path if place not in sys.path]
         os.chdir(self.folder)
+        if not self.gpus:  # Ray leaves those of the machine in sight
+            os.environ.update(dict.fromkeys(HIDDEN, ""))
         return pickle.loads(self.pickled)
 
 

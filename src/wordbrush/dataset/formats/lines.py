@@ -35,6 +35,25 @@ def text(values: Any, name: str, where: str) -> str:
     return value
 
 
+def number(value: Any, name: str, where: str) -> float:
+    """Return a number as it is given. Raises ``DataError`` for what is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise DataError(f"{where}: {name} is {value!r}, not a number")
+
+
+def whole(value: Any, name: str, where: str, *, bits: int) -> int:
+    """Return a whole number of so many bits, sign included. Raises ``DataError`` for what is none."""
+    try:
+        found = int(value)
+        fits = not isinstance(value, float) or found == value
+    except (TypeError, ValueError, OverflowError):
+        found, fits = 0, False
+    if not fits or not -(2 ** (bits - 1)) <= found < 2 ** (bits - 1):
+        raise DataError(f"{where}: {name} is {value!r}, not a whole number of {bits} bits")
+    return found
+
+
 def first(values: dict[str, Any], names: tuple[str, ...], where: str) -> str:
     """Return the text under the first of several names that is there. Raises ``DataError`` if there is none."""
     found = optional(values, names)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from wordbrush.dataset.formats.base import Content
+from wordbrush.dataset.formats.lines import whole
 from wordbrush.dataset.formats.pair import EditPair
 from wordbrush.dataset.formats.parquet import Row, stored
 from wordbrush.dataset.formats.table import PICTURE, TEXT, table_format
@@ -22,7 +23,7 @@ from wordbrush.errors import DataError
 
 def from_row(row: Row) -> EditPair:
     """Read a row; ``img_id`` and ``turn_index`` become settings, and together the key."""
-    image, turn = row.text("img_id"), row.values["turn_index"]
+    image, turn = row.text("img_id"), _whole(row.values["turn_index"], row.where)
     return EditPair(
         key=f"{image}-{turn}",
         instruction=row.text("instruction"),
@@ -47,7 +48,12 @@ def to_row(pair: EditPair, number: int) -> dict[str, Any]:
 
 
 def _turn(pair: EditPair) -> tuple[str, int]:
-    return str(pair.settings.get("img_id", pair.key)), int(pair.settings.get("turn_index", 1))
+    turn = _whole(pair.settings.get("turn_index", 1), f"pair {pair.key!r}")
+    return str(pair.settings.get("img_id", pair.key)), turn
+
+
+def _whole(turn: Any, where: str) -> int:
+    return whole(turn, "turn_index", where, bits=32)
 
 
 def in_turns(pairs: Iterable[EditPair]) -> Iterator[EditPair]:

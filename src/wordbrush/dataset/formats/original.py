@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from wordbrush.dataset.formats.base import Content, Format, Split
-from wordbrush.dataset.formats.lines import first, optional, read_json, read_objects
+from wordbrush.dataset.formats.lines import first, number, optional, read_json, read_objects
 from wordbrush.dataset.formats.pair import EditPair
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.dataset.keys import key_seed
@@ -89,7 +89,11 @@ def _read_prompt(folder: Path, seeds: list[str]) -> Iterator[EditPair]:
             after=optional(prompt, ("output",)),
             before_picture=Picture.read(folder / f"{seed}_0.jpg"),
             after_picture=Picture.read(folder / f"{seed}_1.jpg"),
-            scores={name: made[column] for column, name in SCORES.items() if made.get(column) is not None},
+            scores={
+                name: number(made[column], column, f"{folder.name}/metadata.jsonl, seed {seed}")
+                for column, name in SCORES.items()
+                if made.get(column) is not None
+            },
             settings={name: value for name, value in settings.items() if value is not None},
         )
 
@@ -108,8 +112,13 @@ class Prompts:
     seeds: dict[str, list[str]] = field(default_factory=dict)
 
     def folder(self, pair: EditPair) -> tuple[str, bool]:
-        """Return the folder of the pair's texts, and whether it is a new one."""
-        texts = (pair.before, pair.instruction, pair.after, pair.settings.get("folder"))
+        """Return the folder of the pair's texts, and whether it is a new one.
+
+        Without captions an instruction does not tell pictures apart: the pairs of one picture share a folder then.
+        """
+        known = "folder" in pair.settings or "captions" in pair.holds
+        picture = None if known else pair.settings.get("img_id", pair.key)
+        texts = (pair.before, pair.instruction, pair.after, pair.settings.get("folder"), picture)
         if texts in self.folders:
             return self.folders[texts], False
         name = str(pair.settings.get("folder", f"{len(self.folders):07d}"))
@@ -165,8 +174,8 @@ def write(pairs: Iterable[EditPair], folder: Path) -> Content:
             known = {key: value for key, value in texts.items() if value is not None}
             (place / "prompt.json").write_text(json.dumps(known), encoding="utf-8")
         seed = prompts.seed(pair, name)
-        for number, picture in enumerate((pair.before_picture, pair.after_picture)):
-            size += (place / f"{seed}_{number}.jpg").write_bytes(picture.jpeg())
+        for side, picture in enumerate((pair.before_picture, pair.after_picture)):
+            size += (place / f"{seed}_{side}.jpg").write_bytes(picture.jpeg())
         with (place / "metadata.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(_made(pair, seed)) + "\n")
     count = sum(len(seeds) for seeds in prompts.seeds.values())

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from wordbrush.dataset.formats.base import Content, Split
-from wordbrush.dataset.formats.lines import text
+from wordbrush.dataset.formats.lines import number, text
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.dataset.records import IMAGE
 from wordbrush.errors import DataError, nearest
@@ -69,11 +69,17 @@ class Row:
         return self.picture(column, mask=True) if self.values.get(column) else None
 
     def numbers(self, columns: Mapping[str, str]) -> dict[str, float]:
-        """Return the finite numbers among ``columns``, which maps columns to the names they get."""
-        read = {name: self.values.get(column) for column, name in columns.items()}
-        return {
-            name: value for name, value in read.items() if value is not None and abs(value) < float("inf")
+        """Return the finite numbers among ``columns``, which maps columns to the names they get.
+
+        Raises:
+            DataError: one holds something else.
+        """
+        read = {
+            name: number(self.values[column], column, self.where)
+            for column, name in columns.items()
+            if self.values.get(column) is not None
         }
+        return {name: value for name, value in read.items() if abs(value) < float("inf")}
 
 
 def read_rows(source: Any, split: str | None, needed: tuple[str, ...]) -> Iterator[Row]:
@@ -96,9 +102,9 @@ def read_rows(source: Any, split: str | None, needed: tuple[str, ...]) -> Iterat
             _check_columns(file.schema_arrow.names, needed, str(path))
             start = 0
             for batch in file.iter_batches(READ_ROWS):
-                for number, values in enumerate(batch.to_pylist(), start):
+                for place, values in enumerate(batch.to_pylist(), start):
                     row = numbers[name] = numbers.get(name, -1) + 1
-                    yield Row(values, f"{path}, row {number}", f"{name}-{row:08d}", path.parent)
+                    yield Row(values, f"{path}, row {place}", f"{name}-{row:08d}", path.parent)
                 start += batch.num_rows
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
@@ -117,8 +123,8 @@ def _rows_of_dataset(source: Any, needed: tuple[str, ...]) -> Iterator[Row]:
     for column, feature in features.items():
         if isinstance(feature, datasets.Image):
             source = source.cast_column(column, datasets.Image(decode=False))
-    for number, values in enumerate(source):
-        yield Row(values, f"{name}, row {number}", f"{name}-{number:08d}")
+    for row, values in enumerate(source):
+        yield Row(values, f"{name}, row {row}", f"{name}-{row:08d}")
 
 
 def _check_columns(found: list[str], needed: tuple[str, ...], where: str) -> None:
@@ -167,9 +173,9 @@ def write_rows(rows: Iterable[Mapping[str, Any]], folder: Path, *, schema: pa.Sc
         shards.append(_write_shard(place / f"{len(shards):05d}", chain([first], groups), schema))
     if not shards:
         raise DataError("there are no pairs to write: nothing was selected")
-    for number in range(len(shards)):
-        name = f"{split}-{number:05d}-of-{len(shards):05d}.parquet"
-        (place / f"{number:05d}").rename(place / name)
+    for shard in range(len(shards)):
+        name = f"{split}-{shard:05d}-of-{len(shards):05d}.parquet"
+        (place / f"{shard:05d}").rename(place / name)
     pairs, size = (sum(column) for column in zip(*shards, strict=True))
     return Content({split: Split(pairs, size)}, schema)
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from wordbrush.dataset.formats.lines import number as read_number
+from wordbrush.dataset.formats.lines import whole
 from wordbrush.dataset.formats.pair import EditPair
 from wordbrush.dataset.formats.parquet import Row, stored
 from wordbrush.dataset.formats.table import NUMBER, PICTURE, TEXT, table_format
@@ -53,12 +55,19 @@ def from_row(row: Row) -> EditPair:
 
 
 def to_row(pair: EditPair, number: int) -> dict[str, Any]:
-    """Give the row of a pair; without an ``idx`` of its own it gets its number."""
+    """Give the row of a pair; without an ``idx`` of its own it gets its number.
+
+    Raises:
+        DataError: an ``idx`` that is no whole number, or a score that is no number.
+    """
+    where = f"pair {pair.key!r}"
+    known = {column: pair.scores[name] for column, name in SCORES.items() if name in pair.scores}
     return {
-        **{column: pair.scores.get(name) for column, name in SCORES.items()},
+        **dict.fromkeys(SCORES),
+        **{column: read_number(score, column, where) for column, score in known.items()},
         "source_caption": pair.before,
         "target_caption": pair.after,
-        "idx": pair.settings.get("idx", number),
+        "idx": whole(pair.settings.get("idx", number), "idx", where, bits=64),
         "edit_prompt": pair.instruction,
         "source_image": stored(pair.before_picture, f"{number:08d}_before"),
         "edited_image": stored(pair.after_picture, f"{number:08d}_after"),

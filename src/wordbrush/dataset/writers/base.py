@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from wordbrush.dataset.filters import Filter, first_objection, settings
+from wordbrush.dataset.filters import Filter, Length, first_objection, settings
 from wordbrush.dataset.keys import key_seed, normalise
 from wordbrush.errors import InvalidInput
 
@@ -88,14 +88,24 @@ class Changed:
 
 @dataclass(frozen=True)
 class Texts:
-    """Instruction and caption pass the same filters as captions do; of instructions one word is enough."""
+    """Instruction and caption pass the same filters as captions do; of instructions one word is enough.
+
+    Args:
+        filters: those of the captions.
+    """
 
     filters: tuple[Filter, ...]
     name: str = "text"
 
     def __call__(self, before: str, instruction: str, after: str) -> str | None:
-        for part, text in (("instruction", instruction), ("caption", after)):
-            objection = first_objection(self.filters, text)
+        briefer = [
+            replace(one, words=(1, one.words[1])) if isinstance(one, Length) else one for one in self.filters
+        ]
+        for part, filters, text in (
+            ("instruction", briefer, instruction),
+            ("caption", self.filters, after),
+        ):
+            objection = first_objection(filters, text)
             if objection:
                 return f"{part}: {objection}"
         return None

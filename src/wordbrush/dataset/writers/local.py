@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ADAPTER = "adapter_config.json"
 MODEL = "causal language model"
+TOO_LONG = Answer(fault="form: the caption is longer than the model reads")
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,14 @@ class LocalWriter:
         return "".join(f"{one.prompt}{one.completion}\n\n" for one in self.examples)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return the checksum of the weights (of a hub id, its commit), what is shown, and how is drawn."""
-        sampling = self.sampling
+        """Return the checksum of the weights (of a hub id, its commit), what is shown, and how is drawn.
+
+        Of an adapter, it has that of the model it was trained on as well.
+        """
+        sampling, adapter = self.sampling, Path(self.model)
         return {
             "model": weights.digest(self.model),
+            **({"base": weights.digest(_base(adapter))} if (adapter / ADAPTER).exists() else {}),
             "head": self.head,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
@@ -93,8 +98,20 @@ class LocalWriter:
             "dtype": self.dtype,
         }
 
+    def computes_on(self, found: str) -> str | None:
+        """Return the kind of device that it was told, or else the one that is found."""
+        return found if self.device is None else self.device.partition(":")[0]
+
     def check(self) -> None:
-        """Raise ``ModelError`` if the model, or that of an adapter, is missing or damaged; nothing is loaded."""
+        """Raise now for what ``open`` would not find; nothing is loaded.
+
+        Raises:
+            ModelError: the model, or that of an adapter, is missing or damaged.
+            InvalidInput: there is no such dtype.
+        """
+        from wordbrush.models import as_dtype
+
+        as_dtype(self.dtype)
         weights.check(self.model, MODEL, index=["config.json", ADAPTER])
         if (Path(self.model) / ADAPTER).exists():
             weights.check(_base(Path(self.model)), MODEL, index=["config.json"])
@@ -104,12 +121,13 @@ class LocalWriter:
 
         Raises:
             ModelError: the model is missing, unreadable, incomplete, or has no safetensors weights.
-            InvalidInput: there is no such dtype or device.
+            InvalidInput: there is no such dtype or device, or what is shown before a caption leaves no room for a text.
         """
-        from wordbrush.dataset.writers.sampling import sample_texts
+        from wordbrush.dataset.writers.sampling import check_head, sample_texts
         from wordbrush.models import as_device, as_dtype
 
         model, tokenizer = load_causal(self.model, dtype=as_dtype(self.dtype), device=as_device(self.device))
+        check_head(model, tokenizer, self.head + Example("", "", "").prompt, sampling=self.sampling)
 
         def write(captions: Sequence[str], seeds: Sequence[int]) -> list[Answer]:
             answers: list[Answer] = []
@@ -120,7 +138,7 @@ class LocalWriter:
                 texts = sample_texts(
                     model, tokenizer, prompts, seeds[start : start + self.batch], sampling=self.sampling
                 )
-                answers += [read_answer(*text) for text in texts]
+                answers += [TOO_LONG if text is None else read_answer(*text) for text in texts]
             return answers
 
         return write

@@ -17,7 +17,7 @@ import numpy as np
 
 from wordbrush.dataset.writers.base import Answer, Write
 from wordbrush.dataset.writers.form import END, Example
-from wordbrush.dataset.writers.local import PUBLISHED, Sampling, read_answer
+from wordbrush.dataset.writers.local import PUBLISHED, TOO_LONG, Sampling, read_answer
 from wordbrush.errors import InvalidInput, ModelError
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ QUOTA_CODE = "insufficient_quota"
 
 CONTENT_CODES = ("content_filter", "content_policy_violation")
 LENGTH_CODE = "context_length_exceeded"
+LENGTH_WORDS = ("maximum context length", "available context size")
+"""What servers without that code say, with status 400."""
+
+MOST_TOKENS = 10**7
+"""Of one text; a server that counts more does not count."""
+
 STRANGE = "server: the answer is not of the chat protocol"
 LONGEST_WAIT = 60.0
 
@@ -105,7 +111,7 @@ class OpenAIWriter:
         """Raise now if no server is named, or none answers, or it refuses the key; any other answer will do.
 
         Raises:
-            InvalidInput: no address is given, or one that is none.
+            InvalidInput: no address is given, or one that is none; or the key is none.
             ModelError: the server is down, or refuses the key.
         """
         import httpx
@@ -113,7 +119,9 @@ class OpenAIWriter:
         with self._client() as client:
             try:
                 status = client.get("/models").status_code
-            except httpx.TransportError as error:
+            except httpx.DecodingError:
+                return  # it is up, whatever it says
+            except httpx.RequestError as error:
                 raise ModelError(
                     f"the server at {client.base_url} cannot be reached ({type(error).__name__}): start it first"
                 ) from error
@@ -124,9 +132,9 @@ class OpenAIWriter:
         """Open the connections.
 
         Raises:
-            InvalidInput: no address is given, or one that is none. The returned function raises ``ModelError`` if the
-                server is down or stays busy, refuses the key, has no quota left, or does not know the model: what is
-                the server's fault is never a caption's.
+            InvalidInput: no address is given, or one that is none; or the key is none. The returned function raises
+                ``ModelError`` if the server is down or stays busy, refuses the key, has no quota left, or does not know
+                the model: what is the server's fault is never a caption's.
         """
         client = self._client()
 
@@ -148,13 +156,18 @@ class OpenAIWriter:
     def _client(self) -> httpx.Client:
         import httpx
 
-        key = os.environ.get(KEY)
-        return httpx.Client(
-            base_url=self._address(),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=self.timeout,
-            limits=httpx.Limits(max_connections=self.concurrency),
-        )
+        key, address = _key(), self._address()
+        try:
+            return httpx.Client(
+                base_url=address,
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+                timeout=self.timeout,
+                limits=httpx.Limits(max_connections=self.concurrency),
+            )
+        except httpx.InvalidURL as error:
+            raise InvalidInput(
+                f"the address of the server, {address!r}, cannot be understood: {error}"
+            ) from error
 
     def _address(self) -> str:
         address = self.base_url or os.environ.get(ADDRESS)
@@ -203,7 +216,9 @@ class OpenAIWriter:
                 response = client.post("/chat/completions", json=body)
             except httpx.TimeoutException:
                 failure = f"no answer within {self.timeout:g} s"
-            except httpx.TransportError as error:
+            except httpx.DecodingError as error:
+                failure = f"an answer that cannot be decoded: {error}"
+            except httpx.RequestError as error:
                 if attempt == self.retries:
                     raise ModelError(
                         f"the server at {client.base_url} cannot be reached after {attempt + 1} tries "
@@ -213,7 +228,7 @@ class OpenAIWriter:
             else:
                 told = _json(response)
                 if response.status_code not in PASSING and _is_answer(response, told):
-                    return self._read(response, told)
+                    return _storable(self._read(response, told))
                 code, message = _said(response, told)
                 if code == QUOTA_CODE:
                     raise ModelError(
@@ -235,8 +250,7 @@ class OpenAIWriter:
         try:
             choice = body["choices"][0]
             text = choice["message"]["content"]
-            used = body.get("usage") or {}
-            tokens = int(used.get("prompt_tokens", 0)), int(used.get("completion_tokens", 0))
+            tokens = _count(body, "prompt_tokens"), _count(body, "completion_tokens")
             finish, refusal = choice.get("finish_reason"), choice["message"].get("refusal")
         except (TypeError, KeyError, IndexError, ValueError, AttributeError):
             return Answer(raw=response.text[:2000], fault=STRANGE)
@@ -254,8 +268,8 @@ class OpenAIWriter:
         where, status = response.request.url.copy_with(path="/"), response.status_code
         if code in CONTENT_CODES:
             return Answer(raw=message, fault="refused: the server's content policy")
-        if code == LENGTH_CODE:
-            return Answer(raw=message, fault="form: the caption is longer than the model reads")
+        if code == LENGTH_CODE or (status == 400 and any(one in message.lower() for one in LENGTH_WORDS)):
+            return replace(TOO_LONG, raw=message)
         if status in REFUSED:
             raise _key_refused(where, status)
         if status == 404:
@@ -266,11 +280,39 @@ class OpenAIWriter:
         raise ModelError(f"the server at {where} refuses the request (status {status}): {message}")
 
 
+def _key() -> str | None:
+    """Return the key, which no message repeats. Raises ``InvalidInput`` for one that cannot be sent."""
+    key = os.environ.get(KEY)
+    if key and key != key.strip():
+        raise InvalidInput(f"{KEY} begins or ends with a space or a line break: set it without")
+    if key and not (key.isascii() and key.isprintable()):
+        raise InvalidInput(f"{KEY} holds a character that is not printable ASCII: set it to the key alone")
+    return key
+
+
 def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
+
+
+def _count(body: dict[str, Any], name: str) -> int:
+    """Return a number of tokens; 0 if the server does not say, or says no number."""
+    used = body.get("usage")
+    told = used.get(name) if isinstance(used, dict) else None
+    return int(told) if isinstance(told, int | float) and 0 <= told <= MOST_TOKENS else 0
+
+
+def _storable(answer: Answer) -> Answer:
+    """Return an answer that a shard can hold; one with half of a surrogate pair has a fault of the gate ``form``."""
+    try:
+        "".join((answer.instruction, answer.after, answer.raw)).encode()
+    except UnicodeEncodeError:
+        fault = answer.fault or "form: the answer holds half of a surrogate pair, which is no character"
+        raw = answer.raw.encode(errors="backslashreplace").decode()
+        return replace(answer, instruction="", after="", raw=raw, fault=fault)
+    return answer
 
 
 def _is_answer(response: httpx.Response, body: Any) -> bool:
@@ -285,14 +327,15 @@ def _said(response: httpx.Response, body: Any) -> tuple[str | None, str]:
     told = body.get("error", body.get("detail")) if isinstance(body, dict) else None
     code = told.get("code") if isinstance(told, dict) else None
     message = told.get("message") if isinstance(told, dict) else told
-    return code, " ".join(str(message or response.text).split())[:300]
+    text = " ".join(str(message or response.text).split())[:300]
+    return code, text.encode(errors="backslashreplace").decode()  # half of a surrogate pair cannot be printed
 
 
 def read_json(text: str) -> Answer:
     """Return an answer written as ``{"instruction": …, "output": …}``; its fault is of the gate ``form``."""
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Answer(raw=text, fault="form: the answer is not JSON")
     parts = [values.get(name) for name in SCHEMA["required"]] if isinstance(values, dict) else []
     for name, part in zip(SCHEMA["required"], parts or (None, None), strict=True):

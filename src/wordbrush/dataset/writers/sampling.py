@@ -77,28 +77,58 @@ class AtEnd(StoppingCriteria):
         return torch.tensor([END in tail for tail in tails], device=input_ids.device)
 
 
-@torch.inference_mode()
+Text = tuple[str, int, int]
+"""What was written, tokens read, tokens written."""
+
+
+def check_head(model: Any, tokenizer: Any, head: str, *, sampling: Sampling) -> None:
+    """Raise ``InvalidInput`` if what stands before every caption leaves no room for one, and for a text."""
+    tokens, longest = len(tokenizer(head).input_ids), _longest(model)
+    if longest is not None and tokens + sampling.max_tokens > longest:
+        raise InvalidInput(
+            f"a prompt of {tokens} tokens before the caption and a text of up to {sampling.max_tokens} are more than "
+            f"the {longest} tokens the model reads: lower max_tokens, or show fewer examples"
+        )
+
+
 def sample_texts(
     model: Any, tokenizer: Any, prompts: Sequence[str], seeds: Sequence[int], *, sampling: Sampling
-) -> list[tuple[str, int, int]]:
-    """Return for each prompt (the text after it, tokens read, tokens written).
+) -> list[Text | None]:
+    """Return what was written after each prompt; None for one that leaves no room for a text."""
+    encoded, longest = [tokenizer(prompt).input_ids for prompt in prompts], _longest(model)
+    texts: list[Text | None] = [None] * len(encoded)
+    fitting = [
+        row
+        for row, tokens in enumerate(encoded)
+        if longest is None or len(tokens) + sampling.max_tokens <= longest
+    ]
+    if fitting:
+        own = [encoded[row] for row in fitting], [seeds[row] for row in fitting]
+        for row, text in zip(fitting, _sample(model, tokenizer, *own, sampling=sampling), strict=True):
+            texts[row] = text
+    return texts
 
-    Raises:
-        InvalidInput: a prompt and its text may be longer than the model reads.
-    """
+
+def _longest(model: Any) -> int | None:
+    """Return how many tokens the model reads, if it says."""
+    return getattr(model.config, "max_position_embeddings", None)
+
+
+@torch.inference_mode()
+def _sample(
+    model: Any,
+    tokenizer: Any,
+    encoded: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    *,
+    sampling: Sampling,
+) -> list[Text]:
     from transformers import GenerationConfig
 
-    encoded = [tokenizer(prompt).input_ids for prompt in prompts]
     stops = _end_tokens(model, tokenizer)
     start = max(map(len, encoded))
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and start + sampling.max_tokens > longest:
-        raise InvalidInput(
-            f"a prompt of {start} tokens and a text of up to {sampling.max_tokens} are more than the {longest} tokens "
-            "the model reads: lower max_tokens, or show fewer examples"
-        )
     fill = stops[0]
-    ids = torch.tensor([[fill] * (start - len(row)) + row for row in encoded], device=model.device)
+    ids = torch.tensor([[fill] * (start - len(row)) + [*row] for row in encoded], device=model.device)
     mask = torch.tensor([[0] * (start - len(row)) + [1] * len(row) for row in encoded], device=model.device)
     # A configuration of our own, whole: the model's may hold top_k and penalties that nobody asked for.
     model.generation_config = GenerationConfig(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from wordbrush.dataset import formats
 from wordbrush.dataset.formats.lines import read_json, text
+from wordbrush.dataset.formats.magicbrush import FORMAT, from_row
+from wordbrush.dataset.formats.parquet import read_rows
 from wordbrush.dataset.formats.picture import Picture
 from wordbrush.errors import DataError
-from wordbrush.evaluation.data.pairs import example_of
+from wordbrush.evaluation.data.pairs import example_of, fitted
 from wordbrush.evaluation.example import Example
 
 TURNS = "edit_turns.json"
 CAPTIONS = "global_descriptions.json"
 PICTURES = "images"
+MASK = "mask_img"
 
 
 def read(folder: Path, split: str | None = None) -> Iterator[Example]:
@@ -30,8 +34,18 @@ def read(folder: Path, split: str | None = None) -> Iterator[Example]:
         DataError: an index or a picture is missing or damaged.
     """
     if not (folder / TURNS).is_file():
-        return (example_of(pair) for pair in formats.read("magicbrush", folder, split=split))
+        return _rows(folder, split)
     return _turns(folder)
+
+
+def _rows(folder: Path, split: str | None) -> Iterator[Example]:
+    for row in read_rows(folder, split, FORMAT.columns):
+        example = example_of(from_row(row))
+        stored = row.values.get(MASK)
+        if stored:
+            data = stored.get("bytes") or _content((row.folder or Path()) / stored["path"])
+            example = replace(example, mask=_mask(data, f"{row.where}, {MASK}", example.image.size))
+        yield example
 
 
 def _turns(folder: Path) -> Iterator[Example]:
@@ -48,26 +62,36 @@ def _turns(folder: Path) -> Iterator[Example]:
         place = folder / PICTURES / session
         image, truth = Picture.read(place / before).image, Picture.read(place / after).image
         known = captions.get(session, {})
+        masking = place / turn["mask"] if isinstance(turn.get("mask"), str) else None
         yield Example(
             key=after.rpartition(".")[0],
             image=image,
             instruction=instruction,
             before=known.get(before),
             after=known.get(after),
-            mask=_mask(place / turn["mask"], image.size) if isinstance(turn.get("mask"), str) else None,
+            mask=_mask(_content(masking), str(masking), image.size) if masking else None,
             truth=truth if truth.size == image.size else None,
         )
 
 
-def _mask(path: Path, size: tuple[int, int]) -> np.ndarray | None:
+def _mask(data: bytes, where: str, size: tuple[int, int]) -> np.ndarray:
     """Return (h, w) bool, True where the mask is transparent, or where it is purely white if nothing is.
 
-    Masks are the picture itself with the region cut out or painted over. One of another size than the picture is None.
+    Masks are the picture itself with the region cut out or painted over. Some released ones have another size than the
+    picture; they are brought to it, as the authors say.
     """
-    flat = np.asarray(
-        Picture.read(path).image
-    )  # transparency has become white; damaged files are refused here
-    with Image.open(path) as image:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-    mask = alpha < 128 if (alpha < 128).any() else (flat == 255).all(axis=-1)
-    return mask if mask.shape == size[::-1] else None
+    # Damaged files are refused here, and transparency becomes white.
+    flat = np.asarray(Picture.decode(data, where).image)
+    mask = (flat == 255).all(axis=-1)
+    with Image.open(io.BytesIO(data)) as image:
+        if image.has_transparency_data:
+            cut = np.asarray(image.convert("RGBA"))[..., 3] < 128
+            mask = cut if cut.any() else mask
+    return fitted(mask, size)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {(error.strerror or str(error)).lower()}") from error

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from wordbrush.dataset import formats
 from wordbrush.dataset.export import read_selected
@@ -33,13 +34,20 @@ def read(format: str, source: Path, split: str | None) -> Iterator[Example]:
 def example_of(pair: EditPair) -> Example:
     """Return a pair as an example; the picture after the edit is its truth if it has the size of the one before."""
     mask, after = pair.mask, pair.after_image
-    same = mask is not None and mask.size == pair.before_image.size
     return Example(
         key=pair.key,
         image=pair.before_image,
         instruction=pair.instruction,
         before=pair.before,
         after=pair.after,
-        mask=np.asarray(mask) > 127 if same else None,
+        mask=None if mask is None else fitted(np.asarray(mask) > 127, pair.before_image.size),
         truth=after if after.size == pair.before_image.size else None,
     )
+
+
+def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a mask, bool (h, w), at the (width, height) of its picture, by the nearest pixels if it has another."""
+    if mask.shape == size[::-1]:
+        return mask
+    levels = Image.fromarray(mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)
+    return np.asarray(levels).astype(bool)

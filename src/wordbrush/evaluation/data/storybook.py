@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 
 from PIL import Image
 
 from wordbrush.errors import InvalidInput
 from wordbrush.evaluation.data.base import Data
 from wordbrush.evaluation.example import Example
-from wordbrush.storybook.scene import KINDS
+from wordbrush.storybook.scene import (
+    COLOURABLE,
+    COLOURS,
+    COMPANIONS,
+    KINDS,
+    PLACES,
+    STYLES,
+    SUBJECTS,
+    TIMES,
+    Scene,
+)
 from wordbrush.storybook.unseen import unseen_edit
 from wordbrush.storybook.world import render
 
@@ -53,3 +64,22 @@ def example_at(index: int) -> Example:
         truth=Image.fromarray(after),
         kind=edit.kind,
     )
+
+
+def digest_of_world() -> str:
+    """Return a BLAKE2b checksum, 128 bits in hex, of renders in which every word of the storybook is drawn.
+
+    It changes with the world's code and with the emoji font.
+    """
+    hashed = blake2b(digest_size=16)
+    for number, subject in enumerate(SUBJECTS):
+        one = Scene(
+            subject,
+            PLACES[number % len(PLACES)],
+            TIMES[number % len(TIMES)],
+            STYLES[number % len(STYLES)],
+            COLOURS[number % len(COLOURS)] if subject in COLOURABLE else None,
+            COMPANIONS[number % len(COMPANIONS)],
+        )
+        hashed.update(render(one, number).tobytes())
+    return hashed.hexdigest()

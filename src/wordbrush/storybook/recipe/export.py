@@ -47,7 +47,7 @@ DEFAULTS = {
     "guidance": 4.0,
     "steps": 20,
     "scheduler": "ddim",
-    "until": 0.2,
+    "until": 0.1,
     "self_attention": 0.0,
     "blend": "auto",
     "renormalise": True,

@@ -19,7 +19,7 @@ from wordbrush.errors import WordbrushError
 from wordbrush.files import write_files
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.files import write_array
-from wordbrush.storybook.scene import Scene, random_scene
+from wordbrush.storybook.scene import COLOURABLE, Scene, random_scene
 
 SHARD = 2000
 """Pictures in one shard (98 MB of uint8 pixels)."""
@@ -28,7 +28,7 @@ SPLITS = {"train": 0, "judge": 1, "heldout": 2}
 PARTS = ("subject", "companion")
 HELD_OUT_SHARE = 10
 
-LATE, LATE_SHARE = ("cat", "horse", "rabbit"), 0.15
+LATE, LATE_SHARE = ("cat", "dog", "horse", "rabbit"), 0.2
 """Subjects whose glyphs came after the models had learned the others, and the share of the training pictures in which
 one of them takes the subject's place."""
 
@@ -58,7 +58,8 @@ def rendered_at(split: str, index: int) -> tuple[Scene, int]:
     rng = np.random.default_rng([len(SPLITS), index])
     if split != "train" or rng.random() >= LATE_SHARE:
         return scene, seed
-    late = replace(scene, subject=str(rng.choice(LATE)))
+    subject = str(rng.choice(LATE))
+    late = replace(scene, subject=subject, colour=scene.colour if subject in COLOURABLE else None)
     return (scene if is_held_out(late) else late), seed
 
 

@@ -44,7 +44,7 @@ expect larger ones, and nothing could be recognised."""
 DROPPED = 0.1
 """Share of captions replaced by the empty prompt, for classifier-free guidance (arXiv:2207.12598)."""
 
-COMPANION_DRAWN, PIXEL_ART_DRAWN = 3, 2
+COMPANION_DRAWN, PIXEL_ART_DRAWN = 3, 3
 """How often a picture with a companion, or else one in pixel art, comes in a round of the data; all others come once.
 Both are rare and are learned last."""
 
@@ -154,7 +154,7 @@ def train(
         noise = torch.randn(clean.shape, generator=generator, device=device)
         alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
         sigma = (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device))
         noisy = alpha * clean + sigma * noise
         with autocast:
             output = model(noisy, timesteps, tokens)
@@ -173,6 +173,11 @@ def train(
         write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
 
     return run.fit(loss, len(rows), budget=budget, preview=preview)
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies in bfloat16 itself: a fifth more samples a second on a processor that does."""
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 def drawn_rows(scenes: Sequence[Scene]) -> np.ndarray:

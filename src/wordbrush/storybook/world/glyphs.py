@@ -19,7 +19,7 @@ RIM = 4
 """Pixels of air around a sprite, for its rim."""
 
 CODEPOINTS: dict[str, int] = {
-    "cat": 0x1F431, "dog": 0x1F415, "horse": 0x1F434, "rabbit": 0x1F430, "elephant": 0x1F418,
+    "cat": 0x1F431, "dog": 0x1F436, "horse": 0x1F434, "rabbit": 0x1F430, "elephant": 0x1F418,
     "fox": 0x1F98A, "bear": 0x1F43B, "owl": 0x1F989, "penguin": 0x1F427, "duck": 0x1F986,
     "turtle": 0x1F422, "dinosaur": 0x1F995, "frog": 0x1F438, "fish": 0x1F41F, "crab": 0x1F980,
     "whale": 0x1F433, "snail": 0x1F40C, "sheep": 0x1F411, "lion": 0x1F981,
