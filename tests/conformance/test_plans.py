@@ -190,7 +190,7 @@ def test_a_blend_of_no_words():
 def test_a_plan_names_the_words_that_a_blend_found():
     def told(to: str | list[str], **how: Any) -> str:
         line = plan(to, **{"blend": "auto", **how}).describe().splitlines()[-1]
-        assert line.startswith("blend: may change where the changed words attend above 0.43")
+        assert line.startswith("blend: may change where the changed words attend above 0.45")
         return line.partition("; its words: ")[2]
 
     assert told(DOG) == told(DOG + ".") == "cat, dog"
@@ -200,7 +200,7 @@ def test_a_plan_names_the_words_that_a_blend_found():
     assert told(DOG, edits=wb.Reweight({"beach": 2.0, "on": 1.0})) == "cat, dog, beach"
     assert told(SOURCE + ".", blend=wb.AutoBlend()) == "none"
     own = plan(blend=wb.AutoBlend(source="cat", target=["dog"])).describe().splitlines()[-1]
-    assert own.startswith("blend: may change where cat or dog attends above 0.43")
+    assert own.startswith("blend: may change where cat or dog attends above 0.45")
     assert plan(blend=wb.Blend("cat", "dog")).describe().endswith("from 0.2 of the steps on")
     weighted = plan(DOG + ".", blend="auto", edits=wb.Reweight({"beach": 2.0}))
     assert fields(weighted)["blend"]["targets"] == [["dog", "beach"]]

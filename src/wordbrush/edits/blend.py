@@ -171,7 +171,7 @@ class AutoBlend:
         InvalidInput: a number out of its range.
     """
 
-    threshold: float = 0.43
+    threshold: float = 0.45
     start: float = 0.4
     max_spread: float = 0.48
     pooled: bool = False
