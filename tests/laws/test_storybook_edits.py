@@ -100,13 +100,13 @@ def test_the_region_of_a_word_is_its_own_whatever_ends_the_prompt(model: wb.Mode
 
 def test_a_word_that_is_turned_up_all_over_the_picture_frees_it(model: wb.Model):
     rule, held = wb.AutoBlend(stop=1.0), []
-    for weighted in ((), (("sunset",),)):
+    for weighted in ((), (("fog",),)):
         blend = replace(rule, weighted=weighted)
         result = wb.edit(
             model,
-            SOURCE,
-            to="a dog on a beach at sunset",
-            edits=wb.Reweight({"sunset": 3.0}),
+            "a cat on a beach in the fog",
+            to="a dog on a beach in the fog",
+            edits=wb.Reweight({"fog": 3.0}),
             blend=blend,
             seed=5,
             steps=10,
