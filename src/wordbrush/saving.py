@@ -13,8 +13,7 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     """Write a diffusers pipeline: safetensors, prefixed text keys, and the vocabulary also as files of its own."""
     with quiet():
         pipeline.save_pretrained(folder, safe_serialization=True)
-    for path in folder.glob("text_encoder*/model.safetensors"):
-        prefix_text_keys(path)
+    prefix_text_keys(folder / "text_encoder" / "model.safetensors")
     for tokenizer in folder.glob("tokenizer*"):
         _write_vocabulary(tokenizer)
     for path in folder.rglob("*.json"):
