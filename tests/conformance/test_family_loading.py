@@ -191,7 +191,6 @@ def no_encoder(folder: Path) -> None:
     shutil.rmtree(folder / "text_encoder_3")
 
 
-
 def partly_downloaded(folder: Path) -> None:
     """A checkpoint in two shards, of which one is there."""
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"

@@ -174,9 +174,7 @@ def _run(stage: str, out: Path, budget: Budget, device: str | None, chosen: dict
         from wordbrush.storybook.recipe import text_to_image
         from wordbrush.storybook.recipe.lessons import Parts
 
-        return text_to_image.train(
-            Parts.under(out), out / stage, device=target, budget=budget, **chosen
-        )
+        return text_to_image.train(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
     if stage == "joint_text_to_image":
         from wordbrush.storybook.recipe import joint_text_to_image
         from wordbrush.storybook.recipe.lessons import Parts
