@@ -1,4 +1,4 @@
-"""The model with joint attention: what stands for T5, exact resume, and an export that diffusers draws the same with."""
+"""The model with joint attention: what stands for T5, exact resume, and an export that diffusers draws alike."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Layout of a joint site: the image's positions first, then 77 of CLIP (two encoders side by side) and 256 of T5. A word
 has tokens in both readings, and an edit of it acts on both. A pipeline may lack T5, the largest part of all: then there
-are 256 zeros in its place, as in diffusers, and CLIP's reading is the only one. The first blocks of SD3.5 medium have a second attention
-layer, of the image alone.
+are 256 zeros in its place, as in diffusers, and CLIP's reading is the only one. The first blocks of SD3.5 medium have a
+second attention layer, of the image alone.
 
 Defaults from public work: Shin et al. 2025 (arXiv:2508.07519, code SNU-VGILab/exploring-mmdit) let the target attend
 as the source in all blocks and the first fifth of the steps, and found maps noisier the larger the network: they read

@@ -170,18 +170,12 @@ def _run(stage: str, out: Path, budget: Budget, device: str | None, chosen: dict
         from wordbrush.storybook.recipe import recogniser
 
         return recogniser.train(renders, out / "latents", out / stage, device=target, budget=budget, **chosen)
-    if stage == "text_to_image":
-        from wordbrush.storybook.recipe import text_to_image
+    if stage in ("text_to_image", "joint_text_to_image"):
+        from wordbrush.storybook.recipe import joint_text_to_image, text_to_image
         from wordbrush.storybook.recipe.lessons import Parts
 
-        return text_to_image.train(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
-    if stage == "joint_text_to_image":
-        from wordbrush.storybook.recipe import joint_text_to_image
-        from wordbrush.storybook.recipe.lessons import Parts
-
-        return joint_text_to_image.train(
-            Parts.under(out), out / stage, device=target, budget=budget, **chosen
-        )
+        learn = text_to_image.train if stage == "text_to_image" else joint_text_to_image.train
+        return learn(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
     if stage == "details":
         from wordbrush.storybook.recipe import details
 

@@ -1,4 +1,4 @@
-"""Stage ``joint_text_to_image``: a small model in Stable Diffusion 3's form, whose text and picture attend to each other.
+"""Stage ``joint_text_to_image``: a small model in Stable Diffusion 3's form: text and picture attend to each other.
 
 Rectified flow (arXiv:2403.03206): the network predicts the velocity, noise minus picture, on straight paths between
 them, at noise levels that are logit-normal and stratified over the batch. The transformer is MM-DiT with the queries
