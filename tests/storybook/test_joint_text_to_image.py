@@ -137,6 +137,9 @@ def train(out: Path, *, resume: bool = False) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def exported(trained: Path) -> Path:
+    """What is exported of a model that predicts more than two steps have taught."""
+    model = stirred(JointTextToImage("small", len(vocabulary.load(trained / "tokenizer"))))
+    Run(model, FROZEN, trained / STAGE).save()
     assert export(trained, trained / "weights") == [STAGE]
     return trained / "weights" / STAGE
 
@@ -146,9 +149,10 @@ def test_it_draws_samples_of_what_it_has_learned(trained: Path):
 
 
 def test_plain_diffusers_draws_the_same(exported: Path):
-    from diffusers import StableDiffusion3Pipeline
+    import diffusers
 
-    plain = StableDiffusion3Pipeline.from_pretrained(exported, dtype=torch.float32)
+    load: Any = getattr(diffusers, "StableDiffusion3Pipeline").from_pretrained  # noqa: B009
+    plain = load(exported, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32)
     plain.set_progress_bar_config(disable=True)
     noise = drawn(1, 8, 16, 16, seed=4)
     given: dict[str, Any] = {"latents": noise, "num_inference_steps": 3, "guidance_scale": 3.0}
@@ -156,7 +160,7 @@ def test_plain_diffusers_draws_the_same(exported: Path):
     ours = wordbrush.generate(
         wordbrush.load(exported, device="cpu"), "a cat on a beach", latents=noise, steps=3, guidance=3.0
     )
-    assert (theirs - noise).abs().max() > 1e-3, "the network does something"
+    assert (theirs - noise).abs().max() > 0.1, "the network does something"
     torch.testing.assert_close(ours.latents, theirs, rtol=1e-5, atol=1e-5)
     picture = plain("a cat on a beach", output_type="pil", **given).images[0]
     assert picture.size == (128, 128)
@@ -166,7 +170,7 @@ def test_the_export_says_what_it_is(exported: Path):
     index = json.loads((exported / "model_index.json").read_text(encoding="utf-8"))
     assert index["_class_name"] == "StableDiffusion3Pipeline"
     assert index["text_encoder_3"] == [None, None]
-    assert "StableDiffusion3Pipeline.from_pretrained(folder" in (exported / "README.md").read_text()
+    assert "text_encoder_3=None, tokenizer_3=None, dtype=" in (exported / "README.md").read_text()
     names = load_file(exported / "text_encoder" / "model.safetensors")
     assert {"text_projection.weight", "text_model.embeddings.token_embedding.weight"} <= names.keys()
     defaults = wordbrush.load(exported, device="cpu").defaults

@@ -34,7 +34,10 @@ picture = pipeline("a cat on a beach", num_inference_steps=20, guidance_scale=4.
 The weights are stored as float16. Without `dtype`, diffusers and transformers load their parts in different ones."""
 """How plain diffusers draws with the text-to-image model."""
 
-JOINT = PLAIN.replace("StableDiffusionPipeline", "StableDiffusion3Pipeline")
+JOINT = PLAIN.replace("StableDiffusionPipeline", "StableDiffusion3Pipeline").replace(
+    "(folder, dtype=torch.float32)",
+    "(\n    folder, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32\n)",
+)
 """How it draws with the one with joint attention."""
 
 ABOUT = {

@@ -141,7 +141,7 @@ def _text_encoder(width: int, vocab_size: int) -> Any:
             pad_token_id=vocab_size - 1,
         )
     )
-    nn.init.normal_(encoder.get_input_embeddings().weight, std=WORD_SIZE)
+    nn.init.normal_(encoder.text_model.embeddings.token_embedding.weight, std=WORD_SIZE)
     return encoder
 
 
