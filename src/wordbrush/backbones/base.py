@@ -240,7 +240,7 @@ class AttentionCall:
             self.query[only].expand(shape), self.key[only].expand(shape), value, mask, self.options
         )
 
-    def on(self, rows: slice, value: Tensor) -> AttentionCall:
+    def on(self, rows: slice | Tensor, value: Tensor) -> AttentionCall:
         """Return the call of some rows only, over ``value``."""
         mask = self._masks(lambda mask: mask[rows])
         return AttentionCall(self.query[rows], self.key[rows], value, mask, self.options)
