@@ -385,7 +385,11 @@ def _load_folder(folder: Path, dtype: torch.dtype, wanted: Kind) -> tuple[dict[s
         raise OtherKind(f"{folder} is a {kind}, {told}", command=f"{folder} is a {kind}, {command}")
     index = _read_index(folder)
     names = {"unet": family.network, **family.pipelines[kind]}
-    parts = {part: read_part(folder, names.get(part, part), index, dtype) for part in (*PARTS, *family.more)}
+    spared = family.spared(lambda part: index.get(part) in (None, [None, None]))
+    parts: dict[str, Any] = dict.fromkeys(spared)
+    for part in (*PARTS, *family.more):
+        if part not in spared:
+            parts[part] = read_part(folder, names.get(part, part), index, dtype)
     return {**parts, **settings_of(folder, family, parts["scheduler"])}, family
 
 

@@ -14,7 +14,8 @@ def save_pipeline(pipeline: Any, folder: Path) -> None:
     with quiet():
         pipeline.save_pretrained(folder, safe_serialization=True)
     prefix_text_keys(folder / "text_encoder" / "model.safetensors")
-    _write_vocabulary(folder / "tokenizer")
+    for tokenizer in folder.glob("tokenizer*"):
+        _write_vocabulary(tokenizer)
     for path in folder.rglob("*.json"):
         _forget_origin(path)
 
@@ -24,7 +25,8 @@ def prefix_text_keys(path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     weights = load_file(path)
-    renamed = {k if k.startswith("text_model.") else f"text_model.{k}": v for k, v in weights.items()}
+    kept = ("text_model.", "text_projection.")
+    renamed = {k if k.startswith(kept) else f"text_model.{k}": v for k, v in weights.items()}
     save_file(renamed, path, {"format": "pt"})
 
 

@@ -52,7 +52,9 @@ def from_pipe(pipe: Any) -> Model:
     parts: dict[str, Any] = {
         part: getattr(pipe, names.get(part, part), None) for part in (*PARTS, *family.more)
     }
-    if missing := [names.get(part, part) for part, found in parts.items() if found is None]:
+    spared = family.spared(lambda part: parts[part] is None)
+    needed = [part for part in parts if part not in spared]
+    if missing := [names.get(part, part) for part in needed if parts[part] is None]:
         raise ModelError(f"the {name} has no {missing[0]}, which is needed to edit its words")
     if family.network == "unet":
         _check_dtypes(parts)
@@ -256,8 +258,7 @@ class _Controlled:
         return branches
 
     def _check_text(self, text: Tensor) -> None:
-        source = self._plan.source
-        expected = sum(one.length for one in source.sequences if one.tokens) or source.length
+        expected = self._plan.source.length - self._backbone.own_text
         if text.shape[1] != expected:
             raise InvalidInput(
                 f"the pipeline's text has {text.shape[1]} positions where the plan's prompts have {expected}: make "

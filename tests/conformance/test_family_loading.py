@@ -42,6 +42,24 @@ def test_directory(folders: dict[str, Path], kind: str):
     assert not any(parameter.requires_grad for parameter in model.unet.parameters())
 
 
+@pytest.mark.parametrize("tokenizer_too", [True, False])
+def test_t5_may_be_left_out(folders: dict[str, Path], tmp_path: Path, tokenizer_too: bool):
+    """As those do who have no memory for it, and as diffusers saves it then."""
+    from diffusers import StableDiffusion3Pipeline
+
+    left_out = {"text_encoder_3": None, **({"tokenizer_3": None} if tokenizer_too else {})}
+    pipe = StableDiffusion3Pipeline.from_pretrained(folders["sd3"], **left_out)
+    pipe.set_progress_bar_config(disable=True)
+    pipe.save_pretrained(tmp_path)
+    model = wb.load(tmp_path, device="cpu")
+    noise = families.noise(model, (16, 16)).float()
+    given: dict[str, Any] = {"latents": noise, "height": 16, "width": 16, "guidance_scale": 7.0}
+    theirs = pipe("a cat", num_inference_steps=2, output_type="latent", **given).images
+    ours = wb.generate(model, "a cat", latents=noise, steps=2, guidance=7.0).latents
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(made(model), made(wb.load(folders["sd3"], device="cpu")), atol=1e-3)
+
+
 def test_a_chat_template_that_is_missing(folders: dict[str, Path], tmp_path: Path):
     folder = Path(shutil.copytree(folders["zimage"], tmp_path / "zimage"))
     (folder / "tokenizer" / "chat_template.jinja").unlink()
@@ -173,11 +191,6 @@ def no_encoder(folder: Path) -> None:
     shutil.rmtree(folder / "text_encoder_3")
 
 
-def encoder_left_out(folder: Path) -> None:
-    path = folder / "model_index.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "text_encoder_3": [None, None]}))
-
-
 def partly_downloaded(folder: Path) -> None:
     """A checkpoint in two shards, of which one is there."""
     weights = folder / "transformer" / "diffusion_pytorch_model.safetensors"
@@ -239,7 +252,14 @@ def other_class(folder: Path) -> None:
     ("damage", "message"),
     [
         (no_encoder, "is incomplete: it has no text_encoder_3"),
-        (encoder_left_out, "is incomplete: it has no text_encoder_3"),
+        (
+            lambda folder: described(folder, text_encoder_2=[None, None]),
+            "is incomplete: it has no text_encoder_2",
+        ),
+        (
+            lambda folder: described(folder, tokenizer_3=[None, None]),
+            "is incomplete: it has no tokenizer_3",
+        ),
         (partly_downloaded, "the unet|transformer of .* cannot be read"),
         (no_weights, "has no safetensors weights"),
         (emptied("tokenizer_3"), "is incomplete: tokenizer_3 has no vocabulary, .*json or spiece.model; get"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -266,6 +267,20 @@ def test_pipelines_that_run_no_batch_are_refused(kind: str):
         wb.control(pipe, plan),
     ):
         pass
+
+
+def test_a_pipeline_without_t5():
+    whole = families.model("sd3")
+    model = replace(whole, more={**whole.more, "text_encoder_3": None, "tokenizer_3": None})
+    pipe = stock(model)
+    plan = wb.plan(wb.from_pipe(pipe), SOURCE, to=DOG, edits=[wb.Replace(0.5)], self_attention=0.5)
+    with wb.control(pipe, plan) as prompts:
+        controlled = run(pipe, model, prompts, max_sequence_length=256)
+    expected = wb.edit(
+        model, SOURCE, to=DOG, edits=[wb.Replace(0.5)], self_attention=0.5, latents=start(model), steps=STEPS
+    )
+    assert distance(controlled, expected.latents) < TOLERANCE
+    assert distance(controlled, run(pipe, model, [SOURCE, DOG], max_sequence_length=256)) > 1e-4
 
 
 def test_longer_texts_are_refused():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from wordbrush.storybook.recipe.text_to_image import FIGURE_WEIGHTS, SETTLED, drawn_rows, figure_weights
+from wordbrush.storybook.recipe.lessons import FIGURE_WEIGHTS, SETTLED, drawn_rows, figure_weights
 from wordbrush.storybook.scene import Scene
 
 

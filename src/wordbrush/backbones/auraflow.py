@@ -36,6 +36,7 @@ class AuraFlowBackbone(TransformerBackbone):
         layers: Mapping[str, Kind] = {"attn": "joint"}
         super().__init__(network, {"joint_transformer_blocks": layers, "single_transformer_blocks": layers})
         self._encoder, self._tokenizer = parts["text_encoder"], parts["tokenizer"]
+        self.own_text = self.transformer.register_tokens.shape[1]
 
     def read(self, text: str) -> Prompt:
         """Tokenize a prompt.
@@ -44,7 +45,7 @@ class AuraFlowBackbone(TransformerBackbone):
             PromptTooLong: it has more tokens than the model was trained with.
         """
         prompt = read_prompt(text, self._tokenizer, length=text_length(self._tokenizer, LENGTH))
-        return Prompt.joined([Prompt(text, (), self.transformer.register_tokens.shape[1]), prompt])
+        return Prompt.joined([Prompt(text, (), self.own_text), prompt])
 
     def encode(self, prompts: Sequence[Prompt]) -> Text:
         """Return ``encoder_hidden_states`` (prompts, tokens, channels)."""

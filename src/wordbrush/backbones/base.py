@@ -93,6 +93,7 @@ class Backbone(Protocol):
         native_latent_size: (height, width) of the latents it was trained for.
         patch: both sides of a latent must be multiples of it.
         map_blocks: the blocks whose word maps are read, or None for all of one resolution.
+        own_text: positions of the text that the network adds itself.
     """
 
     network: nn.Module
@@ -100,6 +101,7 @@ class Backbone(Protocol):
     native_latent_size: tuple[int, int]
     patch: int = 1
     map_blocks: tuple[int, ...] | None = None
+    own_text: int = 0
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
@@ -240,7 +242,7 @@ class AttentionCall:
             self.query[only].expand(shape), self.key[only].expand(shape), value, mask, self.options
         )
 
-    def on(self, rows: slice, value: Tensor) -> AttentionCall:
+    def on(self, rows: slice | Tensor, value: Tensor) -> AttentionCall:
         """Return the call of some rows only, over ``value``."""
         mask = self._masks(lambda mask: mask[rows])
         return AttentionCall(self.query[rows], self.key[rows], value, mask, self.options)

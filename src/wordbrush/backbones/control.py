@@ -15,7 +15,7 @@ from wordbrush.backbones.base import AttentionCall, Backbone, Layout, Mix, Site,
 from wordbrush.backbones.joint import JointMix
 from wordbrush.backbones.maps import Probe
 from wordbrush.backbones.ragged import Restore, levelled, unchanged
-from wordbrush.backbones.renormalise import Renormalised
+from wordbrush.backbones.renormalise import CrossSums, JointSums, Renormalised
 from wordbrush.backbones.seam import Handler, attending
 from wordbrush.backbones.source_cache import Tape
 from wordbrush.backbones.values import ValueMix
@@ -167,13 +167,19 @@ class AttentionControl:
     def _edit_of(
         self, site: Site, words: Sequence[TokenMix], here: Sequence[int], everywhere: Sequence[int]
     ) -> Mix:
-        mix = self._mix(site, words, here, everywhere, self._layout)
-        targets = tuple(target for target, word in enumerate(words) if word.renormalised)
+        layout = self._layout
+        mix = self._mix(site, words, here, everywhere, layout)
+        targets = [target for target, word in enumerate(words) if word.renormalised]
         if not targets or not site.reads_text:
             return mix
-        alone = replace(self._layout, branches=("cond",))
-        sums = self._mix(site, [word.magnitude for word in words], here, (), alone)
-        return Renormalised(mix, sums, self._layout.edited, targets)
+        rows = [layout.targets[target] for target in targets]
+        if site.kind == "cross":
+            return Renormalised(
+                mix, CrossSums.of(rows, [words[target] for target in targets], layout.source), rows
+            )
+        alone = replace(layout, branches=("cond",))
+        magnitude = self._mix(site, [word.magnitude for word in words], here, (), alone)
+        return Renormalised(mix, JointSums(magnitude, layout.edited, targets), rows)
 
     def _mix(
         self,

@@ -34,6 +34,7 @@ class Family:
         build: (network, parts by name, pixels per latent pixel) → backbone.
         network: the name of the network in the pipeline.
         encoders: the names of the text encoders; every one has the tokenizer of the same number.
+        dispensable: the names of those that a pipeline may lack.
         settings: entries of ``model_index.json`` that the backbone reads.
         defaults: network → what is not the same as for Stable Diffusion.
         straight: whether they were trained on straight paths from noise to picture (rectified flow).
@@ -44,6 +45,7 @@ class Family:
     build: Callable[[nn.Module, Mapping[str, Any], int], Backbone]
     network: str = "transformer"
     encoders: tuple[str, ...] = ("text_encoder",)
+    dispensable: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     defaults: Callable[[Any], Settings] = lambda network: {}
     straight: bool = False
@@ -51,12 +53,21 @@ class Family:
     @property
     def tokenizers(self) -> tuple[str, ...]:
         """The names of the tokenizers."""
-        return tuple(encoder.replace("text_encoder", "tokenizer") for encoder in self.encoders)
+        return tuple(map(_tokenizer_of, self.encoders))
 
     @property
     def more(self) -> tuple[str, ...]:
         """The names of the parts beyond those that every pipeline has."""
         return (*self.encoders[1:], *self.tokenizers[1:])
+
+    def spared(self, lacks: Callable[[str], bool]) -> tuple[str, ...]:
+        """Return the parts that a pipeline does without: dispensable encoders it lacks, and their tokenizers."""
+        lacking = tuple(filter(lacks, self.dispensable))
+        return (*lacking, *map(_tokenizer_of, lacking))
+
+
+def _tokenizer_of(encoder: str) -> str:
+    return encoder.replace("text_encoder", "tokenizer")
 
 
 STABLE_DIFFUSION = Family(
@@ -85,6 +96,7 @@ SD3 = Family(
     {"StableDiffusion3Pipeline": {}, "StableDiffusion3Img2ImgPipeline": {}},
     sd3.SD3Backbone,
     encoders=("text_encoder", "text_encoder_2", "text_encoder_3"),
+    dispensable=("text_encoder_3",),
     defaults=lambda network: sd3.DEFAULTS,
     straight=True,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class Probe:
     sites: frozenset[int]
     collect: Callable[[Site, Tensor], None]
     edited: bool = False
+    _laid_out: dict[object, list[Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def read(
         self,
@@ -39,34 +40,46 @@ class Probe:
         latent_size: tuple[int, int],
     ) -> None:
         """Read the attention of ``rows`` of an attention call that is about to be made, at a joint site the image's."""
-        columns, image = self.columns, slice(None)
+        image = slice(None)
+        keys, pixels = call.key.shape[2], site.pixels(latent_size)
         if site.kind == "joint":
-            keys, pixels = call.key.shape[2], site.pixels(latent_size)
-            text, image = text_and_image(keys, pixels, text_first=site.text_first)
-            columns = columns[:, : keys - pixels]  # of the longest text
-            columns = F.pad(columns, (0, 0, text.start, keys - text.stop))
+            _, image = text_and_image(keys, pixels, text_first=site.text_first)
             height, width = site.grid(latent_size)
             image = slice(image.start, image.start + height * width)
-        width = call.query.shape[-1]
+        kind = (call.value.device, call.value.dtype, call.value.shape[1], call.value.shape[3])
+        layout = (*kind, keys, pixels, site.kind, site.text_first)
+        if layout not in self._laid_out:
+            columns = self.columns
+            if site.kind == "joint":
+                text, _ = text_and_image(keys, pixels, text_first=site.text_first)
+                columns = columns[:, : keys - pixels]  # of the longest text
+                columns = F.pad(columns, (0, 0, text.start, keys - text.stop))
+            self._laid_out[layout] = _values(columns, call)
         maps = [
-            self._read(part, call, mix if self.edited else None, rows, image)
-            for part in columns.split(width, dim=-1)
+            self._read(value, call, mix if self.edited else None, rows, image) for value in self._laid_out[layout]
         ]
-        self.collect(site, torch.cat(maps, dim=-1))
+        joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=-1)
+        self.collect(site, joined[..., : self.columns.shape[-1]])
 
     def _read(
-        self, columns: Tensor, call: AttentionCall, mix: Mix | None, rows: slice, image: slice
+        self, value: Tensor, call: AttentionCall, mix: Mix | None, rows: slice, image: slice
     ) -> Tensor:
-        # Fused kernels want as many value columns as query channels, hence the padding.
-        heads, width, words = call.query.shape[1], call.query.shape[-1], columns.shape[-1]
-        value = F.pad(columns.to(call.value), (0, width - words))[:, None].expand(-1, heads, -1, -1)
+        """Return (samples, pixels, channels): attention averaged over heads to as many columns as there are channels."""
         if mix is None:
-            attention = call.on(rows, value).of_queries(image)()
-        else:
-            whole = value.new_zeros(call.query.shape[0], *value.shape[1:])
-            whole[rows] = value
-            attention = mix(call.with_value(whole))[rows][:, :, image]
-        return attention[..., :words].mean(dim=1)
+            return call.on(rows, value).of_queries(image)().mean(dim=1)
+        whole = value.new_zeros(call.query.shape[0], *value.shape[1:])
+        whole[rows] = value
+        return mix(call.with_value(whole))[rows][:, :, image].mean(dim=1)
+
+
+def _values(columns: Tensor, call: AttentionCall) -> list[Tensor]:
+    """Return (samples, keys, words) columns as values of an attention call, (samples, heads, keys, channels) each.
+
+    Fused kernels want as many value columns as query channels, and contiguous ones, hence the padding.
+    """
+    heads, width = call.query.shape[1], call.query.shape[-1]
+    parts = (F.pad(part, (0, width - part.shape[-1])) for part in columns.to(call.value).split(width, dim=-1))
+    return [part[:, None].expand(-1, heads, -1, -1) for part in parts]
 
 
 class LocalBlend:
@@ -92,6 +105,7 @@ class LocalBlend:
         self._site = sites[0]
         self._sum: Tensor | None = None
         self._everywhere: Tensor | None = None
+        self._unpaired: Tensor | None = None
         self.probe = Probe(
             indicators, frozenset(s.index for s in sites), self._collect, edited=rule.edited_maps
         )
@@ -129,19 +143,22 @@ class LocalBlend:
         own = torch.stack([maps[number + 1, ..., number] for number in range(targets)])
         both = torch.stack([maps[0, ..., :targets].movedim(-1, 0), own])
         beside = maps[1:, ..., targets:].unbind(-1)
-        paired = (both > 0).any(dim=(2, 3)).all(dim=0)  # words in the source and in the target
-
-        def region(side: Tensor) -> Tensor:
-            near = _region(side, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
-            wide = _region(side, pooled=True, threshold=rule.unpaired_threshold, size=size)
-            return torch.where(paired[:, None, None], near, wide)
-
         if self._everywhere is None:
             spread = torch.stack([_spread(side) for side in both])
             named = ~spread.isnan()  # a target may have no words of its own, or none of the source's
             self._everywhere = ((spread > rule.max_spread) & named).any(dim=0) | ~named.any(dim=0)
             for word in beside:
                 self._everywhere |= _spread(word) > rule.max_spread
+            unpaired = ~(both > 0).any(dim=(2, 3)).all(dim=0)  # words of one prompt alone
+            self._unpaired = unpaired if unpaired.any() else None
+
+        def region(maps: Tensor) -> Tensor:
+            near = _region(maps, pooled=rule.pooled is not False, threshold=rule.threshold, size=size)
+            if self._unpaired is None:
+                return near
+            wide = _region(maps, pooled=True, threshold=rule.unpaired_threshold, size=size)
+            return torch.where(self._unpaired[:, None, None], wide, near)
+
         mask = region(both[0]) | region(both[1]) | self._everywhere[:, None, None]
         for word in beside:
             mask |= region(word)

@@ -89,7 +89,7 @@ class ValueMix:
             if not rows:
                 return None
             stack = np.stack([by_row[row].from_source for row in rows])[:, None]
-            return RowMatrices(_selector(rows), torch.tensor(stack))
+            return RowMatrices(selector(rows), torch.tensor(stack))
 
         scale = np.ones((layout.rows, 1, len(identity), 1))
         for row in by_row.keys() - set(lending):
@@ -153,8 +153,8 @@ def _lenders(layout: Layout, borrowing: Sequence[int]) -> Tensor:
     return rows
 
 
-def _selector(rows: list[int]) -> slice | Tensor:
+def selector(rows: Sequence[int]) -> slice | Tensor:
     """Return what selects ``rows``, as a slice (a view, no copy) where they follow each other."""
-    if rows == list(range(rows[0], rows[-1] + 1)):
+    if list(rows) == list(range(rows[0], rows[-1] + 1)):
         return slice(rows[0], rows[-1] + 1)
     return torch.tensor(rows)

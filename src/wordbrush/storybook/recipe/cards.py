@@ -34,6 +34,12 @@ picture = pipeline("a cat on a beach", num_inference_steps=20, guidance_scale=4.
 The weights are stored as float16. Without `dtype`, diffusers and transformers load their parts in different ones."""
 """How plain diffusers draws with the text-to-image model."""
 
+JOINT = PLAIN.replace("StableDiffusionPipeline", "StableDiffusion3Pipeline").replace(
+    "(folder, dtype=torch.float32)",
+    "(\n    folder, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32\n)",
+)
+"""How it draws with the one with joint attention."""
+
 ABOUT = {
     "text_to_image": (
         "Storybook text-to-image",
@@ -41,6 +47,13 @@ ABOUT = {
         "A small latent diffusion model in Stable Diffusion's classes: autoencoder (f = 8, 8 channels), a text encoder "
         "without transformer layers (token and position embeddings, so that no word leaks into another), a U-Net with "
         "cross-attention at 16 × 16 and 8 × 8; v-prediction with zero terminal signal-to-noise ratio, trailing steps.",
+    ),
+    "joint_text_to_image": (
+        "Storybook text-to-image with joint attention",
+        JOINT,
+        "A small latent diffusion model in Stable Diffusion 3's classes: the autoencoder of the other one, two text "
+        "encoders of one layer and no T5, and a transformer in which words and picture attend to each other; "
+        "rectified flow.",
     ),
     "contrastive": (
         "Storybook contrastive model",

@@ -22,6 +22,7 @@ STAGES = (
     "decoder",
     "recogniser",
     "text_to_image",
+    "joint_text_to_image",
     "details",
     "judge_shape",
     "judge_place",
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "decoder": {"total": 100_000, "batch": 8},
     "recogniser": {"total": 60_000},
     "text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
+    "joint_text_to_image": {"total": 2_000_000, "decay": 600_000, "batch": 32, "size": "small"},
     "details": {"total": 100_000, "batch": 8},
     "judge_shape": {"total": 200_000},
     "judge_place": {"total": 100_000},
@@ -168,11 +170,12 @@ def _run(stage: str, out: Path, budget: Budget, device: str | None, chosen: dict
         from wordbrush.storybook.recipe import recogniser
 
         return recogniser.train(renders, out / "latents", out / stage, device=target, budget=budget, **chosen)
-    if stage == "text_to_image":
-        from wordbrush.storybook.recipe import text_to_image
+    if stage in ("text_to_image", "joint_text_to_image"):
+        from wordbrush.storybook.recipe import joint_text_to_image, text_to_image
+        from wordbrush.storybook.recipe.lessons import Parts
 
-        parts = text_to_image.Parts(renders, out / "latents", out / "tokenizer", out / "recogniser")
-        return text_to_image.train(parts, out / stage, device=target, budget=budget, **chosen)
+        learn = text_to_image.train if stage == "text_to_image" else joint_text_to_image.train
+        return learn(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
     if stage == "details":
         from wordbrush.storybook.recipe import details
 

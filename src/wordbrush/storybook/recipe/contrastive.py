@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from wordbrush.storybook.recipe import vocabulary
 from wordbrush.storybook.recipe.autoencoder import to_unit
 from wordbrush.storybook.recipe.budget import Budget
+from wordbrush.storybook.recipe.lessons import tokenize
 from wordbrush.storybook.recipe.loop import Run, Schedule
 from wordbrush.storybook.recipe.renders import Renders
-from wordbrush.storybook.recipe.text_to_image import tokenize
 from wordbrush.storybook.scene import (
     COLOURS,
     COMPANIONS,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from wordbrush.storybook.recipe import autoencoder, decoder, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, decoder, lessons, text_to_image, vocabulary
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.decoder import NOISE, Decoder
 from wordbrush.storybook.recipe.files import write_sheet
@@ -102,8 +102,8 @@ def train(out: Path, folder: Path, *, device: torch.device, budget: Budget, tota
     usable = torch.nonzero((signal >= SIGNAL[0]) & (signal <= SIGNAL[1]))[:, 0]
 
     def predicted(clean: Tensor, indices: np.ndarray, step: int, generator: torch.Generator) -> Tensor:
-        captions = text_to_image.captions_at(data.scenes, indices, step)
-        tokens = text_to_image.tokenize(tokenizer, captions).to(device)
+        captions = lessons.captions_at(data.scenes, indices, step)
+        tokens = lessons.tokenize(tokenizer, captions).to(device)
         drawn = torch.randint(len(usable), (len(clean),), generator=generator, device=device)
         timesteps = usable[drawn]
         alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)

@@ -1,10 +1,11 @@
 """Stage ``export``: the averaged weights as the float16 directories that the package ships and plain diffusers loads.
 
-    text_to_image/   a StableDiffusionPipeline (autoencoder, text encoder, tokenizer, U-Net, DDIM scheduler)
-    contrastive/     a CLIPModel with its tokenizer and image processor
-    judge/           the attribute classifiers
-    writer/          a LlamaForCausalLM with its tokenizer
-    editor/          a StableDiffusionInstructPix2PixPipeline, as `wordbrush train … -o OUT/editor` has left it
+    text_to_image/         a StableDiffusionPipeline (autoencoder, text encoder, tokenizer, U-Net, DDIM scheduler)
+    joint_text_to_image/   a StableDiffusion3Pipeline (two text encoders and no T5, transformer, flow scheduler)
+    contrastive/           a CLIPModel with its tokenizer and image processor
+    judge/                 the attribute classifiers
+    writer/                a LlamaForCausalLM with its tokenizer
+    editor/                a StableDiffusionInstructPix2PixPipeline, as `wordbrush train … -o OUT/editor` has left it
 
 Each directory gets a model card with the recipe, the samples seen and what was measured. Stages that have not been run
 are left as they are at the destination.
@@ -25,6 +26,7 @@ from wordbrush.saving import save_pipeline
 from wordbrush.storybook.recipe import (
     contrastive,
     details,
+    joint_text_to_image,
     judge,
     text_to_image,
     vocabulary,
@@ -54,6 +56,9 @@ DEFAULTS = {
 }
 """What the shipped model is edited with unless told otherwise; the last four by the measures of `evaluate --p2p`."""
 
+JOINT_DEFAULTS = {"guidance": 4.0, "steps": 20}
+"""Of the model with joint attention; all else is as for its family."""
+
 
 def export(out: Path, destination: Path | None = None) -> list[str]:
     """Write every trained stage under ``out`` to ``destination`` (the package's own weights by default).
@@ -65,6 +70,7 @@ def export(out: Path, destination: Path | None = None) -> list[str]:
     written = []
     for name, stages, write in (
         ("text_to_image", ("text_to_image", "autoencoder", "tokenizer"), _text_to_image),
+        ("joint_text_to_image", ("joint_text_to_image", "autoencoder", "tokenizer"), _joint_text_to_image),
         ("contrastive", ("contrastive", "tokenizer"), _contrastive),
         ("judge", tuple(f"judge_{kind}" for kind in judge.KINDS), _judge),
         ("writer", ("writer",), _writer),
@@ -100,10 +106,37 @@ def _text_to_image(out: Path, fresh: Path) -> None:
         "feature_extractor": None,
     }
     pipeline = StableDiffusionPipeline(**parts, requires_safety_checker=False)
+    _save(pipeline, fresh, out, DEFAULTS)
+
+
+def _joint_text_to_image(out: Path, fresh: Path) -> None:
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+
+    tokenizer = vocabulary.load(out / "tokenizer")
+    model = joint_text_to_image.load(out / "joint_text_to_image", tokenizer, CPU)
+    vae = _vae(out)
+    vae.register_to_config(shift_factor=0.0)  # which the pipeline adds, also where it is None
+    parts: dict[str, Any] = {
+        "vae": vae,
+        "text_encoder": model.text,
+        "tokenizer": tokenizer,
+        "text_encoder_2": model.text_2,
+        "tokenizer_2": tokenizer,
+        "text_encoder_3": None,
+        "tokenizer_3": None,
+        "transformer": model.transformer,
+        "scheduler": FlowMatchEulerDiscreteScheduler(**joint_text_to_image.SCHEDULER),
+    }
+    _save(StableDiffusion3Pipeline(**parts), fresh, out, JOINT_DEFAULTS)
+
+
+def _save(pipeline: Any, fresh: Path, out: Path, defaults: dict[str, Any]) -> None:
+    """Write a text-to-image pipeline in half precision, with its defaults, record and card."""
     pipeline.to(dtype=torch.float16)
     save_pipeline(pipeline, fresh)
-    write_json(fresh / "wordbrush.json", {**DEFAULTS, "words": caption_words()})
-    stages = ["text_to_image", "autoencoder"]
+    write_json(fresh / "wordbrush.json", {**defaults, "words": caption_words()})
+    stages = [fresh.name, "autoencoder"]
     stages += [stage for stage in ("decoder", "details") if (out / stage / "state.safetensors").exists()]
     _describe(fresh, out, _seen(out, *stages))
 
