@@ -7,10 +7,13 @@
 
 One edit of each picture: its target, or another subject of the storybook, chosen by the picture's number. *Returned*:
 the source row of the edit against the picture, beside what the autoencoder alone gives back. *Success*: the judges read
-the new subject; *kept*: they read place, time, style and companion as in the picture. *Outside*: the edit against the
-picture where neither has its subject, by the renderer's own masks of source and truth. *Truth*: the edit against the
-render of the target scene. Forward-samples are rows of network calls; optimiser steps of null-text have gradients on
-top.
+the new subject; *kept*: they read place, time, style and companion as in the picture. *Unchanged*: the edit against the
+picture, everywhere. *Outside*: the same where neither has its subject, by the renderer's own masks of source and truth.
+*Truth*: the edit against the render of the target scene. Forward-samples are rows of network calls; optimiser steps of
+null-text have gradients on top.
+
+Every picture is inverted in all ways before the next one, and each result is a line in ``results/<name>.jsonl``: with
+``--minutes`` the benchmark stops early, and the same command goes on. The table is of the pictures that all ways have.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,9 +31,13 @@ import typer
 from PIL import Image
 
 import wordbrush as wb
-from common import keep, show
-from wordbrush.inversion.methods import METHODS
+from common import RESULTS, keep, show
+from wordbrush.dataset.weights import digest
+from wordbrush.files import append_json
+from wordbrush.inversion.methods import FLOW_METHODS, METHODS, names_for
 from wordbrush.metrics.pixels import psnr, ssim
+from wordbrush.models import EMBEDDED
+from wordbrush.storybook.evaluate_edits import recorded
 from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
 from wordbrush.storybook.scene import SUBJECTS, caption
@@ -37,6 +45,34 @@ from wordbrush.storybook.statistics import mean
 from wordbrush.storybook.world import mask, render
 
 KEPT = ("place", "time", "style", "companion")
+UNEDITED: dict[str, Any] = {"edits": [], "self_attention": 0.0}
+UNCONTROLLED = {**UNEDITED, "blend": "none"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method with its settings; ``edit`` has further arguments of the edit, None leaves a number to the model."""
+
+    method: Any
+    steps: int | None = None
+    guidance: float | None = None
+    edit: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+WAYS = {
+    **{kind.name: Way(kind.name) for kind in (*METHODS, *FLOW_METHODS)},
+    "edit-friendly (0.36 skipped)": Way(wb.EditFriendly(skipped=0.36)),
+    "edit-friendly (published)": Way(
+        wb.EditFriendly(skipped=0.36, source_guidance=3.5), 100, 15.0, UNCONTROLLED
+    ),
+    "flow-edit (no control)": Way("flow-edit", edit=UNCONTROLLED),
+}
+
+
+def ways_for(model: wb.Model) -> list[str]:
+    """Return the names of the ways whose methods are for a model."""
+    known = names_for(model)
+    return [name for name, way in WAYS.items() if getattr(way.method, "name", way.method) in known]
 
 
 @dataclass(frozen=True)
@@ -87,13 +123,14 @@ def pictures(folder: Path, count: int) -> Iterator[Case]:
         yield Case(image, row["caption"], target, subject)
 
 
-def measured(model: wb.Model, case: Case, method: Any, steps: int | None, judges: Judges) -> dict[str, float]:
+def measured(model: wb.Model, case: Case, way: Way, steps: int | None, judges: Judges) -> dict[str, float]:
     """Invert, edit and measure one picture."""
     begun = time.perf_counter()
-    start = wb.invert(model, case.image, case.prompt, method=method, steps=steps)
+    start = wb.invert(
+        model, case.image, case.prompt, method=way.method, steps=way.steps or steps, guidance=way.guidance
+    )
     inverted = time.perf_counter()
-    same: dict[str, Any] = {"to": case.prompt, "edits": [], "self_attention": 0.0}
-    result = wb.edit(model, start, **({"to": case.target} if case.target else same))
+    result = wb.edit(model, start, to=case.target or case.prompt, **(way.edit if case.target else UNEDITED))
     done = time.perf_counter()
     source, edited = result.source, result.images[0]
     row = {
@@ -110,6 +147,7 @@ def measured(model: wb.Model, case: Case, method: Any, steps: int | None, judges
     row |= {
         "success": float(words["subject"][1] == case.subject),
         "kept": float(all(words[name][0] == words[name][1] for name in KEPT)),
+        "unchanged psnr": psnr(case.image, edited),
     }
     if case.truth is None or case.outside is None:
         return row
@@ -120,40 +158,62 @@ def measured(model: wb.Model, case: Case, method: Any, steps: int | None, judges
     }
 
 
+def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the mean of every measure, with its interval."""
+    return {name: mean([row[name] for row in rows]) for name in rows[0]}
+
+
 def main(
-    count: Annotated[int, typer.Option("--pictures", "-n", min=1, help="How many.")] = 8,
+    count: Annotated[int, typer.Option("--pictures", "-n", min=1, help="How many.")] = 24,
     folder: Annotated[Path | None, typer.Option(help="Pictures of your own instead of renders.")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="As for wordbrush edit.")] = "storybook",
-    methods: Annotated[str, typer.Option(help="Comma-separated names.")] = ",".join(m.name for m in METHODS),
+    ways: Annotated[
+        str | None,
+        typer.Option(help="Names, with commas between them; all that are for the model unless given."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="The model's default unless given.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    minutes: Annotated[float, typer.Option(help="Stop after the picture that is worked on then.")] = float(
+        "inf"
+    ),
+    name: Annotated[str | None, typer.Option(help="What the results are kept as.")] = None,
 ) -> None:
-    """Measure the methods and keep the numbers."""
-    loaded, judges = wb.load(model, device=device), Judges()
+    """Measure the ways and keep the numbers."""
+    began, judges = time.monotonic(), Judges()
+    loaded = wb.load(model, device=device)
+    chosen = {way: WAYS[way] for way in (ways.split(",") if ways else ways_for(loaded))}
+    name = name or (f"inversion-{folder.resolve().name}" if folder else "inversion")
+    record = RESULTS / f"{name}.jsonl"
+    plan = wb.plan(loaded, "a cat on a beach", to="a dog on a beach").describe()
+    head = {"model": model, "weights": digest(model, EMBEDDED), "steps": steps, "plan": plan}
+    found = recorded(record, head)
     cases = list(pictures(folder, count) if folder else renders(count))
-    floors = [(case.image, loaded.decode(loaded.encode(case.image))[0]) for case in cases]
-    table: dict[str, dict[str, Any]] = {
-        "autoencoder alone": {
-            "returned psnr": mean([psnr(*pair) for pair in floors]),
-            "returned ssim": mean([ssim(*pair) for pair in floors]),
-        }
+    for (index, case), way in product(enumerate(cases), ("autoencoder alone", *chosen)):
+        key = f"{index} {way}"
+        if key in found:
+            continue
+        if time.monotonic() - began > 60 * minutes:
+            break
+        if way in chosen:
+            found[key] = measured(loaded, case, chosen[way], steps, judges)
+        else:
+            back = loaded.decode(loaded.encode(case.image))[0]
+            found[key] = {"returned psnr": psnr(case.image, back), "returned ssim": ssim(case.image, back)}
+        append_json(record, [{"index": key, **found[key]}])
+    whole = [i for i in range(len(cases)) if all(f"{i} {way}" in found for way in chosen)]
+    print(f"{len(whole)} of {len(cases)} pictures are done in all ways")
+    if not whole:
+        return
+    table = {
+        way: summary([found[f"{index} {way}"] for index in whole]) for way in ("autoencoder alone", *chosen)
     }
-    for method in methods.split(","):
-        rows = [measured(loaded, case, method, steps, judges) for case in cases]
-        table[method] = {name: mean([row[name] for row in rows]) for name in rows[0]}
-        print(
-            method,
-            json.dumps({name: round(value["mean"], 3) for name, value in table[method].items()}),
-            flush=True,
-        )
-    names = list(dict.fromkeys(name for found in table.values() for name in found))
+    names = list(dict.fromkeys(name for row in table.values() for name in row))
     lines = [
-        [name, *(f"{found[name]['mean']:.4g}" if name in found else "" for found in table.values())]
-        for name in names
+        [way, *(f"{row[name]['mean']:.4g}" if name in row else "" for name in names)]
+        for way, row in table.items()
     ]
-    show(f"{len(cases)} pictures, {model}", ["", *table], lines)
-    found = {"pictures": len(cases), "steps": steps or loaded.defaults.steps, "methods": table}
-    keep(f"inversion-{folder.resolve().name}" if folder else "inversion", found)
+    show(f"{len(whole)} pictures, {model}", ["", *names], lines)
+    keep(name, {"pictures": len(whole), "steps": steps or loaded.defaults.steps, "methods": table})
 
 
 if __name__ == "__main__":
