@@ -1,14 +1,15 @@
 """Ways of inverting real pictures: what comes back, what an edit does, and what both cost.
 
     python benchmarks/inversion.py                           storybook renders, of which the truth is known
+    python benchmarks/inversion.py --attribute time          the same with another time or weather; or place, or style
     python benchmarks/inversion.py --folder path/to/folder   pictures with a captions.jsonl: file, caption, and target
                                                              or subject, a word of the caption to be swapped; the
                                                              result is kept under the folder's name
 
 One edit of each picture: its target, or another subject of the storybook, chosen by the picture's number. *Returned*:
 the source row of the edit against the picture, beside what the autoencoder alone gives back. *Success*: the judges read
-the new subject; *kept*: they read place, time, style and companion as in the picture. *Unchanged*: the edit against the
-picture, everywhere. *Outside*: the same where neither has its subject, by the renderer's own masks of source and truth.
+the new subject; *kept*: they read all else but its colour as in the picture. *Unchanged*: the edit against the picture,
+everywhere. *Outside*: the same where neither has its subject, by the renderer's own masks of source and truth.
 *Truth*: the edit against the render of the target scene. Forward-samples are rows of network calls; optimiser steps of
 null-text have gradients on top.
 
@@ -40,11 +41,12 @@ from wordbrush.models import EMBEDDED
 from wordbrush.storybook.evaluate_edits import recorded
 from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
-from wordbrush.storybook.scene import SUBJECTS, caption
+from wordbrush.storybook.scene import PLACES, STYLES, SUBJECTS, TIMES, caption
 from wordbrush.storybook.statistics import mean
 from wordbrush.storybook.world import mask, render
 
-KEPT = ("place", "time", "style", "companion")
+CHANGED = {"subject": SUBJECTS, "place": PLACES, "time": TIMES, "style": STYLES}
+READ = (*CHANGED, "companion")
 UNEDITED: dict[str, Any] = {"edits": [], "self_attention": 0.0}
 UNCONTROLLED = {**UNEDITED, "blend": "none"}
 
@@ -80,31 +82,36 @@ class Case:
     """One picture and one edit of it; ``truth`` and ``outside`` are known of renders only.
 
     Args:
-        subject: what the judges should read after the edit; None if that is not to be asked.
+        expected: what the judges should read after the edit; None if that is not to be asked.
+        attribute: of what.
     """
 
     image: Image.Image
     prompt: str
     target: str | None
-    subject: str | None = None
+    expected: str | None = None
+    attribute: str = "subject"
     truth: Image.Image | None = None
     outside: np.ndarray | None = None
 
 
-def renders(count: int) -> Iterator[Case]:
-    """Held-out scenes, and the same with another subject."""
+def renders(count: int, attribute: str) -> Iterator[Case]:
+    """Held-out scenes, and the same with one attribute changed."""
     for index in range(count):
         scene, seed = scene_at("heldout", index)
         before = replace(scene, colour=None)
-        after = replace(before, subject=other_subject(index, scene.subject))
+        after = replace(before, **{attribute: other(index, attribute, getattr(scene, attribute))})
         image, truth = (Image.fromarray(render(one, seed)) for one in (before, after))
         subjects = mask(before, seed, "subject") | mask(after, seed, "subject")
-        yield Case(image, caption(before), caption(after), after.subject, truth, ~subjects)
+        outside = ~subjects if attribute == "subject" else None
+        yield Case(
+            image, caption(before), caption(after), getattr(after, attribute), attribute, truth, outside
+        )
 
 
-def other_subject(index: int, subject: str) -> str:
-    """Return what takes the place of a picture's subject."""
-    others = [other for other in SUBJECTS if other != subject]
+def other(index: int, attribute: str, word: str) -> str:
+    """Return what takes the place of a word in a picture."""
+    others = [one for one in CHANGED[attribute] if one != word]
     return str(np.random.default_rng([23, index]).choice(others))
 
 
@@ -118,7 +125,7 @@ def pictures(folder: Path, count: int) -> Iterator[Case]:
                 raise SystemExit(
                     f"{row['file']}: the subject {row['subject']!r} is no word of {row['caption']!r}"
                 )
-            subject = other_subject(index, row["subject"])
+            subject = other(index, "subject", row["subject"])
             target = row["caption"].replace(row["subject"], subject)
         yield Case(image, row["caption"], target, subject)
 
@@ -141,21 +148,20 @@ def measured(model: wb.Model, case: Case, way: Way, steps: int | None, judges: J
         "seconds to invert": inverted - begun,
         "seconds to edit": done - inverted,
     }
-    if case.subject is None:
+    if case.expected is None:
         return row
     words = judges.read([case.image, edited]).words
+    kept = [words[name][0] == words[name][1] for name in READ if name != case.attribute]
     row |= {
-        "success": float(words["subject"][1] == case.subject),
-        "kept": float(all(words[name][0] == words[name][1] for name in KEPT)),
+        "success": float(words[case.attribute][1] == case.expected),
+        "kept": float(all(kept)),
         "unchanged psnr": psnr(case.image, edited),
     }
-    if case.truth is None or case.outside is None:
-        return row
-    return row | {
-        "outside psnr": psnr(case.image, edited, case.outside),
-        "truth psnr": psnr(case.truth, edited),
-        "truth ssim": ssim(case.truth, edited),
-    }
+    if case.outside is not None:
+        row["outside psnr"] = psnr(case.image, edited, case.outside)
+    if case.truth is not None:
+        row |= {"truth psnr": psnr(case.truth, edited), "truth ssim": ssim(case.truth, edited)}
+    return row
 
 
 def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
@@ -166,6 +172,9 @@ def summary(rows: list[dict[str, float]]) -> dict[str, Any]:
 def main(
     count: Annotated[int, typer.Option("--pictures", "-n", min=1, help="How many.")] = 24,
     folder: Annotated[Path | None, typer.Option(help="Pictures of your own instead of renders.")] = None,
+    attribute: Annotated[
+        str, typer.Option(help=f"What changes in renders: {', '.join(CHANGED)}.")
+    ] = "subject",
     model: Annotated[str, typer.Option("--model", "-m", help="As for wordbrush edit.")] = "storybook",
     ways: Annotated[
         str | None,
@@ -182,12 +191,19 @@ def main(
     began, judges = time.monotonic(), Judges()
     loaded = wb.load(model, device=device)
     chosen = {way: WAYS[way] for way in (ways.split(",") if ways else ways_for(loaded))}
-    name = name or (f"inversion-{folder.resolve().name}" if folder else "inversion")
+    changing = "inversion" if attribute == "subject" else f"inversion-{attribute}"
+    name = name or (f"inversion-{folder.resolve().name}" if folder else changing)
     record = RESULTS / f"{name}.jsonl"
     plan = wb.plan(loaded, "a cat on a beach", to="a dog on a beach").describe()
-    head = {"model": model, "weights": digest(model, EMBEDDED), "steps": steps, "plan": plan}
+    head = {
+        "model": model,
+        "weights": digest(model, EMBEDDED),
+        "steps": steps,
+        "attribute": attribute,
+        "plan": plan,
+    }
     found = recorded(record, head)
-    cases = list(pictures(folder, count) if folder else renders(count))
+    cases = list(pictures(folder, count) if folder else renders(count, attribute))
     for (index, case), way in product(enumerate(cases), ("autoencoder alone", *chosen)):
         key = f"{index} {way}"
         if key in found:

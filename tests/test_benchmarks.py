@@ -50,11 +50,22 @@ def test_inversions_are_gone_on_from_where_they_were_stopped(
     inversion, kept = benchmark("inversion", monkeypatch), list[tuple[str, Any]]()
     case = inversion.Case(Image.fromarray(pipelines.drawn()), "a cat", None)
     model = pipelines.model("sd1", torch.float32)
-    fakes = {"Judges": lambda: None, "renders": lambda n: [case] * n, "pictures": lambda where, n: [case] * n}
+    fakes = {
+        "Judges": lambda: None,
+        "renders": lambda n, attribute: [case] * n,
+        "pictures": lambda where, n: [case] * n,
+    }
     for faked, value in {**fakes, "keep": lambda *one: kept.append(one), "RESULTS": tmp_path}.items():
         monkeypatch.setattr(inversion, faked, value)
     monkeypatch.setattr(inversion.wb, "load", lambda name, device: model)
-    asked = {"folder": folder and tmp_path / folder, "model": "m", "steps": 1, "device": "cpu", "name": None}
+    asked = {
+        "folder": folder and tmp_path / folder,
+        "model": "m",
+        "steps": 1,
+        "device": "cpu",
+        "name": None,
+        "attribute": "subject",
+    }
     inversion.main(count=1, ways="ddim", minutes=0, **asked)
     assert not kept, "the time was over before the first"
     inversion.main(count=1, ways="ddim", minutes=9, **asked)
