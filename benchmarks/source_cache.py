@@ -48,6 +48,9 @@ def main(
         list[str] | None, typer.Option(help=f"One of {', '.join(subjects.SUBJECTS)}; repeatable.")
     ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds; None: as the subject needs.")] = None,
+    kept: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(ways(Path()))}; repeatable.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="The subject's unless given.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -58,12 +61,10 @@ def main(
         model, rounds = subject.load(device), repeats or subject.repeats
         for source, given in sources(model, steps or subject.steps).items():
             with tempfile.TemporaryDirectory() as folder:
-                found[f"{name}, {source}"] = measure(model, given, ways(Path(folder)), rounds, device)
-            table(
-                f"{name}, {source}, {steps or subject.steps} steps, {rounds} rounds",
-                found[f"{name}, {source}"],
-            )
-    keep("source_cache", {"device": device, "steps": steps, "subjects": found})
+                caches = {way: make for way, make in ways(Path(folder)).items() if way in (kept or [way])}
+                found[f"{name}, {source}"] = measure(model, given, caches, rounds, device)
+            table(f"{name}, {source}", found[f"{name}, {source}"])
+    keep("source_cache", {"device": device, "subjects": found})
 
 
 def sources(model: wb.Model, steps: int) -> dict[str, dict[str, Any]]:
@@ -98,9 +99,7 @@ def measure(
             edit(f"{way}, first", FIRST, cache)
             edit(f"{way}, second", SECOND, cache)
     plain = last["no cache"]
-    found: dict[str, Any] = {
-        "no cache": {"seconds": median(seconds["no cache"]), "forward_samples": cost(plain)}
-    }
+    found: dict[str, Any] = {}
     for way in caches:
         first, second = f"{way}, first", f"{way}, second"
         found[way] = {
@@ -112,7 +111,8 @@ def measure(
             "forward_samples_ratio": cost(last[second]) / cost(last[first]),
             "differs": float((last[second].latents - plain.latents).norm() / plain.latents.norm()),
         }
-    return found
+    without = {"seconds": median(seconds["no cache"]), "forward_samples": cost(plain)}
+    return {"rounds": rounds, "steps": plain.settings["steps"], "no cache": without, "ways": found}
 
 
 def cost(result: wb.EditResult) -> int:
@@ -124,14 +124,14 @@ def table(title: str, found: dict[str, Any]) -> None:
     """Print what was measured of one source."""
     plain = found["no cache"]
     rows = [["no cache", "", f"{plain['seconds']:.2f}", "", "", f"{plain['forward_samples']}", "", ""]]
-    for way, one in list(found.items())[1:]:
+    for way, one in found["ways"].items():
         rows.append([
             way, f"{one['seconds_first']:.2f}", f"{one['seconds_second']:.2f}", f"{one['time_ratio']:.3f}",
             f"{one['forward_samples_first']}", f"{one['forward_samples_second']}",
             f"{one['forward_samples_ratio']:.3f}", f"{one['differs']:.1e}",
         ])  # fmt: skip
     heads = ["", "seconds: first", "second", "ratio", "samples: first", "second", "ratio", "differs"]
-    show(title, heads, rows)
+    show(f"{title}, {found['steps']} steps, {found['rounds']} rounds", heads, rows)
 
 
 if __name__ == "__main__":
