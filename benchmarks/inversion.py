@@ -14,7 +14,8 @@ everywhere. *Outside*: the same where neither has its subject, by the renderer's
 null-text have gradients on top.
 
 Every picture is inverted in all ways before the next one, and each result is a line in ``results/<name>.jsonl``: with
-``--minutes`` the benchmark stops early, and the same command goes on. The table is of the pictures that all ways have.
+``--minutes`` the benchmark stops early, and the same command goes on. The table is of the pictures that all ways have,
+and beside it every way is held against the first in the pictures that these two have.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ from wordbrush.storybook.world import mask, render
 
 CHANGED = {"subject": SUBJECTS, "place": PLACES, "time": TIMES, "style": STYLES}
 READ = (*CHANGED, "companion")
+COMPARED = ("success", "kept", "unchanged psnr", "outside psnr", "truth psnr")
+FLOOR = "autoencoder alone"
 UNEDITED: dict[str, Any] = {"edits": [], "self_attention": 0.0}
 UNCONTROLLED = {**UNEDITED, "blend": "none"}
 
@@ -72,9 +75,10 @@ WAYS = {
 
 
 def ways_for(model: wb.Model) -> list[str]:
-    """Return the names of the ways whose methods are for a model."""
+    """Return the names of the ways whose methods are for a model, its default first."""
     known = names_for(model)
-    return [name for name, way in WAYS.items() if getattr(way.method, "name", way.method) in known]
+    ways = [name for name, way in WAYS.items() if getattr(way.method, "name", way.method) in known]
+    return [known[0], *(name for name in ways if name != known[0])]
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,7 @@ def main(
     }
     found = recorded(record, head)
     cases = list(pictures(folder, count) if folder else renders(count, attribute))
-    for (index, case), way in product(enumerate(cases), ("autoencoder alone", *chosen)):
+    for (index, case), way in product(enumerate(cases), (FLOOR, *chosen)):
         key = f"{index} {way}"
         if key in found:
             continue
@@ -216,20 +220,44 @@ def main(
             back = loaded.decode(loaded.encode(case.image))[0]
             found[key] = {"returned psnr": psnr(case.image, back), "returned ssim": ssim(case.image, back)}
         append_json(record, [{"index": key, **found[key]}])
-    whole = [i for i in range(len(cases)) if all(f"{i} {way}" in found for way in chosen)]
-    print(f"{len(whole)} of {len(cases)} pictures are done in all ways")
+    report(
+        name,
+        {key: row for key, row in found.items() if int(key.partition(" ")[0]) < len(cases)},
+        list(chosen),
+    )
+
+
+def report(name: str, found: dict[str, dict[str, float]], ways: list[str]) -> None:
+    """Print the tables of what was found by picture and way, and keep the numbers.
+
+    *Against* the first way, the model's default unless others were asked for: the differences in the pictures that both
+    have, where different ways may have been measured on different numbers of pictures.
+    """
+    have = {way: {key.partition(" ")[0] for key in found if key.partition(" ")[2] == way} for way in ways}
+    whole = sorted(set.intersection(*have.values()), key=int)
+    print(f"{len(whole)} pictures are done in all ways")
     if not whole:
         return
-    table = {
-        way: summary([found[f"{index} {way}"] for index in whole]) for way in ("autoencoder alone", *chosen)
-    }
-    names = list(dict.fromkeys(name for row in table.values() for name in row))
-    lines = [
-        [way, *(f"{row[name]['mean']:.4g}" if name in row else "" for name in names)]
-        for way, row in table.items()
-    ]
-    show(f"{len(whole)} pictures, {model}", ["", *names], lines)
-    keep(name, {"pictures": len(whole), "steps": steps or loaded.defaults.steps, "methods": table})
+    table = {way: summary([found[f"{i} {way}"] for i in whole]) for way in (FLOOR, *ways)}
+    first, against = ways[0], dict[str, Any]()
+    for way in ways[1:]:
+        both = [(found[f"{i} {way}"], found[f"{i} {first}"]) for i in sorted(have[way] & have[first])]
+        against[way] = summary([{name: one[name] - other[name] for name in one} for one, other in both])
+    names = list(dict.fromkeys(measure for row in table.values() for measure in row))
+    lines = [[way, *(shown(row.get(measure)) for measure in names)] for way, row in table.items()]
+    show(f"{name}: {len(whole)} pictures", ["", *names], lines)
+    named = [measure for measure in COMPARED if measure in names]
+    lines = [[way, *(shown(row[one], interval=True) for one in named)] for way, row in against.items()]
+    show(f"against {first}, with 95 % intervals and pictures", ["", *named], lines)
+    keep(name, {"pictures": len(whole), "methods": table, "against": {first: against}})
+
+
+def shown(found: dict[str, float] | None, *, interval: bool = False) -> str:
+    """Return a mean as text, with its interval and the number of pictures if asked for."""
+    if found is None:
+        return ""
+    between = f" ({found['low']:.3g} to {found['high']:.3g}, {found['of']})" if interval else ""
+    return f"{found['mean']:.4g}{between}"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,26 @@ def test_inversions_are_gone_on_from_where_they_were_stopped(
         inversion.main(count=1, ways="ddim", minutes=9, **{**asked, "steps": 2})
 
 
+def test_ways_are_compared_in_the_pictures_that_both_have(monkeypatch: pytest.MonkeyPatch):
+    inversion, kept = benchmark("inversion", monkeypatch), dict[str, Any]()
+    monkeypatch.setattr(inversion, "keep", kept.setdefault)
+    values = {
+        "0 autoencoder alone": 9.0,
+        "0 a": 1.0,
+        "1 a": 2.0,
+        "10 a": 6.0,
+        "0 b": 4.0,
+        "10 b": 7.0,
+        "0 c": 0.5,
+    }
+    inversion.report("few", {key: {"outside psnr": value} for key, value in values.items()}, ["a", "b", "c"])
+    assert kept["few"]["pictures"] == 1, "only the first has all three"
+    assert kept["few"]["methods"]["a"]["outside psnr"]["mean"] == 1.0
+    against = kept["few"]["against"]["a"]
+    assert (against["b"]["outside psnr"]["mean"], against["b"]["outside psnr"]["of"]) == (2.0, 2)
+    assert (against["c"]["outside psnr"]["mean"], against["c"]["outside psnr"]["of"]) == (-0.5, 1)
+
+
 def test_every_method_is_a_way_of_its_kind_of_model(monkeypatch: pytest.MonkeyPatch):
     inversion = benchmark("inversion", monkeypatch)
     for model in (pipelines.model("sd1", torch.float32), families.model("sd3", torch.float32)):
