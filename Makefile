@@ -50,7 +50,7 @@ figures: $(BASE)  ## the papers' figures on storybook, PNG and PDF
 docs: $(DEV)  ## the documentation as a site, into site/
 	@$(BIN)/python -m mkdocs build --strict
 
-BENCHMARKS := startup overhead families inversion training pair_cost
+BENCHMARKS := startup overhead source_cache families inversion training pair_cost
 
 bench: $(DEV)  ## every benchmark (hours), or BENCHMARKS="startup overhead"; then the page docs/benchmarks.md
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py; done

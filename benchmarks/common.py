@@ -16,6 +16,7 @@ from rich.table import Table
 
 from wordbrush.files import write_files
 
+WIDE = 240
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -60,11 +61,14 @@ def peak_memory(work: Callable[[], object], device: str) -> float:
 
 
 def show(title: str, heads: list[str], rows: list[list[str]]) -> None:
-    """Print a table."""
+    """Print a table, whole where there is no terminal to say how wide it may be."""
     table = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table, "")
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
+    console.print(table, "")
 
 
 def keep(name: str, results: dict[str, Any]) -> Path:

@@ -22,7 +22,17 @@ PAGE = HERE.parent / "docs" / "benchmarks.md"
 # A change below this share is noise.
 NOISE = 0.05
 # Numbers that mean the same on every machine; where a benchmark has none of them, all its numbers are shown.
-COMPARABLE = ("ratio", "gain", "forward_samples", "success", "accepted", "psnr", "ssim", "per_thousand")
+COMPARABLE = (
+    "ratio",
+    "gain",
+    "forward_samples",
+    "forward-samples",
+    "success",
+    "accepted",
+    "psnr",
+    "ssim",
+    "per_thousand",
+)
 
 HEAD = """# Benchmarks
 
@@ -71,10 +81,13 @@ def change(now: float, before: float | None) -> str:
 def leaves(result: Mapping[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], float]]:
     """Yield the numbers of a result by their path, without the machine and single measurements.
 
-    A list of results, each of which names its way, is read as a mapping from ways to results.
+    A list of results, each of which names its way, is read as a mapping from ways to results, and a mean with its
+    interval as the mean.
     """
     for name, value in result.items():
-        if isinstance(value, Mapping) and name != "machine":
+        if isinstance(value, Mapping) and {"mean", "low", "high", "of"} == value.keys():
+            yield (*above, name), float(value["mean"])
+        elif isinstance(value, Mapping) and name != "machine":
             yield from leaves(value, (*above, name))
         elif (
             isinstance(value, list)

@@ -11,8 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+import families
 import pipelines
+import wordbrush as wb
 from wordbrush.dataset.pairs import PairStage
+from wordbrush.inversion.methods import names_for
 from wordbrush.sampling import make_scheduler
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -41,20 +44,81 @@ def test_every_way_to_make_pairs_can_be_run_and_adds_to_the_one_before(pair_cost
 
 
 @pytest.mark.parametrize(("folder", "name"), [(None, "inversion"), ("drawn", "inversion-drawn")])
-def test_inversions_of_a_folder_are_kept_beside_those_of_renders(
+def test_inversions_are_gone_on_from_where_they_were_stopped(
     folder: str | None, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    inversion, kept = benchmark("inversion", monkeypatch), dict[str, Any]()
+    inversion, kept = benchmark("inversion", monkeypatch), list[tuple[str, Any]]()
     case = inversion.Case(Image.fromarray(pipelines.drawn()), "a cat", None)
     model = pipelines.model("sd1", torch.float32)
-    fakes = {"Judges": lambda: None, "renders": lambda n: [case], "pictures": lambda where, n: [case]}
-    for faked, value in {**fakes, "keep": kept.setdefault}.items():
+    fakes = {
+        "Judges": lambda: None,
+        "renders": lambda n, attribute: [case] * n,
+        "pictures": lambda where, n: [case] * n,
+    }
+    for faked, value in {**fakes, "keep": lambda *one: kept.append(one), "RESULTS": tmp_path}.items():
         monkeypatch.setattr(inversion, faked, value)
     monkeypatch.setattr(inversion.wb, "load", lambda name, device: model)
-    place = folder and tmp_path / folder
-    inversion.main(count=1, folder=place, model="m", methods="ddim", steps=1, device="cpu")
-    assert list(kept) == [name]
-    assert kept[name]["methods"]["ddim"]["forward-samples to invert"]["mean"] == 1
+    asked = {
+        "folder": folder and tmp_path / folder,
+        "model": "m",
+        "steps": 1,
+        "device": "cpu",
+        "name": None,
+        "attribute": "subject",
+    }
+    inversion.main(count=1, ways="ddim", minutes=0, **asked)
+    assert not kept, "the time was over before the first"
+    inversion.main(count=1, ways="ddim", minutes=9, **asked)
+    monkeypatch.setattr(inversion.wb, "invert", None)  # nothing is measured again
+    inversion.main(count=1, ways="ddim", minutes=9, **asked)
+    assert [one[0] for one in kept] == [name] * 2
+    assert kept[0] == kept[1]
+    assert kept[0][1]["methods"]["ddim"]["forward-samples to invert"]["mean"] == 1
+    with pytest.raises(wb.DataError, match="is a record of"):
+        inversion.main(count=1, ways="ddim", minutes=9, **{**asked, "steps": 2})
+
+
+def test_ways_are_compared_in_the_pictures_that_both_have(monkeypatch: pytest.MonkeyPatch):
+    inversion, kept = benchmark("inversion", monkeypatch), dict[str, Any]()
+    monkeypatch.setattr(inversion, "keep", kept.setdefault)
+    values = {
+        "0 autoencoder alone": 9.0,
+        "0 a": 1.0,
+        "1 a": 2.0,
+        "10 a": 6.0,
+        "0 b": 4.0,
+        "10 b": 7.0,
+        "0 c": 0.5,
+    }
+    inversion.report("few", {key: {"outside psnr": value} for key, value in values.items()}, ["a", "b", "c"])
+    assert kept["few"]["pictures"] == 1, "only the first has all three"
+    assert kept["few"]["methods"]["a"]["outside psnr"]["mean"] == 1.0
+    against = kept["few"]["against"]["a"]
+    assert (against["b"]["outside psnr"]["mean"], against["b"]["outside psnr"]["of"]) == (2.0, 2)
+    assert (against["c"]["outside psnr"]["mean"], against["c"]["outside psnr"]["of"]) == (-0.5, 1)
+
+
+def test_every_method_is_a_way_of_its_kind_of_model(monkeypatch: pytest.MonkeyPatch):
+    inversion = benchmark("inversion", monkeypatch)
+    for model in (pipelines.model("sd1", torch.float32), families.model("sd3", torch.float32)):
+        names = inversion.ways_for(model)
+        assert set(names_for(model)) <= set(names)
+        assert len(names) > len(names_for(model))
+
+
+@pytest.mark.parametrize("source", ["generated", "inverted"])
+def test_what_later_edits_cost(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    bench, model = benchmark("source_cache", monkeypatch), benchmark("subjects", monkeypatch).small("cpu")
+    given = bench.sources(model, 2)[source]
+    found = bench.measure(model, given, bench.ways(tmp_path), 1, "cpu")
+    first = 4 * 2 + 1 if source == "generated" else 3 * 2 + 1
+    assert found["no cache"]["forward_samples"] == first - 1
+    for way in ("memory", "memory, lean", "disk"):
+        cached = found["ways"][way]
+        assert cached["forward_samples_first"] == first
+        assert cached["forward_samples_second"] == 2 * 2 + 1
+        assert cached["differs"] < 1e-5
+    bench.table(source, found)
 
 
 def test_the_errors_of_the_predicted_reject(pair_cost: Any, monkeypatch: pytest.MonkeyPatch):

@@ -30,8 +30,8 @@ from wordbrush.guidance import ClassifierFree, TextImage
 from wordbrush.instruct import Editor, load_editor
 from wordbrush.instruct_run import denoise
 from wordbrush.inversion.null_text import NullText
-from wordbrush.inversion.picture import invert_latents
 from wordbrush.inversion.start import Start
+from wordbrush.inversion.task import Task
 from wordbrush.models import Model, load
 from wordbrush.prompt_to_prompt import edit
 from wordbrush.sampling import make_scheduler
@@ -164,16 +164,12 @@ def _start(case: Case, model: Model) -> str | Start:
     """Return the source prompt, or the inverted picture of a case with null-text inversion."""
     if "null_text" not in case:
         return case["prompts"][0]
-    settings = case["null_text"]
-    return invert_latents(
-        model,
-        torch.as_tensor(np.asarray(case["null_z0"])),
-        case["prompts"][0],
-        method=NullText(settings["num_inner_steps"], settings["epsilon"]),
-        steps=case["num_steps"],
-        guidance=case["guidance"],
-        scheduler=_scheduler(case, model),
+    settings, clean = case["null_text"], torch.as_tensor(np.asarray(case["null_z0"]))
+    # Not by way of invert_latents, which refuses a guidance below 1: the published loop takes any number.
+    task = Task(
+        model, clean, case["prompts"][0], case["num_steps"], case["guidance"], _scheduler(case, model)
     )
+    return NullText(settings["num_inner_steps"], settings["epsilon"])(task)
 
 
 def _recipe(case: Case) -> Recipe:

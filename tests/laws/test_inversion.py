@@ -477,6 +477,48 @@ def test_files_that_are_no_inverted_pictures(tmp_path: Path):
         short.save(tmp_path / "start.pt")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": "x"}, "its prompt or its numbers are none"),
+        ({"steps": 0}, "its prompt or its numbers are none"),
+        ({"skipped": -1}, "its prompt or its numbers are none"),
+        ({"guidance": "x"}, "its prompt or its numbers are none"),
+        ({"momentum": float("nan")}, "its prompt or its numbers are none"),
+        ({"prompt": 5}, "its prompt or its numbers are none"),
+        (
+            {"scheduler": {"class": "DDIMScheduler", "num_train_timesteps": "x"}},
+            "of this version of wordbrush",
+        ),
+    ],
+)
+def test_damaged_settings_are_one_sentence(changes: dict[str, Any], message: str, tmp_path: Path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = tmp_path / "start.safetensors"
+    inverted("direct").save(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["settings"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    settings = json.dumps({**header, **changes})
+    save_file(tensors, path, {"format": "wordbrush.start.1", "settings": settings})
+    with pytest.raises(wb.InvalidInput, match=message) as raised:
+        wb.Start.load(path)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("part", ["latents", "path", "negative"])
+def test_a_saved_picture_with_nan_is_refused(part: str, tmp_path: Path):
+    """The source is held to its path, so that NaN in there would come out as a picture of nothing."""
+    path, start = tmp_path / "start.safetensors", inverted("null-text" if part == "negative" else "direct")
+    whole: Any = torch.cat(list(start.negative)) if part == "negative" else getattr(start, part).clone()  # pyright: ignore[reportArgumentType]
+    whole.view(-1)[-1] = float("nan")
+    replace(start, **{part: list(whole.split(1)) if part == "negative" else whole}).save(path)
+    with pytest.raises(wb.InvalidInput, match="damaged: it holds NaN"):
+        wb.Start.load(path)
+
+
 # --- the front door
 
 
@@ -512,6 +554,8 @@ def test_pictures_are_resized_only_as_told():
     assert cropped.settings["picture"] == ["cut around its middle and resized from 48 × 64 pixels"]
     assert cropped.picture is not None
     assert np.array(cropped.picture)[16, 0, 1] > 20  # the left sixth is cut off
+    square = wb.invert(model, drawn(64, 64), SOURCE, crop=True, **quick)
+    assert square.notes == ("resized from 64 × 64 pixels",)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from wordbrush.cli.output import with_versions
 from wordbrush.cli.parse import BadOption, parse_method, parse_size
 from wordbrush.cli.source import INVERTED
 from wordbrush.files import check_writable
+from wordbrush.vocabulary import warn_of_unknown_words
 
 
 def invert(
@@ -66,6 +67,7 @@ def invert(
     check_writable(place)
     chosen = parse_method(method, method_setting or [])
     loaded = load_model(model, dtype=dtype, device=device, config=config, offload=offload)
+    warn_of_unknown_words([caption], loaded.defaults.words)
     with progress("Inverting") as report:
         start = wb.invert(
             loaded,

@@ -104,7 +104,8 @@ def fit_picture(
     rows, columns = latent_size(model, size)
     height, width = rows * model.factor, columns * model.factor
     given = (image.height, image.width)
-    notes = opened.notes + (() if given == (height, width) else (_fitting(given, crop),))
+    cut = crop and given[0] * width != given[1] * height
+    notes = opened.notes + (() if given == (height, width) else (_fitting(given, cut),))
     pixels = fitted(image, (height, width), grain=grain, resize=size is not None, crop=crop)
     return Fitted(pixels, given, crop, notes)
 
@@ -115,9 +116,9 @@ def _check_guidance(guidance: float | None) -> None:
         check_strengthening(guidance)
 
 
-def _fitting(given: tuple[int, int], crop: bool) -> str:
+def _fitting(given: tuple[int, int], cut: bool) -> str:
     """Say what was done to the size of a picture."""
-    return f"{'cut around its middle and ' if crop else ''}resized from {given[0]} × {given[1]} pixels"
+    return f"{'cut around its middle and ' if cut else ''}resized from {given[0]} × {given[1]} pixels"
 
 
 def invert_latents(

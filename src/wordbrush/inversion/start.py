@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wordbrush.checks import is_number, is_whole
 from wordbrush.errors import InvalidInput
 from wordbrush.files import write_files
 from wordbrush.inversion.network import Network
@@ -171,14 +172,19 @@ class Start:
                 }
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:
+            reason = str(error).partition("\n")[0]
             raise InvalidInput(
-                f"{path} is not an inverted picture of this version of wordbrush: {error}"
+                f"{path} is not an inverted picture of this version of wordbrush: {reason}"
             ) from error
         start._check(str(path))
         return start
 
     def _check(self, name: str) -> None:
-        """Raise ``InvalidInput`` if the tensors do not belong together."""
+        """Raise ``InvalidInput`` if settings or tensors are no numbers, or do not belong together."""
+        whole = is_whole(self.steps) and is_whole(self.skipped) and 0 <= self.skipped < self.steps
+        scales = (self.guidance, *(s for s in (self.momentum, self.source_guidance) if s is not None))
+        if not whole or not all(map(is_number, scales)) or not isinstance(self.prompt, str):
+            raise InvalidInput(f"{name} is damaged: its prompt or its numbers are none")
         shape = tuple(self.latents.shape[1:])
         made = self.steps - self.skipped
         noises = made if self.momentum is None else 1
@@ -188,6 +194,10 @@ class Start:
                 raise InvalidInput(f"{name} is damaged: its {part} has the shape {tuple(tensor.shape)}")
         if self.latents.ndim != 4 or len(self.latents) != 1:
             raise InvalidInput(f"{name} is damaged: its latents have the shape {tuple(self.latents.shape)}")
+        fitted = [] if self.negative is None or isinstance(self.negative, str) else list(self.negative)
+        for tensor in (self.latents, self.path, self.noises, *fitted):
+            if tensor is not None and not torch.isfinite(tensor).all():
+                raise InvalidInput(f"{name} is damaged: it holds NaN or infinite values")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -109,7 +109,7 @@ def evaluate_edits(
             **setting,
             "ways": _plans(model),
         }
-        found = _recorded(record, head)
+        found = recorded(record, head)
     for index in range(sources):
         if index not in found:
             found[index] = _of_source(model, judges, index, kinds, setting)
@@ -131,10 +131,14 @@ def _plans(model: Model) -> dict[str, str]:
     }
 
 
-def _recorded(record: Path, head: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def recorded(record: Path, head: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
     """Return what a record holds by index, after its first line, which says what it is of; a new one gets that line.
 
     A last line that a killed run has not finished is taken off; a file of something else is left as it is.
+
+    Raises:
+        DataError: the record is of something else than ``head``, or is none.
+        CannotWrite: the disk refuses.
     """
     if not record.exists():
         write_files({record: (json.dumps(head) + "\n").encode()})  # whole, also if a kill comes in between
