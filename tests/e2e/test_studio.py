@@ -251,6 +251,7 @@ def test_write(browser: Any, address: str, shots: Path, brake: Brake):
         page.wait_for_selector("#retyped")
         sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat")
         changed(page, "#stage img", plain)
+        told(page, "Bright is where “cat” acts", "#hint")
         page.screenshot(path=shots / "write-heat.png", full_page=True)
         page.locator("#retyped textarea, #retyped input").first.fill("dog")
         brake.hold_after(3)
@@ -260,10 +261,12 @@ def test_write(browser: Any, address: str, shots: Path, brake: Brake):
         page.screenshot(path=shots / "write-preview.png", full_page=True)
         brake.release()
         told(page, "forward-samples")
-        page.locator("#chips button", has_text="dog").click()  # off again
-        page.wait_for_selector("#stage a[download='edited.png']")
+        page.wait_for_selector("#stage a[download='edited.png']")  # the edit, not its heat
+        sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat dog")
         first = images(page)
         assert len(set(first)) == 2
+        page.locator("#chips button", has_text="dog").click()  # off again
+        sync_api.expect(page.locator("#retyped")).to_have_count(0)
         page.locator("#stage .wipe").focus()
         page.keyboard.press("ArrowRight")
         assert page.locator("#stage .wipe").input_value() == "51"
@@ -594,8 +597,10 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         changed(page, "#looked-at .over", second)
         page.screenshot(path=shots / "instruct.png", full_page=True)
         third = images(page, "#looked-at")[1]
+        told(page, "make it snow", "#looked-at .trail [aria-current]")
         page.locator("#back").click()
         changed(page, "#looked-at .over", third)
+        told(page, "make it night", "#looked-at .trail [aria-current]")
         assert images(page, "#looked-at")[1] == second
         page.locator("#back").click()
         page.wait_for_selector("#looked-at .over", state="detached")
