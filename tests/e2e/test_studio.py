@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +42,7 @@ from wordbrush.studio import data_tab  # noqa: E402  # it imports gradio
 from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
 
 PATIENT = 120_000  # milliseconds
-STEPS = 6
+STEPS = 4
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -373,24 +373,23 @@ def leave_the_word_by_its_chip(page: Any) -> None:
         page.locator("#chips button", has_text="dog").click()
 
 
-@pytest.mark.parametrize(
-    "act",
-    [leave_the_word, move_before_any_edit, undo_twice, leave_the_word_by_its_chip],
-    ids=lambda act: act.__name__,
-)
-def test_what_changes_nothing_leaves_the_page_as_it_is(
-    browser: Any, address: str, act: Callable[[Any], None]
-):
+ACTS = (leave_the_word, move_before_any_edit, undo_twice, leave_the_word_by_its_chip)
+PLACES = ("on a beach", "in a city", "on the moon", "by a lake")
+
+
+def test_what_changes_nothing_leaves_the_page_as_it_is(browser: Any, address: str):
     """An event that asks for nothing new once emptied all that it might have written to."""
     with Visit(browser, address) as page:
         page.locator("#code button").first.click()
-        paint(page, "a cat on a beach")
-        told(page, "forward-samples")
-        act(page)
-        told(page, "forward-samples")
-        sync_api.expect(page.locator("#chips button")).to_have_count(5)
-        sync_api.expect(page.locator("#snippets .snippet")).to_have_count(2)
-        assert images(page)
+        for act, place in zip(ACTS, PLACES, strict=True):
+            with answered(page):
+                paint(page, f"a cat {place}")
+            act(page)
+            told(page, "forward-samples")
+            sync_api.expect(page.locator("#chips button")).to_have_count(5)
+            sync_api.expect(page.locator("#snippets .snippet")).to_have_count(2)
+            sync_api.expect(page.locator("#snippets")).to_contain_text(place)
+            assert images(page)
 
 
 def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str, model: wb.Model):
@@ -639,27 +638,34 @@ def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: P
         assert not there.any()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], dark: bool):
-    scheme = "dark" if dark else "light"
-    name = f"{'phone' if viewport is PHONE else 'desktop'}-{scheme}"
-    with Visit(browser, address, viewport=viewport, color_scheme=scheme) as page:
-        assert page.evaluate("document.body.classList.contains('dark')") == dark
+@pytest.mark.parametrize(
+    ("viewport", "schemes"),
+    [(DESKTOP, ("light", "dark")), (PHONE, ("dark", "light"))],
+    ids=["desktop", "phone"],
+)
+def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], schemes: tuple[str, ...]):
+    """The page opens in the first scheme, and follows the system to the second."""
+    device = "phone" if viewport is PHONE else "desktop"
+    is_dark = "document.body.classList.contains('dark')"
+    with Visit(browser, address, viewport=viewport, color_scheme=schemes[0]) as page:
+        assert page.evaluate(is_dark) == (schemes[0] == "dark")
         paint(page, "a cat on a beach at sunset")
         told(page, "forward-samples")
         (plain,) = images(page)
         page.locator("#chips button", has_text="cat").click()
         page.wait_for_selector("#retyped")
         changed(page, "#stage img", plain)
-        for tab in ("Write", "Compare", "Data", "Instruct"):
-            page.get_by_role("tab", name=tab).click()
-            if tab == "Data":
-                page.locator("#open").click()
-                told(page, "selected", "#counts")
-            page.screenshot(path=shots / f"{tab.lower()}-{name}.png", full_page=True)
-            assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
-            assert page.evaluate(OUTSIDE) == []
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(f"dark => {is_dark} === dark", arg=scheme == "dark")
+            for tab in ("Write", "Compare", "Data", "Instruct"):
+                page.get_by_role("tab", name=tab).click()
+                if tab == "Data" and scheme == schemes[0]:
+                    page.locator("#open").click()
+                    told(page, "selected", "#counts")
+                page.screenshot(path=shots / f"{tab.lower()}-{device}-{scheme}.png", full_page=True)
+                assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
+                assert page.evaluate(OUTSIDE) == []
 
 
 def test_no_file_of_the_machine_is_served(address: str, data: Path):
