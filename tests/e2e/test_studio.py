@@ -26,6 +26,7 @@ from PIL import Image
 import editors
 import wordbrush as wb
 from edit_data import encoded, pair, picture, write_pairs
+from wordbrush.instruct import Editor
 from wordbrush.models import EMBEDDED
 from wordbrush.studio.data import Sieve
 from wordbrush.studio.desk import Studio
@@ -77,7 +78,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(model: wb.Model, data: Path) -> Iterator[str]:
-    page, address = serve(Studio(model, data=data, editor=editors.editor()), port=0)
+    tiny = editors.editor()
+    editor = Editor(tiny.model, replace(tiny.defaults, preset="fast"))
+    page, address = serve(Studio(model, data=data, editor=editor), port=0)
     yield address
     page.close(verbose=False)
 
@@ -626,7 +629,6 @@ def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: P
         told(page, "nothing is brushed", "#instruct-status")
         canvas = page.locator("#brush canvas").first
         stroke(page, canvas)
-        canvas.screenshot(path=shots / "instruct-brush-canvas.png")
         page.locator("#instruct").click()
         page.wait_for_selector("#looked-at .over")
         page.screenshot(path=shots / "instruct-brush.png", full_page=True)
