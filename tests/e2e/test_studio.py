@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from PIL import Image
 import editors
 import wordbrush as wb
 from edit_data import encoded, pair, picture, write_pairs
+from wordbrush.instruct import Editor
 from wordbrush.models import EMBEDDED
 from wordbrush.studio.data import Sieve
 from wordbrush.studio.desk import Studio
@@ -42,7 +43,7 @@ from wordbrush.studio import data_tab  # noqa: E402  # it imports gradio
 from wordbrush.studio.app import serve  # noqa: E402  # it imports gradio
 
 PATIENT = 120_000  # milliseconds
-STEPS = 6
+STEPS = 4
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
@@ -77,7 +78,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(model: wb.Model, data: Path) -> Iterator[str]:
-    page, address = serve(Studio(model, data=data, editor=editors.editor()), port=0)
+    tiny = editors.editor()
+    editor = Editor(tiny.model, replace(tiny.defaults, preset="fast"))
+    page, address = serve(Studio(model, data=data, editor=editor), port=0)
     yield address
     page.close(verbose=False)
 
@@ -251,6 +254,7 @@ def test_write(browser: Any, address: str, shots: Path, brake: Brake):
         page.wait_for_selector("#retyped")
         sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat")
         changed(page, "#stage img", plain)
+        told(page, "Bright is where “cat” acts", "#hint")
         page.screenshot(path=shots / "write-heat.png", full_page=True)
         page.locator("#retyped textarea, #retyped input").first.fill("dog")
         brake.hold_after(3)
@@ -260,10 +264,12 @@ def test_write(browser: Any, address: str, shots: Path, brake: Brake):
         page.screenshot(path=shots / "write-preview.png", full_page=True)
         brake.release()
         told(page, "forward-samples")
-        page.locator("#chips button", has_text="dog").click()  # off again
-        page.wait_for_selector("#stage a[download='edited.png']")
+        page.wait_for_selector("#stage a[download='edited.png']")  # the edit, not its heat
+        sync_api.expect(page.locator("#chips [aria-pressed=true]")).to_have_text("cat dog")
         first = images(page)
         assert len(set(first)) == 2
+        page.locator("#chips button", has_text="dog").click()  # off again
+        sync_api.expect(page.locator("#retyped")).to_have_count(0)
         page.locator("#stage .wipe").focus()
         page.keyboard.press("ArrowRight")
         assert page.locator("#stage .wipe").input_value() == "51"
@@ -370,24 +376,23 @@ def leave_the_word_by_its_chip(page: Any) -> None:
         page.locator("#chips button", has_text="dog").click()
 
 
-@pytest.mark.parametrize(
-    "act",
-    [leave_the_word, move_before_any_edit, undo_twice, leave_the_word_by_its_chip],
-    ids=lambda act: act.__name__,
-)
-def test_what_changes_nothing_leaves_the_page_as_it_is(
-    browser: Any, address: str, act: Callable[[Any], None]
-):
+ACTS = (leave_the_word, move_before_any_edit, undo_twice, leave_the_word_by_its_chip)
+PLACES = ("on a beach", "in a city", "on the moon", "by a lake")
+
+
+def test_what_changes_nothing_leaves_the_page_as_it_is(browser: Any, address: str):
     """An event that asks for nothing new once emptied all that it might have written to."""
     with Visit(browser, address) as page:
         page.locator("#code button").first.click()
-        paint(page, "a cat on a beach")
-        told(page, "forward-samples")
-        act(page)
-        told(page, "forward-samples")
-        sync_api.expect(page.locator("#chips button")).to_have_count(5)
-        sync_api.expect(page.locator("#snippets .snippet")).to_have_count(2)
-        assert images(page)
+        for act, place in zip(ACTS, PLACES, strict=True):
+            with answered(page):
+                paint(page, f"a cat {place}")
+            act(page)
+            told(page, "forward-samples")
+            sync_api.expect(page.locator("#chips button")).to_have_count(5)
+            sync_api.expect(page.locator("#snippets .snippet")).to_have_count(2)
+            sync_api.expect(page.locator("#snippets")).to_contain_text(place)
+            assert images(page)
 
 
 def test_errors_are_the_sentences_of_the_command_line(browser: Any, address: str, model: wb.Model):
@@ -594,8 +599,10 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         changed(page, "#looked-at .over", second)
         page.screenshot(path=shots / "instruct.png", full_page=True)
         third = images(page, "#looked-at")[1]
+        told(page, "make it snow", "#looked-at .trail [aria-current]")
         page.locator("#back").click()
         changed(page, "#looked-at .over", third)
+        told(page, "make it night", "#looked-at .trail [aria-current]")
         assert images(page, "#looked-at")[1] == second
         page.locator("#back").click()
         page.wait_for_selector("#looked-at .over", state="detached")
@@ -622,7 +629,6 @@ def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: P
         told(page, "nothing is brushed", "#instruct-status")
         canvas = page.locator("#brush canvas").first
         stroke(page, canvas)
-        canvas.screenshot(path=shots / "instruct-brush-canvas.png")
         page.locator("#instruct").click()
         page.wait_for_selector("#looked-at .over")
         page.screenshot(path=shots / "instruct-brush.png", full_page=True)
@@ -634,27 +640,34 @@ def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: P
         assert not there.any()
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], dark: bool):
-    scheme = "dark" if dark else "light"
-    name = f"{'phone' if viewport is PHONE else 'desktop'}-{scheme}"
-    with Visit(browser, address, viewport=viewport, color_scheme=scheme) as page:
-        assert page.evaluate("document.body.classList.contains('dark')") == dark
+@pytest.mark.parametrize(
+    ("viewport", "schemes"),
+    [(DESKTOP, ("light", "dark")), (PHONE, ("dark", "light"))],
+    ids=["desktop", "phone"],
+)
+def test_it_fits(browser: Any, address: str, shots: Path, viewport: dict[str, int], schemes: tuple[str, ...]):
+    """The page opens in the first scheme, and follows the system to the second."""
+    device = "phone" if viewport is PHONE else "desktop"
+    is_dark = "document.body.classList.contains('dark')"
+    with Visit(browser, address, viewport=viewport, color_scheme=schemes[0]) as page:
+        assert page.evaluate(is_dark) == (schemes[0] == "dark")
         paint(page, "a cat on a beach at sunset")
         told(page, "forward-samples")
         (plain,) = images(page)
         page.locator("#chips button", has_text="cat").click()
         page.wait_for_selector("#retyped")
         changed(page, "#stage img", plain)
-        for tab in ("Write", "Compare", "Data", "Instruct"):
-            page.get_by_role("tab", name=tab).click()
-            if tab == "Data":
-                page.locator("#open").click()
-                told(page, "selected", "#counts")
-            page.screenshot(path=shots / f"{tab.lower()}-{name}.png", full_page=True)
-            assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
-            assert page.evaluate(OUTSIDE) == []
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_function(f"dark => {is_dark} === dark", arg=scheme == "dark")
+            for tab in ("Write", "Compare", "Data", "Instruct"):
+                page.get_by_role("tab", name=tab).click()
+                if tab == "Data" and scheme == schemes[0]:
+                    page.locator("#open").click()
+                    told(page, "selected", "#counts")
+                page.screenshot(path=shots / f"{tab.lower()}-{device}-{scheme}.png", full_page=True)
+                assert page.evaluate("document.scrollingElement.scrollWidth - window.innerWidth") <= 0
+                assert page.evaluate(OUTSIDE) == []
 
 
 def test_no_file_of_the_machine_is_served(address: str, data: Path):

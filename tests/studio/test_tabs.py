@@ -235,6 +235,14 @@ def test_edits_are_chained_and_stepped_back():
     assert [moment.told for moment in other.moments] == ["beach.png", "make it night", "other"]
 
 
+def test_the_way_to_a_picture_is_shown_once_there_is_one():
+    assert view.trail(["beach.png"], 0) == ""
+    shown = view.trail(["beach.png", "make it <night>", "add a kite"], 1)
+    assert shown.count("<li") == 3
+    assert '<li aria-current="step">make it &lt;night&gt;</li>' in shown
+    assert shown.count("aria-current") == 1
+
+
 def test_a_grid_tells_the_cost_and_the_scales_of_all_its_edits():
     editor = editors.editor()
     history = instruct.History().add(instruct.Moment(editors.picture(), "x", {}))

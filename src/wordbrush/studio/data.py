@@ -21,6 +21,7 @@ from wordbrush.dataset.select import select
 from wordbrush.dataset.selection import Selection
 from wordbrush.dataset.statistics import Histogram, histograms, read_examples
 from wordbrush.errors import DataError, InvalidInput
+from wordbrush.studio.view import hint
 
 DEEP = 3
 """Data sets are looked for in folders so far below the root."""
@@ -189,10 +190,9 @@ def summary(sieve: Sieve, selection: Selection) -> str:
         (share, "of the pairs"),
     ]
     told = "".join(f"<div><b>{number}</b><span>{label}</span></div>" for number, label in tiles)
-    note = f'<p class="hint">{escape(sieve.note)}</p>' if sieve.note else ""
     table = gates_table(funnel(sieve.folder, selection))
     return (
-        f'<div class="tiles" role="status">{told}</div>{note}'
+        f'<div class="tiles" role="status">{told}</div>{hint(sieve.note)}'
         '<details class="funnel" open><summary>Every gate</summary>'
         f'<div class="wide" tabindex="0">{table}</div></details>'
     )

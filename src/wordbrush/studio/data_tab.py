@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -23,9 +22,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         return data.data_sets(studio.data) if studio.data else []
 
     def none_there(found: list[str]) -> str:
-        return (
-            "" if found else f'<p class="hint">There are no data sets below {escape(str(studio.data))}.</p>'
-        )
+        return view.hint("" if found else f"There are no data sets below {studio.data}.")
 
     found = there()
     place: dict[str, Any] = {

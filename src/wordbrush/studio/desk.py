@@ -31,12 +31,18 @@ class Superseded(Stopped):
 
 @dataclass(eq=False)
 class Desk:
-    """What one person has before them; ``sifting`` is the newest change of the thresholds."""
+    """What one person has before them.
+
+    Args:
+        selected: the word that the panel is about; ``heated`` tells whether the picture shows where it acts.
+        sifting: the newest change of the thresholds.
+    """
 
     draft: Draft | None = None
     photo: Photo | None = None
     painting: Painting | None = None
     selected: int | None = None
+    heated: bool = False
     sieve: Sieve | None = None
     selection: Selection | None = None
     sifting: object = None

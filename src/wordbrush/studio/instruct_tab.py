@@ -197,16 +197,22 @@ def build(studio: Studio, editor: Editor) -> None:
 
 
 def looked_at(history: instruct.History) -> str:
-    """Return the stage with the picture that is looked at, beside the one it was made of."""
+    """Return the stage with the picture that is looked at, beside the one it was made of, and the way to it."""
     now, before = history.now, history.before
     assert now is not None
     newest = view.source_of(now.image, now.settings)
     ratio = now.image.width / now.image.height
     if before is None:
-        return view.stage(newest, names=(now.told, ""), ratio=ratio, save="picture.png")
-    return view.stage(
-        view.source_of(before.image), newest, names=(before.told, now.told), ratio=ratio, save="edited.png"
-    )
+        drawn = view.stage(newest, names=(now.told, ""), ratio=ratio, save="picture.png")
+    else:
+        drawn = view.stage(
+            view.source_of(before.image),
+            newest,
+            names=(before.told, now.told),
+            ratio=ratio,
+            save="edited.png",
+        )
+    return drawn + view.trail([moment.told for moment in history.moments], history.at)
 
 
 def _heading(preview: Image, said: str | None) -> str:

@@ -62,6 +62,15 @@ def stage(
     )
 
 
+def trail(steps: Sequence[str], at: int) -> str:
+    """Return the steps of a history, the one that is looked at marked; nothing of a single one."""
+    if len(steps) < 2:
+        return ""
+    marks = [' aria-current="step"' if number == at else "" for number in range(len(steps))]
+    items = "".join(f"<li{mark}>{escape(step)}</li>" for mark, step in zip(marks, steps, strict=True))
+    return f'<ol class="trail" aria-label="What was done">{items}</ol>'
+
+
 def empty_stage(text: str) -> str:
     """Return the place of a picture that is not there yet."""
     return f'<figure class="stage"><div class="frame none"><p>{escape(text)}</p></div></figure>'
@@ -105,6 +114,11 @@ def running(update: Waiting | Step | None, what: str = "Painting") -> str:
 def said(text: str) -> str:
     """Return a line that tells what was done."""
     return _status(text)
+
+
+def hint(text: str) -> str:
+    """Return a line that says what can be done next; nothing of no text."""
+    return f'<p class="hint">{escape(text)}</p>' if text else ""
 
 
 def noted(sentence: str | None) -> str:

@@ -130,12 +130,12 @@ def photo_at(path: str, limits: Limits) -> Photo:
     return Photo(path, moment.file, moment.image, moment.told)
 
 
-def shown(painting: Painting, selected: int | None) -> str:
-    """Return the stage with a painting, and the heat of the selected word if there is one."""
+def shown(painting: Painting, heated: int | None = None) -> str:
+    """Return the stage with a painting, or with the heat of one of its words over it."""
     names, pictures = names_of(painting.order), painting.pictures
     ratio = pictures[0].width / pictures[0].height
-    if selected is not None and selected < len(painting.draft.spans):
-        return stage(*map(source_of, painting.heat(selected)), names=names, ratio=ratio)
+    if heated is not None and heated < len(painting.draft.spans):
+        return stage(*map(source_of, painting.heat(heated)), names=names, ratio=ratio)
     written = [source_of(image, painting.settings) for image in pictures]
     return stage(
         *written, names=names, ratio=ratio, save="edited.png" if len(pictures) > 1 else "picture.png"

@@ -116,12 +116,17 @@ def build(studio: Studio) -> None:
         draft, selected = mine.draft, mine.selected
         drawn = view.chips(draft, selected)
         if draft is None or selected is None:
-            told = "" if draft is None else f'<p class="hint">{HINT}</p>'
-            return [drawn, told, gr.update(visible=False), *[gr.skip()] * 3]
+            return [
+                drawn,
+                view.hint("" if draft is None else HINT),
+                gr.update(visible=False),
+                *[gr.skip()] * 3,
+            ]
         written = draft.word(selected)
+        heat = f"Bright is where “{written}” acts. Choose it again for the picture itself."
         return [
             drawn,
-            "",
+            view.hint(heat if mine.heated and mine.painting else ""),
             gr.update(visible=True),
             selected,
             gr.update(label=f"Instead of “{written}”", value=draft.retyped.get(selected, written)),
@@ -129,9 +134,10 @@ def build(studio: Studio) -> None:
         ]
 
     def painting(mine: Desk, values: tuple[Any, ...], patience: float = 0.0) -> Iterator[Row]:
-        """Paint the desk's draft and yield values for ``painted``."""
+        """Paint the desk's draft and yield values for ``painted``; what comes of it is shown without heat."""
         draft = mine.draft
         assert draft is not None
+        mine.heated = False
         # The words are written once, at the beginning: a chip that is replaced under the pointer loses its click.
         same = [gr.skip()] * 3
 
@@ -156,14 +162,14 @@ def build(studio: Studio) -> None:
             code = view.snippet("Command line", command(*copied)) + view.snippet("Python", python(*copied))
             prompts = (made.order.source, made.order.target or "")
             told = view.said(made.told) + view.noted(unknown_words(prompts, defaults.words))
-            return [told, write.shown(made, mine.selected), *same, code]
+            return [told, _drawn(mine), *same, code]
 
         yield [view.running(None), gr.skip(), *words(mine)[:3], gr.skip()]
         yield from rows(
             updates(),
             step=step,
             done=done,
-            ended=lambda line: [line, _before(mine), *same, gr.skip()],
+            ended=lambda line: [line, _drawn(mine), *same, gr.skip()],
         )
 
     @lasting(len(painted))
@@ -187,7 +193,8 @@ def build(studio: Studio) -> None:
     def on_pick(request: gr.Request, event: gr.EventData) -> Row:
         mine, number = desk(request), event.word
         mine.selected = None if number == mine.selected else number
-        return [_before(mine), *words(mine)]
+        mine.heated = mine.selected is not None
+        return [_drawn(mine), *words(mine)]
 
     def redraft(
         request: gr.Request, values: tuple[Any, ...], change: Callable[[Draft], Draft], patience: float = 0.0
@@ -247,6 +254,8 @@ def build(studio: Studio) -> None:
     stop.click(on_stop, None, None, **QUICK)
 
 
-def _before(mine: Desk) -> Any:
-    """Return the stage as it was: with the last picture, or as it is."""
-    return gr.skip() if mine.painting is None else write.shown(mine.painting, mine.selected)
+def _drawn(mine: Desk) -> Any:
+    """Return the stage with the last picture, if there is one."""
+    if mine.painting is None:
+        return gr.skip()
+    return write.shown(mine.painting, mine.selected if mine.heated else None)
