@@ -85,6 +85,27 @@ def test_it_begins_by_predicting_nothing():
     assert not model(drawn(1, 8, 16, 16, seed=2), torch.tensor([500.0]), tokens).any()
 
 
+def test_it_learns_which_words_belong_to_which_picture():
+    model = JointTextToImage("small", VOCABULARY)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    clean, noise = drawn(1, 8, 1, 1, seed=5).expand(2, 8, 16, 16).clone(), drawn(2, 8, 16, 16, seed=6)
+    clean[1] *= -1
+    tokens = torch.full((2, 32), VOCABULARY - 1)
+    tokens[1, 1] = 3
+
+    def error(tokens: Tensor) -> Tensor:
+        levels = torch.full((2,), 900.0)
+        return (model(torch.lerp(clean, noise, 0.9), levels, tokens) - (noise - clean)).square().mean()
+
+    before = error(tokens).item()
+    for _ in range(40):
+        optimizer.zero_grad()
+        error(tokens).backward()
+        optimizer.step()
+    assert error(tokens).item() < 0.3 * before
+    assert error(tokens.flip(0)).item() > 2 * error(tokens).item(), "the words say which is which"
+
+
 def test_noise_levels_are_logit_normal():
     levels = noise_levels(torch.linspace(0, 1, 10_001))
     assert levels.isfinite().all()
@@ -149,10 +170,11 @@ def test_it_draws_samples_of_what_it_has_learned(trained: Path):
 
 
 def test_plain_diffusers_draws_the_same(exported: Path):
-    import diffusers
+    from diffusers import StableDiffusion3Pipeline
 
-    load: Any = getattr(diffusers, "StableDiffusion3Pipeline").from_pretrained  # noqa: B009
-    plain = load(exported, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32)
+    plain = StableDiffusion3Pipeline.from_pretrained(
+        exported, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+    )
     plain.set_progress_bar_config(disable=True)
     noise = drawn(1, 8, 16, 16, seed=4)
     given: dict[str, Any] = {"latents": noise, "num_inference_steps": 3, "guidance_scale": 3.0}
