@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -39,6 +40,8 @@ from wordbrush.dataset.run import make_captions
 from wordbrush.dataset.source import ShardSource
 from wordbrush.models import EMBEDDED
 from wordbrush.pictures import read_picture
+from wordbrush.studio.snippets import command, python
+from wordbrush.studio.state import Draft, Knobs, Limits
 from wordbrush.training import config as training_config
 
 ROOT = Path(__file__).parents[1]
@@ -229,6 +232,58 @@ def images(rng: random.Random, folder: Path) -> None:
         wb.Start.load(saved)
 
 
+@lru_cache
+def editor() -> wb.Editor:
+    """Return the storybook's editor."""
+    return wb.load_editor("storybook", device="cpu")
+
+
+def instructions(rng: random.Random, folder: Path) -> None:
+    """Pictures of every kind, edited by random instructions, scales, masks, sizes and samplers."""
+    picture = folder / "photo.png"
+    picture.write_bytes(picture_file(rng))
+    given: dict[str, Any] = {"steps": rng.choice([1, 2, 0, -1, 1.5, True, None, "2", 10**4])}
+    for name, choices in (
+        ("text_guidance", NUMBERS),
+        ("image_guidance", NUMBERS),
+        ("seed", (*NUMBERS, [1, 2], [], "1")),
+        ("mask", (picture, np.ones((8, 8), bool), np.zeros((0, 3)), "", 3)),
+        ("preset", ("fast", "nonsense", "", 3)),
+        ("scheduler", ("ddim", "euler_a", "dmi", 3)),
+        ("guided", (wb.GuidedSteps((0, 0.5)), 0.5, "all")),
+        ("negative", ("", "snow " * 200, ["a", "b"], None)),
+        ("size", ("native", "whole", "published", "x", 32, (32, 48), 0, -8, 1.5, True, None)),
+        ("batch", (1, 0, None)),
+    ):
+        if rng.random() < 0.3:
+            given[name] = rng.choice(choices)
+    if given["steps"] is None:
+        given["preset"] = "fast"
+    made = editor()(picture, prompt(rng), **given)
+    assert all(image.mode == "RGB" for image in made.images)
+
+
+def drafts(rng: random.Random, folder: Path) -> None:
+    """What may be done to the words on the studio's page; what is copied from there can be read again."""
+    draft = Draft.of(model().backbone.read(prompt(rng)))
+    for _ in range(rng.randint(0, 4)):
+        if draft.spans:
+            one = rng.randrange(len(draft.spans))
+            written = rng.choice([*WORDS, *ODD, str(prompt(rng))])
+            draft = draft.retype(one, written) if rng.random() < 0.6 else draft.weigh(one, number(rng))
+    knobs = Knobs(
+        *(number(rng) for _ in range(3)),
+        blend=rng.choice(["auto", "none", "cat:dog", ":", "", None, rng.choice(ODD)]),
+        steps=rng.choice([1, 20, 101]),
+        guidance=number(rng),
+        negative=rng.choice(["", *ODD]),
+        size=rng.choice(["", "16", "16x24", "x", "9" * 20, "4096x4096"]),
+    )
+    order = knobs.order(draft, model().backbone.read, model().defaults, Limits())
+    assert shlex.split(command(order, "storybook", {}))[0] == "wordbrush"
+    compile(python(order, "storybook", {}), "copied.py", "exec")
+
+
 def value(rng: random.Random) -> str:
     """Return something that stands to the right of an equals sign."""
     numbers = ("1", "-1", "0.5", "nan", "inf", "1e400", "9" * 30, "2020-01-01")
@@ -393,7 +448,11 @@ def commands(rng: random.Random, folder: Path) -> None:
 
 
 TARGETS: dict[str, Callable[[random.Random, Path], None]] = {
-    one.__name__: one for one in (prompts, settings, images, configs, data_sets, shards, models, commands)
+    one.__name__: one
+    for one in (
+        *(prompts, settings, images, instructions, drafts),
+        *(configs, data_sets, shards, models, commands),
+    )
 }
 
 

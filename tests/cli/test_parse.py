@@ -23,7 +23,9 @@ def test_sizes():
     assert parse.parse_size("64") == (64, 64)
 
 
-@pytest.mark.parametrize("text", ["", "0", "96x0", "x128", "96x", "-64", "1.5", "96x128x3", "big"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "96x0", "x128", "96x", "-64", "1.5", "96x128x3", "big", "9" * 5000]
+)
 def test_bad_sizes(text: str):
     with pytest.raises(BadOption, match="96x128"):
         parse.parse_size(text)

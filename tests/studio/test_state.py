@@ -93,6 +93,14 @@ def test_controls_that_were_moved_are_said(draft: Draft, model: wb.Model):
     }
 
 
+@pytest.mark.parametrize("blend", [None, " "])
+def test_an_emptied_blend_is_refused(blend: str | None, draft: Draft, model: wb.Model):
+    edited = draft.retype(1, "dog")
+    order = knobs(blend=blend).order(edited, model.backbone.read, model.defaults, Limits())
+    with pytest.raises(InvalidInput, match="is not a pair of words; expected SOURCE:TARGET"):
+        _ = order.editing
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

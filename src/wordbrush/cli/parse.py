@@ -25,7 +25,7 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     """``"96x128"`` → (height, width) in pixels; ``"128"`` → a square; None stays None (the model's own size)."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+)(?:[x×](\d+))?", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,9})(?:[x×](\d{1,9}))?", text.strip().lower())
     if not match or not int(match[1]) or (match[2] and not int(match[2])):
         raise BadOption(f"--size {text!r} is not a size; expected HEIGHTxWIDTH in pixels, such as 96x128")
     height = int(match[1])

@@ -75,7 +75,7 @@ def build(studio: Studio) -> None:
         *settings, count = knobs
 
         def ordered(kept: float, shapes_kept: float, blended: str | None) -> Order:
-            made = Knobs(number, kept, shapes_kept, blended or "", count, defaults.guidance or 1.0)
+            made = Knobs(number, kept, shapes_kept, blended, count, defaults.guidance or 1.0)
             return made.edit(before, after, {}, defaults, studio.limits)
 
         def updates() -> Iterator[Update]:

@@ -224,12 +224,12 @@ class Order:
 
 @dataclass(frozen=True)
 class Knobs:
-    """The controls of the page as they stand."""
+    """The controls of the page as they stand; a box that was emptied is None or empty."""
 
     seed: object
     until: float
     self_attention: float
-    blend: str
+    blend: str | None
     steps: int
     guidance: float
     negative: str = ""
@@ -264,7 +264,7 @@ class Knobs:
             weights=weights,
             until=unless(self.until, defaults.until),
             self_attention=unless(self.self_attention, defaults.self_attention),
-            blend=unless(self.blend.strip(), defaults.blend),
+            blend=unless((self.blend or "").strip(), defaults.blend),
             **self._sampling(defaults, limits),
         )
 
