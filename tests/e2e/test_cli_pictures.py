@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,16 @@ def test_inverted_once_and_edited_twice(tiny_folder: Path):
     edited = "01-a-dog-on-a-beach.png"
     assert (pixels(f"one/{edited}") == pixels(f"three/{edited}")).all()
     assert read_settings(Path("three", edited))["source"] == CAPTION
+
+
+def test_words_that_the_model_was_never_shown_are_named_when_inverting(tiny_folder: Path, tmp_path: Path):
+    model = tmp_path / "model"
+    shutil.copytree(tiny_folder, model)
+    (model / "wordbrush.json").write_text(
+        json.dumps({"words": ["a", "cat", "on", "beach"]}), encoding="utf-8"
+    )
+    told = run(model, "invert", "photo.png", "-c", "a cat on a statue", "--steps", "1", "-o", "p.safetensors")
+    assert "this model was never shown 'statue'" in told.stderr
 
 
 def test_a_mask_with_the_pixels_kept(tiny_folder: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,14 @@ def test_settings_of_ones_own_take_the_place_of_published_ones():
     assert (start.steps, start.skipped, start.source_guidance, start.guidance) == (STEPS, 2, 2.0, 4.0)
     start = inverted("sd3", "flow-edit", guidance=4.0)
     assert (start.skipped, start.source_guidance, start.guidance) == (2, None, 4.0)
+
+
+def test_a_model_with_a_guidance_of_its_own_keeps_it():
+    """The published scales are for models that are guided as Stable Diffusion 3 is."""
+    model = families.model("sd3")
+    small = replace(model, defaults=replace(model.defaults, guidance=4.0))
+    assert wb.FlowEdit().settled(small, None, None) == (wb.FlowEdit(), None, None)
+    assert wb.FlowEdit().settled(model, None, None) == (wb.FlowEdit(0.34, 3.5), 50, 13.5)
 
 
 @pytest.mark.parametrize(

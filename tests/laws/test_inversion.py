@@ -207,6 +207,17 @@ def test_direct_equals_the_published_passes():
 
 
 @torch.no_grad()
+def test_only_edit_friendly_returns_the_picture_under_its_own_words():
+    """A fader at strength 1: the targets have the source's noise; of direct only the source is held to its path."""
+    same: Any = {"to": SOURCE, "edits": [wb.Reweight({"cat": 1.0})], "self_attention": 0.0}
+    rows = {
+        name: wb.edit(pipelines.model(), inverted(name), **same).latents
+        for name in ("edit-friendly", "direct")
+    }
+    assert distance(rows["edit-friendly"][1:], rows["edit-friendly"][:1]) < 1e-9
+    assert distance(rows["direct"][1:], rows["direct"][:1]) > 1e-3
+
+
 def test_edit_friendly_is_the_published_loop():
     """Huberman-Spiegelglas et al. written out: the first 36 of 100 steps left out, two scales of guidance."""
     model, steps, skip, low, high = pipelines.model(), 11, 4, 3.5, 15.0
