@@ -1,6 +1,6 @@
 """What an accepted pair costs: the published recipe of InstructPix2Pix, and one saving after the other on top of it.
 
-    python benchmarks/pair_cost.py                          some minutes on one core
+    python benchmarks/pair_cost.py                          some 40,000 forward-samples: half an hour of one core
     python benchmarks/pair_cost.py --triplets 200 --candidates 100 --per-source 5 --enough 4
 
 Cost is counted in forward-samples, rows that the denoiser evaluates: the count is exact and the same on every machine.
