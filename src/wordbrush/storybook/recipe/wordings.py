@@ -147,7 +147,7 @@ def _draw(wording: Wording, rng: np.random.Generator) -> tuple[Scene, Scene] | N
 def _other(attribute: str, value: str, rng: np.random.Generator) -> str:
     """Draw a value that can be spoken of in the same words as ``value``."""
     known = _class_of(attribute, value)
-    return known[rng.integers(len(known))]
+    return known[int(rng.integers(len(known)))]
 
 
 def _class_of(attribute: str, value: str) -> Sequence[str]:

@@ -263,7 +263,7 @@ def train(
             copied = drawn < (EXERCISES_AT_FIRST if early else EXERCISES_LATER)
             rows, pairs = lessons(indices[~copied].tolist())
             rows += [exercise(int(index), len(tokenizer)) for index in indices[copied]]
-        data = batch_of(rows, device)
+        data = batch_of(rows, device)  # pyright: ignore[reportArgumentType]
         logits, labels = (
             model(data["input_ids"], data["attention_mask"]).logits[:, :-1],
             data["labels"][:, 1:],
