@@ -39,9 +39,10 @@ def test_every_way_to_make_pairs_can_be_run_and_adds_to_the_one_before(pair_cost
     for stage in stages:
         make_scheduler(stage.sampler(0), trained).set_timesteps(stage.steps)
     assert [stage.per_source for stage in stages] == [1, 3, 3, 3, 3, 3, 3]
-    assert [stage.draft_steps for stage in stages] == [None, None, 10, None, None, None, None]
-    assert [stage.steps for stage in stages] == [100, 100, 100, 100, 20, 8, 8]
-    assert [stage.control for stage in stages] == ["published"] * 6 + ["full"]
+    assert [stage.draft_steps for stage in stages] == [None, None, None, 5, None, None, None]
+    assert [stage.steps for stage in stages] == [100, 100, 20, 20, 8, 8, 8]
+    assert [stage.control for stage in stages] == ["published"] * 5 + ["full"] * 2
+    assert [stage.enough for stage in stages] == [None] * 6 + [2]
 
 
 @pytest.mark.parametrize(("folder", "name"), [(None, "inversion"), ("drawn", "inversion-drawn")])

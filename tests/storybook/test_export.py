@@ -14,9 +14,9 @@ from torch import nn
 
 import wordbrush
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, decoder, judge, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, decoder, judge, text_to_image, vocabulary, writer
 from wordbrush.storybook.recipe.adopt import adopt
-from wordbrush.storybook.recipe.export import export
+from wordbrush.storybook.recipe.export import WEIGHTS, export
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import FROZEN, Run
 from wordbrush.storybook.recipe.paraphrases import instruction_words
@@ -185,12 +185,22 @@ def test_training_of_the_readers_goes_on_too(exported: Path, tmp_path: Path) -> 
     weights = judge.build("shape").half().state_dict()
     save_file(weights, world / "judge" / "shape.safetensors")
     write_json(world / "judge" / "training.json", {"samples_seen": {"judge_shape": 30}})
+    shutil.copytree(WEIGHTS / "writer", world / "writer")
     assert adopt(tmp_path / "out", source=world / "text_to_image") == [
         "autoencoder",
         "text_to_image",
         "judge_shape",
+        "writer",
     ]
     run = Run(judge.build("shape"), FROZEN, tmp_path / "out" / "judge_shape")
     run.load()
     assert (run.before, run.step) == (30, 0)
     assert torch.equal(run.module.get_parameter("stem.weight"), weights["stem.weight"].float())
+    own = load_file(world / "writer" / "model.safetensors")
+    begun = writer.averaged_model(tmp_path / "out" / "writer", torch.device("cpu")).state_dict()
+    assert all(torch.equal(begun[name], value.float()) for name, value in own.items())
+    tokens = [
+        writer.load_tokenizer(at)("a cat ##").input_ids
+        for at in (world / "writer", tmp_path / "out/writer/tokenizer")
+    ]
+    assert tokens[0] == tokens[1]

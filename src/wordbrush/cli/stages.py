@@ -59,7 +59,9 @@ def print_stage(stage: StageReport) -> None:
     """Print a report as one line."""
     kept = f"{stage.kept:,} of {stage.rows_out:,} kept"
     reasons = ", ".join(f"{gate} {count:,}" for gate, count in stage.reasons.items())
-    made = f"{stage.made} units made" + (f", {stage.reused} were there" if stage.reused else "")
+    made = f"{stage.made} {'unit' if stage.made == 1 else 'units'} made" + (
+        f", {stage.reused} were there" if stage.reused else ""
+    )
     out.print(
         f"{stage.stage}: {kept}{f' (rejected: {reasons})' if reasons else ''}; {made}",
         soft_wrap=True,

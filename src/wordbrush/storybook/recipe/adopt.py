@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from wordbrush.errors import WordbrushError
-from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary
+from wordbrush.storybook.recipe import autoencoder, contrastive, judge, text_to_image, vocabulary, writer
 from wordbrush.storybook.recipe.export import WEIGHTS
 from wordbrush.storybook.recipe.files import write_json
 from wordbrush.storybook.recipe.loop import FROZEN, Run
@@ -37,7 +37,9 @@ def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
     judges = {f"judge_{kind}": source.parent / "judge" / f"{kind}.safetensors" for kind in judge.KINDS}
     judges = {stage: weights for stage, weights in judges.items() if weights.exists()}
     pairs = source.parent / "contrastive" / "model.safetensors"
-    stages = ["autoencoder", "text_to_image", *judges, *(["contrastive"] if pairs.exists() else [])]
+    words = source.parent / "writer" / "model.safetensors"
+    beside = [name for name, path in (("contrastive", pairs), ("writer", words)) if path.exists()]
+    stages = ["autoencoder", "text_to_image", *judges, *beside]
     for stage in stages:
         if (out / stage / "state.safetensors").exists():
             raise WordbrushError(
@@ -65,6 +67,12 @@ def adopt(out: Path, *, source: Path = WEIGHTS / "text_to_image") -> list[str]:
     if pairs.exists():
         scorer = contrastive.build(len(vocabulary.load(out / "tokenizer")))
         _begin(scorer, load_file(pairs), out / "contrastive", _seen(pairs)["contrastive"], {})
+    if words.exists():
+        tokenizer = writer.load_tokenizer(words.parent)
+        tokenizer.save_pretrained(out / "writer" / "tokenizer")
+        weights = load_file(words)
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]  # tied, and stored once
+        _begin(writer.build(len(tokenizer)), weights, out / "writer", _seen(words)["writer"], {})
     return stages
 
 

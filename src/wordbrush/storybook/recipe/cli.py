@@ -48,7 +48,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "judge_look": {"total": 100_000},
     "judge_outline": {"total": 60_000},
     "contrastive": {"total": 120_000},
-    "writer": {"total": 200_000, "captions": 25_600, "exercises": 40_000, "batch": 16},
+    "writer": {
+        "total": 200_000,
+        "decay": 100_000,
+        "captions": 25_600,
+        "exercises": 40_000,
+        "batch": 16,
+        "peak": 1e-3,
+    },
     "export": {"destination": None},
     "adopt": {},
 }
