@@ -282,6 +282,34 @@ def test_model_is_restored(error: type[BaseException] | None):
     assert torch.equal(outputs(model), expected)
 
 
+def test_a_processor_that_is_not_known_gives_the_same_and_all_are_put_back():
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    class Own(AttnProcessor2_0):
+        pass
+
+    def shared(unet: Any) -> None:
+        unet.set_attn_processor(Own())
+
+    model = altered(shared)
+    own, known = (next(iter(m.unet.attn_processors.values())) for m in (model, altered(lambda unet: None)))
+    assert (type(own), type(known)) == (Own, AttnProcessor2_0)
+
+    def stop(step: int, steps: int) -> None:
+        raise Stop
+
+    settings: dict[str, Any] = {"to": DOG, "seed": 1, "steps": STEPS, "size": 16}
+    assert torch.equal(
+        wb.edit(model, SOURCE, **settings).latents,
+        wb.edit(pipelines.model("sd1", torch.float32), SOURCE, **settings).latents,
+    )
+    with pytest.raises(Stop):
+        wb.edit(model, SOURCE, **settings, progress=stop)
+    assert set(model.unet.attn_processors.values()) == {own}
+    common = pipelines.model("sd1", torch.float32).unet.attn_processors.values()
+    assert {type(processor) for processor in common} == {AttnProcessor2_0}
+
+
 def test_hooks_of_others_survive():
     from diffusers.hooks import HookRegistry, ModelHook
 
