@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -292,7 +292,8 @@ def test_a_processor_that_is_not_known_gives_the_same_and_all_are_put_back():
         unet.set_attn_processor(Own())
 
     model = altered(shared)
-    own, known = (next(iter(m.unet.attn_processors.values())) for m in (model, altered(lambda unet: None)))
+    unet, common = (cast(Any, one.unet) for one in (model, pipelines.model("sd1", torch.float32)))
+    own, known = (next(iter(one.attn_processors.values())) for one in (unet, common))
     assert (type(own), type(known)) == (Own, AttnProcessor2_0)
 
     def stop(step: int, steps: int) -> None:
@@ -305,9 +306,8 @@ def test_a_processor_that_is_not_known_gives_the_same_and_all_are_put_back():
     )
     with pytest.raises(Stop):
         wb.edit(model, SOURCE, **settings, progress=stop)
-    assert set(model.unet.attn_processors.values()) == {own}
-    common = pipelines.model("sd1", torch.float32).unet.attn_processors.values()
-    assert {type(processor) for processor in common} == {AttnProcessor2_0}
+    assert set(unet.attn_processors.values()) == {own}
+    assert {type(processor) for processor in common.attn_processors.values()} == {AttnProcessor2_0}
 
 
 def test_hooks_of_others_survive():

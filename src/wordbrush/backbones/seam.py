@@ -127,15 +127,16 @@ class _AttentionHook(ModelHook):
         forward: Any = self.fn_ref.original_forward
         if handle is None:
             return forward(*args, **kwargs)
-        own = getattr(module, "processor", None)
+        layer: Any = module
+        own = getattr(layer, "processor", None)
         if self._rebound is None or type(own) is not AttnProcessor2_0:
             with _Interception(handle):
                 return forward(*args, **kwargs)
-        self._handle, module.processor = handle, self._rebound
+        self._handle, layer.processor = handle, self._rebound
         try:
             return forward(*args, **kwargs)
         finally:
-            module.processor = own
+            layer.processor = own
 
     def _attend(self, *args: Any, **kwargs: Any) -> Tensor:
         """Take the place of ``scaled_dot_product_attention`` in a processor."""
