@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +19,7 @@ from wordbrush.files import write_files
 
 WIDE = 240
 RESULTS = Path(__file__).parent / "results"
+Made = TypeVar("Made")
 
 
 def machine() -> dict[str, Any]:
@@ -45,6 +47,11 @@ def ratio(times: list[float], reference: list[float]) -> float:
     return median(times) / median(reference)
 
 
+def stopwatch(device: str) -> Callable[[], float]:
+    """Return the clock of a device: on processors the time of the process, which other work disturbs less."""
+    return time.perf_counter if device == "cuda" else time.process_time
+
+
 def peak_memory(work: Callable[[], object], device: str) -> float:
     """Return the greatest memory of the process, or of the GPU, during some work, in megabytes."""
     if device == "cuda":
@@ -60,6 +67,13 @@ def peak_memory(work: Callable[[], object], device: str) -> float:
     return int(peak.split()[1]) * 1024 / 1e6
 
 
+def measured(work: Callable[[], Made], device: str) -> tuple[Made, float]:
+    """Return what some work makes, and the greatest memory meanwhile in megabytes."""
+    made: list[Made] = []
+    memory = peak_memory(lambda: made.append(work()), device)
+    return made[0], memory
+
+
 def show(title: str, heads: list[str], rows: list[list[str]]) -> None:
     """Print a table, whole where there is no terminal to say how wide it may be."""
     table = Table(*heads, title=title, title_justify="left", box=None, pad_edge=False)
@@ -69,6 +83,12 @@ def show(title: str, heads: list[str], rows: list[list[str]]) -> None:
     if not console.is_terminal:
         console.width = WIDE
     console.print(table, "")
+
+
+def kept(name: str) -> dict[str, Any]:
+    """Return the results in ``benchmarks/results/<name>.json``, nothing if there are none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def keep(name: str, results: dict[str, Any]) -> Path:

@@ -14,7 +14,6 @@ one run, the weights included.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -40,7 +39,7 @@ from transformers import (
 )
 
 import wordbrush as wb
-from common import keep, peak_memory, ratio, show
+from common import keep, kept, measured, ratio, show, stopwatch
 from subjects import SOURCE, TARGET, letters
 from wordbrush.backbones import families
 from wordbrush.models import Defaults
@@ -393,9 +392,7 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
         if name in LINEAR and settings["self_attention"]:
             continue
         latents[way], memory[way] = measured(lambda s=settings: run(model, size, s, device), device)
-    clock = (
-        time.perf_counter if device == "cuda" else time.process_time
-    )  # other work disturbs the latter less
+    clock = stopwatch(device)
     seconds: dict[str, list[float]] = {way: [] for way in latents}
     for number in range(size.rounds):
         for way in list(latents)[:: 1 if number % 2 else -1]:
@@ -431,13 +428,6 @@ def measure(name: str, size: Size, device: str) -> dict[str, Any]:
     return {"parameters": parameters, "ways": rows}
 
 
-def measured(work: Callable[[], torch.Tensor], device: str) -> tuple[torch.Tensor, float]:
-    """Return what some work makes, and the greatest memory meanwhile in megabytes."""
-    made: list[torch.Tensor] = []
-    memory = peak_memory(lambda: made.append(work()), device)
-    return made[0], memory
-
-
 def main(
     only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(BUILDERS)}; repeatable.")] = None,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "moderate",
@@ -446,7 +436,9 @@ def main(
     """Measure and write benchmarks/results/families.json."""
     results = {name: measure(name, SIZES[size], device) for name in only or BUILDERS}
     if size != "tiny":
-        print(keep("families", {"device": device, "size": size, "families": results}))
+        before = kept("families") if only else {}
+        others = before.get("families", {}) if before.get("size") == size else {}
+        print(keep("families", {"device": device, "size": size, "families": others | results}))
 
 
 if __name__ == "__main__":

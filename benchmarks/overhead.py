@@ -1,18 +1,16 @@
 """What control costs in all steps, against plainly generating the same pictures; goals: time 1.05, memory 1.02.
 
     python benchmarks/overhead.py                 storybook, and Stable Diffusion 1.5's layout with random weights
+    python benchmarks/overhead.py --only sd15-256 the latter with a quarter of the pixels; other results are left
     python benchmarks/overhead.py --tiny          a quick check that the benchmark works
 
 Denoising is timed, text encoding included and decoding not, in rounds that run every way once, in changing order; a
-ratio is one of medians. Peak memory is that of a process which runs one way once, after the model is loaded.
+ratio is one of medians. On processors, time is that of the process, which other work disturbs less. Peak memory is that
+of the process, or of the GPU, during one run, the weights included.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Annotated, Any
@@ -22,7 +20,7 @@ import typer
 
 import subjects
 import wordbrush as wb
-from common import keep, peak_memory, ratio, show
+from common import keep, kept, measured, ratio, show, stopwatch
 from published_control import published_control
 from subjects import SOURCE, TARGET, Subject
 from wordbrush.edits.align import transfer
@@ -77,34 +75,37 @@ def main(
         list[str] | None, typer.Option(help=f"One of {', '.join(subjects.SUBJECTS)}; repeatable.")
     ] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Rounds; None: as the subject needs.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps; None: as the subject needs.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     tiny: Annotated[
         bool, typer.Option("--tiny", help="Random weights of a small model, to check the benchmark.")
     ] = False,
-    memory_of: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Measure and write benchmarks/results/overhead.json."""
     names = only or (["tiny"] if tiny else ["storybook", "sd15"])
-    if memory_of:
-        print(json.dumps(memory_of_a_run(subjects.SUBJECTS[names[0]], memory_of, device)))
-        return
-    results = {name: measure(name, subjects.SUBJECTS[name], repeats, device) for name in names}
+    results = {name: measure(name, subjects.SUBJECTS[name], steps, repeats, device) for name in names}
     if names != ["tiny"]:
-        print(keep("overhead", {"device": device, "subjects": results}))
+        others = kept("overhead").get("subjects", {}) if only else {}
+        print(keep("overhead", {"device": device, "subjects": others | results}))
 
 
-def measure(name: str, subject: Subject, repeats: int | None, device: str) -> dict[str, Any]:
+def measure(
+    name: str, subject: Subject, steps: int | None, repeats: int | None, device: str
+) -> dict[str, Any]:
     """Measure one subject in all ways and print its table."""
-    memory = {way: memory_in_a_process(name, way, device) for way in WAYS}
-    model = subject.load(device)
-    latents = {way: run(model, subject.steps) for way, run in WAYS.items()}  # warms up, too
+    model, steps = subject.load(device), steps or subject.steps
+    plain(model, steps)  # warms up
+    latents: dict[str, torch.Tensor] = {}
+    memory: dict[str, float] = {}
+    for way, run in WAYS.items():
+        latents[way], memory[way] = measured(lambda run=run: run(model, steps), device)
     own, explicit = latents["replace"], latents["published replace"]
     moved = float((own[1] - latents["plain"][1]).norm() / own[1].norm())
     differ = float((own - explicit).norm() / explicit.norm())
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(repeats or subject.repeats):
         for way in list(WAYS)[:: 1 if number % 2 else -1]:
-            seconds[way].append(timed(WAYS[way], model, subject.steps, device))
+            seconds[way].append(timed(WAYS[way], model, steps, device))
     rows = {
         way: {
             "seconds": median(seconds[way]),
@@ -118,7 +119,7 @@ def measure(name: str, subject: Subject, repeats: int | None, device: str) -> di
         for way in WAYS
     }
     show(
-        f"{name}: {subject.about}, {subject.steps} steps, median of {len(seconds['plain'])} rounds",
+        f"{name}: {subject.about}, {steps} steps, median of {len(seconds['plain'])} rounds",
         ["", "seconds", "time ratio", "peak MB", "memory ratio"],
         [
             [
@@ -135,7 +136,7 @@ def measure(name: str, subject: Subject, repeats: int | None, device: str) -> di
         f"the edit moves the picture by {moved:.2g}; replace and published replace differ by {differ:.1e}\n"
     )
     return {
-        "steps": subject.steps,
+        "steps": steps,
         "ways": rows,
         "edit_moves": moved,
         "replace_differs_from_published": differ,
@@ -144,24 +145,12 @@ def measure(name: str, subject: Subject, repeats: int | None, device: str) -> di
 
 def timed(run: Callable[[wb.Model, int], torch.Tensor], model: wb.Model, steps: int, device: str) -> float:
     """Return the seconds of one run."""
-    began = time.perf_counter()
+    clock = stopwatch(device)
+    began = clock()
     run(model, steps)
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
-def memory_in_a_process(name: str, way: str, device: str) -> float:
-    """Return the peak of one way in megabytes, measured in a process of its own."""
-    command = [sys.executable, __file__, "--only", name, "--device", device, "--memory-of", way]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def memory_of_a_run(subject: Subject, way: str, device: str) -> float:
-    """Run one way once and return its peak in megabytes, the model included."""
-    model = subject.load(device)
-    return peak_memory(lambda: WAYS[way](model, subject.steps), device)
+    return clock() - began
 
 
 if __name__ == "__main__":

@@ -57,11 +57,15 @@ def letters() -> CLIPTokenizer:
     return CLIPTokenizer(vocab={token: i for i, token in enumerate(tokens)}, merges=[], model_max_length=77)
 
 
-def stable_diffusion_15(device: str) -> wb.Model:
-    """UNet and text encoder in the layout of Stable Diffusion 1.5 (860 and 85 million parameters)."""
+def stable_diffusion_15(device: str, side: int = 64) -> wb.Model:
+    """UNet and text encoder in the layout of Stable Diffusion 1.5 (860 and 85 million parameters).
+
+    Args:
+        side: latent pixels along each side.
+    """
     return random_model(
         device,
-        unet={"sample_size": 64, "cross_attention_dim": 768, "attention_head_dim": 8},
+        unet={"sample_size": side, "cross_attention_dim": 768, "attention_head_dim": 8},
         text={
             "hidden_size": 768,
             "intermediate_size": 3072,
@@ -91,5 +95,17 @@ def small(device: str) -> wb.Model:
 SUBJECTS = {
     "storybook": Subject("as shipped", lambda device: wb.load("storybook", device=device), 30, 7),
     "sd15": Subject("Stable Diffusion 1.5's layout, 512 x 512, random weights", stable_diffusion_15, 1, 3),
+    "sd15-256": Subject(
+        "Stable Diffusion 1.5's layout, 256 x 256, random weights",
+        lambda device: stable_diffusion_15(device, side=32),
+        1,
+        3,
+    ),
+    "sd15-128": Subject(
+        "Stable Diffusion 1.5's layout, 128 x 128, random weights",
+        lambda device: stable_diffusion_15(device, side=16),
+        1,
+        3,
+    ),
     "tiny": Subject("random weights, 128 x 128", small, 4, 3),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -280,6 +280,34 @@ def test_model_is_restored(error: type[BaseException] | None):
     assert changed == {site.name for site in model.backbone.sites}
     assert state(model) == before
     assert torch.equal(outputs(model), expected)
+
+
+def test_a_processor_that_is_not_known_gives_the_same_and_all_are_put_back():
+    from diffusers.models.attention_processor import AttnProcessor2_0
+
+    class Own(AttnProcessor2_0):
+        pass
+
+    def shared(unet: Any) -> None:
+        unet.set_attn_processor(Own())
+
+    model = altered(shared)
+    unet, common = (cast(Any, one.unet) for one in (model, pipelines.model("sd1", torch.float32)))
+    own, known = (next(iter(one.attn_processors.values())) for one in (unet, common))
+    assert (type(own), type(known)) == (Own, AttnProcessor2_0)
+
+    def stop(step: int, steps: int) -> None:
+        raise Stop
+
+    settings: dict[str, Any] = {"to": DOG, "seed": 1, "steps": STEPS, "size": 16}
+    assert torch.equal(
+        wb.edit(model, SOURCE, **settings).latents,
+        wb.edit(pipelines.model("sd1", torch.float32), SOURCE, **settings).latents,
+    )
+    with pytest.raises(Stop):
+        wb.edit(model, SOURCE, **settings, progress=stop)
+    assert set(unet.attn_processors.values()) == {own}
+    assert {type(processor) for processor in common.attn_processors.values()} == {AttnProcessor2_0}
 
 
 def test_hooks_of_others_survive():
