@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +18,7 @@ from wordbrush.storybook.recipe import cli, writer
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.export import export
 from wordbrush.storybook.recipe.renders import is_held_out
-from wordbrush.storybook.recipe.wordings import in_vain
-from wordbrush.storybook.scene import Scene, parse
+from wordbrush.storybook.scene import parse
 
 STEPS = {"batch": "4", "total": "24", "captions": "12", "exercises": "4"}
 
@@ -94,51 +91,6 @@ def test_exercises_are_triplets_of_random_tokens_with_one_change():
         changed.append(sum(a != b for a, b in zip(before, after, strict=True)))
     assert set(changed) <= {0, 1}
     assert sum(changed) > 190  # now and then the same token is drawn again
-
-
-def test_a_wording_is_in_vain_where_the_scene_has_what_it_asks_for():
-    def said(instruction: str, scene: Scene) -> str | None:
-        (one,) = (one for one in writer.wordings() if one.example.instruction == instruction)
-        return in_vain(one, scene)
-
-    bear = Scene("bear", "city", "snow", companion="kite")
-    assert said("turn the cat into a fox", bear) == "turn the bear into a bear"
-    assert said("turn the cat into a fox", replace(bear, subject="car")) is None  # spoken of in other words
-    assert said("a blizzard rolls in", bear) == "a blizzard rolls in"
-    assert said("a blizzard rolls in", replace(bear, time="rain")) is None
-    assert said("add an umbrella", bear) == "add a kite"
-    assert said("add an umbrella", replace(bear, companion=None)) is None
-    assert said("replace the lake with a room", bear) == "replace the city with a city"
-
-
-def test_what_a_triplet_is_shown_against_is_never_true_of_its_caption():
-    known, found = writer.wordings(), 0
-    for index in range(200):
-        one = writer.triplet(index, known)
-        vain = writer.vain_instruction(index, one.before, known)
-        assert vain == writer.vain_instruction(index, one.before, known)
-        if vain is not None:
-            found += 1
-            assert objection(one.before, vain, one.before) == "nothing changed, where one attribute should"
-            assert vain != one.instruction
-    assert found > 150
-
-
-def test_the_preference_is_for_instructions_alone_and_by_the_share_of_the_true_one():
-    change = 9
-    labels = torch.tensor([[-100, 5, 9, 4, 0], [-100, 6, 7, 9, -100], [-100, 5, 9, 4, 0]])
-    losses = torch.tensor([[8.0, 1, 2, 50, 50], [8.0, 1, 1, 3, 9], [8.0, 1, 1, 90, 90]], requires_grad=True)
-    value = writer.preference(losses, labels, [(0, 1)], change)
-    true, vain = math.exp(-3), math.exp(-5)
-    assert value.item() == pytest.approx(-math.log(true / (true + vain)))
-    value.backward()
-    assert losses.grad is not None
-    assert (losses.grad != 0).tolist() == [
-        [False, True, True, False, False],
-        [False, True, True, True, False],
-        [False] * 5,
-    ]
-    assert writer.preference(losses, labels, [], change).item() == 0
 
 
 def test_loss_is_on_the_completion_alone():

@@ -5,8 +5,6 @@ where its instruction names something by a word of its own, that word is replace
 "turn the cat into a fox" becomes "turn the owl into a crab". The wording itself is never touched; a time, a weather or
 a value that the instruction only paraphrases stays what it was. Combinations that are held out of all training stay
 held out.
-
-The same wordings also say what not to write: an instruction is in vain where the scene has already what it asks for.
 """
 
 from __future__ import annotations
@@ -103,21 +101,6 @@ def vary(wording: Wording, rng: np.random.Generator) -> Example:
     return wording.example
 
 
-def in_vain(wording: Wording, scene: Scene) -> str | None:
-    """Return this wording said of a scene that has already what it asks for; None if the scene has not.
-
-    What it names beside that is there, and of the class that it speaks of.
-    """
-    name = wording.attribute
-    if not wording.says(name, "after") and getattr(scene, name) != getattr(wording.after, name):
-        return None
-    for _, _, attribute, side in wording.slots:
-        value = getattr(scene, attribute)
-        if value is None or value not in _class_of(attribute, getattr(getattr(wording, side), attribute)):
-            return None
-    return _say(wording, scene, scene)
-
-
 def _draw(wording: Wording, rng: np.random.Generator) -> tuple[Scene, Scene] | None:
     """Draw the scenes before and after, or None if what was drawn does not go together."""
     before = random_scene(rng)
@@ -146,17 +129,13 @@ def _draw(wording: Wording, rng: np.random.Generator) -> tuple[Scene, Scene] | N
 
 def _other(attribute: str, value: str, rng: np.random.Generator) -> str:
     """Draw a value that can be spoken of in the same words as ``value``."""
-    known = _class_of(attribute, value)
-    return known[int(rng.integers(len(known)))]
-
-
-def _class_of(attribute: str, value: str) -> Sequence[str]:
-    """Return the values that can be spoken of in the same words as ``value``, with it."""
     if attribute == "style":
-        return STYLES_WITH_ARTICLE
-    if attribute == "subject":
-        return next(group for group in GROUPS if value in group)
-    return NOUNS[attribute]
+        known: Sequence[str] = STYLES_WITH_ARTICLE
+    elif attribute == "subject":
+        known = next(group for group in GROUPS if value in group)
+    else:
+        known = NOUNS[attribute]
+    return known[rng.integers(len(known))]
 
 
 def _say(wording: Wording, before: Scene, after: Scene) -> str | None:

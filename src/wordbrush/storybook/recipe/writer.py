@@ -9,10 +9,6 @@ another scene (``recipe.wordings``).
 What the instruction does not speak of has to be copied, and a small model would rather guess what goes well together.
 So at first half of the texts, later a tenth, are exercises of random tokens in the same form: one is named and changes,
 and the others can only be copied (induction, arXiv:2209.11895).
-
-And it would rather ask for what is there already than look whether it is. So every triplet is shown against a wording
-that is in vain there (``wordings.in_vain``): the loss of the pair is −log of the share that the true instruction has of
-the probability of both.
 """
 
 from __future__ import annotations
@@ -24,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wordbrush.dataset.writers.form import ASK, CHANGE, END, Example, read_examples
@@ -32,8 +27,8 @@ from wordbrush.storybook.instructions import HAND_WRITTEN
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.loop import Run, Schedule, load_average
 from wordbrush.storybook.recipe.renders import is_held_out, scene_at
-from wordbrush.storybook.recipe.wordings import Wording, in_vain, vary
-from wordbrush.storybook.scene import caption, parse, random_scene
+from wordbrush.storybook.recipe.wordings import Wording, vary
+from wordbrush.storybook.scene import caption, random_scene
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -48,12 +43,6 @@ AS_WRITTEN = 0.1
 
 EXERCISES_AT_FIRST, EXERCISES_LATER = 0.5, 0.1
 """Share of exercises in copying among the texts after the captions."""
-
-CONTRAST = 0.2
-"""Weight of the loss of a pair, which is summed over tokens, beside the mean loss of a token."""
-
-TRIED = 8
-"""Wordings that are looked through for one that is in vain; where none is, a triplet stands alone."""
 
 IGNORED = -100
 CHAT_TEMPLATE = "{{ messages[-1]['content'] + '\\n##\\n' }}"
@@ -102,13 +91,6 @@ def triplet(index: int, known: Sequence[Wording]) -> Example:
     rng = np.random.default_rng([31, index])
     wording = known[int(rng.integers(len(known)))]
     return wording.example if rng.random() < AS_WRITTEN else vary(wording, rng)
-
-
-def vain_instruction(index: int, before: str, known: Sequence[Wording]) -> str | None:
-    """Return an instruction that asks for what the caption of triplet ``index`` has already; None if none was found."""
-    rng, scene = np.random.default_rng([47, index]), parse(before)
-    tried = (in_vain(known[int(rng.integers(len(known)))], scene) for _ in range(TRIED))
-    return next((instruction for instruction in tried if instruction is not None), None)
 
 
 def exercise(index: int, vocab_size: int) -> tuple[list[int], list[int]]:
@@ -186,24 +168,6 @@ def batch_of(rows: Sequence[tuple[list[int], list[int]]], device: torch.device) 
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def preference(losses: Tensor, labels: Tensor, pairs: Sequence[tuple[int, int]], change: int) -> Tensor:
-    """Return the mean loss of pairs of texts, (): −log of the share that the first has of the probability of both.
-
-    Args:
-        losses: (rows, length), −log of the probability of every token.
-        labels: (rows, length), the tokens; ``IGNORED`` where nothing is learned.
-        pairs: (row, row); only what comes up to the first ``change`` counts.
-        change: the token that ends an instruction.
-    """
-    if not pairs:
-        return losses.new_zeros(())
-    marks = (labels == change).long()
-    said = (marks.cumsum(1) - marks == 0) & (labels != IGNORED)
-    total = (losses * said).sum(1)
-    true, vain = torch.tensor(pairs, device=losses.device).T
-    return F.softplus(total[true] - total[vain]).mean()
-
-
 def train(
     out: Path,
     *,
@@ -237,23 +201,12 @@ def train(
     run = Run(model, schedule, out)
     run.resume()
     end = [tokenizer.eos_token_id]
-    (change,) = tokenizer(CHANGE).input_ids
 
-    def lessons(indices: Sequence[int]) -> tuple[list[tuple[list[int], list[int]]], list[tuple[int, int]]]:
-        """Return the texts of triplets, and which of them are a true one and one that is in vain."""
-        rows, pairs = [], []
-        for index in indices:
-            example = triplet(index, known)
-            read = tokenizer(example.prompt).input_ids
-            rows.append((read, tokenizer(example.completion).input_ids + end))
-            vain = vain_instruction(index, example.before, known)
-            if vain is not None:
-                pairs.append((len(rows) - 1, len(rows)))
-                rows.append((read, tokenizer(vain + CHANGE).input_ids))
-        return rows, pairs
+    def lesson(index: int) -> tuple[list[int], list[int]]:
+        example = triplet(index, known)
+        return tokenizer(example.prompt).input_ids, tokenizer(example.completion).input_ids + end
 
     def loss(step: int, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        pairs: list[tuple[int, int]] = []
         if step * batch < captions:
             texts = [caption_document(int(index)) for index in indices]
             rows = [(end, tokenizer(text).input_ids + end) for text in texts]
@@ -261,20 +214,15 @@ def train(
             early = step * batch < captions + exercises
             drawn = np.random.default_rng([43, step]).random(len(indices))
             copied = drawn < (EXERCISES_AT_FIRST if early else EXERCISES_LATER)
-            rows, pairs = lessons(indices[~copied].tolist())
-            rows += [exercise(int(index), len(tokenizer)) for index in indices[copied]]
+            rows = [
+                exercise(int(index), len(tokenizer)) if copies else lesson(int(index))
+                for index, copies in zip(indices, copied, strict=True)
+            ]
         data = batch_of(rows, device)  # pyright: ignore[reportArgumentType]
-        logits, labels = (
-            model(data["input_ids"], data["attention_mask"]).logits[:, :-1],
-            data["labels"][:, 1:],
-        )
-        losses = F.cross_entropy(logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-        learned = labels != IGNORED
-        learned[[vain for _, vain in pairs]] = False
-        right = (logits.argmax(-1) == labels)[learned].float().mean().item()
-        preferred = preference(losses, labels, pairs, change)
-        total_loss = losses[learned].mean() + CONTRAST * preferred
-        return total_loss, {"right": right, "preference": preferred.item()}
+        output = model(**data)
+        guessed, truth = output.logits[:, :-1].argmax(-1), data["labels"][:, 1:]
+        right = (guessed == truth)[truth != IGNORED].float().mean().item()
+        return output.loss, {"right": right}
 
     return run.fit(loss, total, budget=budget)
 
