@@ -125,6 +125,7 @@ class Run:
                     source=self._path(known),
                     control=control,
                     after_step=after_step,
+                    carries=blend is None or blend.carried or self.mask is not None,
                     progress=progress,
                     watch=watch,
                 )

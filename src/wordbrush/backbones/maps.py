@@ -56,15 +56,14 @@ class Probe:
                 columns = F.pad(columns, (0, 0, text.start, keys - text.stop))
             self._laid_out[layout] = _values(columns, call)
         maps = [
-            self._read(value, call, mix if self.edited else None, rows, image) for value in self._laid_out[layout]
+            self._read(value, call, mix if self.edited else None, rows, image)
+            for value in self._laid_out[layout]
         ]
         joined = maps[0] if len(maps) == 1 else torch.cat(maps, dim=-1)
         self.collect(site, joined[..., : self.columns.shape[-1]])
 
-    def _read(
-        self, value: Tensor, call: AttentionCall, mix: Mix | None, rows: slice, image: slice
-    ) -> Tensor:
-        """Return (samples, pixels, channels): attention averaged over heads to as many columns as there are channels."""
+    def _read(self, value: Tensor, call: AttentionCall, mix: Mix | None, rows: slice, image: slice) -> Tensor:
+        """Return (samples, pixels, channels): attention averaged over heads, to one column per channel."""
         if mix is None:
             return call.on(rows, value).of_queries(image)().mean(dim=1)
         whole = value.new_zeros(call.query.shape[0], *value.shape[1:])
@@ -101,6 +100,7 @@ class LocalBlend:
         steps: range,
     ) -> None:
         self._rule = rule
+        self.carried = rule.carried
         self._steps = steps
         self._site = sites[0]
         self._sum: Tensor | None = None

@@ -81,7 +81,10 @@ class CrossSums:
 
         borrowed, own = (
             torch.tensor(np.abs(np.stack(weights)))[:, None, :, None]
-            for weights in ([np.abs(mix.from_source).sum(axis=1) for mix in mixes], [mix.own for mix in mixes])
+            for weights in (
+                [np.abs(mix.from_source).sum(axis=1) for mix in mixes],
+                [mix.own for mix in mixes],
+            )
         )
         if not borrowed.any():
             return cls(selector(rows), source, None, own)
