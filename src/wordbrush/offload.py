@@ -50,11 +50,19 @@ class _Turns:
         if module is self._present:
             return
         if self._present is not None:
-            self._present.to(WAITING)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-        module.to(self.device)
+            self._leave(self._present)
+        try:
+            module.to(self.device)
+        except BaseException:  # memory may run out on the way
+            self._leave(module)
+            raise
         self._present = module
+
+    def _leave(self, module: nn.Module) -> None:
+        module.to(WAITING)
+        self._present = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 class _Turn(ModelHook):

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from wordbrush.ancestral import Ancestral
 from wordbrush.backbones.base import Layout, Site, Text, map_sites
 from wordbrush.backbones.control import AttentionControl, injected_by_default
 from wordbrush.backbones.maps import LocalBlend, MapHistory
@@ -124,6 +125,7 @@ class Run:
                     source=self._path(known),
                     control=control,
                     after_step=after_step,
+                    carries=blend is None or blend.carried or self.mask is not None,
                     progress=progress,
                     watch=watch,
                 )
@@ -240,7 +242,10 @@ class Run:
     @cached_property
     def _key(self) -> dict[str, object]:
         """Everything about the source that a cache of it depends on, of the network a sample of its weights."""
-        config = make_scheduler(self.scheduler, self.model.scheduler).config
+        scheduler = make_scheduler(self.scheduler, self.model.scheduler)
+        # LMS and DPM2 have the same settings, and noise between the steps has a seed that is none of them.
+        kind = self.scheduler if isinstance(self.scheduler, Ancestral) else type(scheduler).__name__
+        settings = sorted((k, str(v)) for k, v in scheduler.config.items() if k[0] != "_")
         height, width = self.noise.shape[-2:]
         negative = (
             [self.negative] if isinstance(self.negative, str) else [_digest(one) for one in self.negative]
@@ -256,7 +261,7 @@ class Run:
             "size": f"{height * self.model.factor} × {width * self.model.factor}",
             "dtype": str(self.noise.dtype).removeprefix("torch."),
             "guidance": repr(self.guidance),
-            "the scheduler": f"{sorted((k, str(v)) for k, v in config.items() if k[0] != '_')}",
+            "the scheduler": f"{kind} {settings}",
             "the negative prompt": " ".join(negative),
             "the noise": " ".join([_digest(self.noise[:1]), *led]),
             "the network's weights": _digest(torch.tensor(network.weights)),

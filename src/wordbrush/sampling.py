@@ -263,6 +263,7 @@ def sample(
     source: Tensor | None = None,
     control: AttentionControl | None = None,
     after_step: Callable[[int, Tensor], Tensor] | None = None,
+    carries: bool = True,
     progress: Progress | None = None,
     watch: Watch | None = None,
 ) -> Tensor:
@@ -278,6 +279,8 @@ def sample(
             known; it is then held to them.
         control: entered already; told the step before each network call.
         after_step: (step, latents after it) → latents to go on with.
+        carries: whether a scheduler that goes on from latents of an earlier moment is told of what ``after_step``
+            changed, as ``carry_change`` does.
         progress: called with (steps done, steps in all).
         watch: called before ``progress`` with the (samples, C, h, w) latents that the run is heading for: the
             scheduler's estimate of the clean ones if it makes one, else those it has reached.
@@ -297,7 +300,7 @@ def sample(
         combined = asked.combine(rows.split(predictions, source=source is None))
         moving = latents if source is None else latents[1:]
         fresh = {"generator": step_generators(noise[-len(moving) :], step)} if noisy else {}
-        if made is not None:
+        if made is not None and carries:
             carry_change(scheduler, made, moving)
         outcome = scheduler.step(combined, timestep, moving, return_dict=False, **fresh)
         latents, heading = outcome[0], outcome[-1]

@@ -206,7 +206,8 @@ class _Controlled:
         step, self._step = self._step, None
         step.close()
         if self._blend is not None:
-            self._made = outcome[0] if isinstance(outcome, tuple) else outcome.prev_sample
+            if self._blend.carried:
+                self._made = outcome[0] if isinstance(outcome, tuple) else outcome.prev_sample
             outcome = self._blended(self._blend, outcome)
         self._done += 1
         return outcome

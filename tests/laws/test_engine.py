@@ -158,14 +158,22 @@ def fresh(name: str, **settings: Any) -> Any:
     return scheduler
 
 
-def sampled(scheduler: Any, after_step: Callable[[int, Tensor], Tensor] | None = None) -> Tensor:
+def sampled(
+    scheduler: Any, after_step: Callable[[int, Tensor], Tensor] | None = None, *, carries: bool = True
+) -> Tensor:
     """Two samples of a network whose answers are noise, the same in every run."""
     drawn = torch.Generator().manual_seed(0)
     answers = iter(torch.randn(40, 2, 4, 2, 2, generator=drawn, dtype=torch.float64))
     network: Any = SimpleNamespace(predict=lambda inputs, timestep, text: next(answers))
     noise = torch.randn(2, 4, 2, 2, generator=drawn, dtype=torch.float64)
     return sampling.sample(
-        network, scheduler, noise, text=lambda step: {}, guidance=wb.Unguided(), after_step=after_step
+        network,
+        scheduler,
+        noise,
+        text=lambda step: {},
+        guidance=wb.Unguided(),
+        after_step=after_step,
+        carries=carries,
     )
 
 
@@ -220,6 +228,15 @@ def test_a_change_after_a_step_lasts(name: str):
 )
 def test_a_change_lasts_in_other_settings(name: str, settings: dict[str, Any]):
     check_that_changes_last(name, **settings)
+
+
+def test_a_change_is_lost_where_the_scheduler_is_not_told():
+    def changed(step: int, latents: Tensor) -> Tensor:
+        return latents if step else latents + 1
+
+    plain = sampled(fresh("pndm"))
+    assert torch.equal(sampled(fresh("pndm"), changed, carries=False), plain)
+    assert not torch.allclose(sampled(fresh("pndm"), changed), plain)
 
 
 @pytest.mark.parametrize("name", CHANGEABLE)

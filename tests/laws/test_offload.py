@@ -128,6 +128,27 @@ def test_every_part_of_every_family_has_its_turn(kind: str, monkeypatch: pytest.
     assert max(most) == 1
 
 
+def test_a_part_that_does_not_fit_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch):
+    small, large = nn.Linear(1, 1), nn.Linear(1, 1)
+    take_turns([small, large], PLACE)
+    small(torch.ones(1))
+    where = {small: PLACE}
+    to = nn.Module.to
+
+    def noted(self: nn.Module, place: torch.device) -> nn.Module:
+        where[self] = place
+        if self is large and place == PLACE:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return to(self, place)
+
+    monkeypatch.setattr(nn.Module, "to", noted)
+    with pytest.raises(torch.OutOfMemoryError):
+        large(torch.ones(1))
+    assert where == {small: WAITING, large: WAITING}
+    small(torch.ones(1))
+    assert where == {small: PLACE, large: WAITING}
+
+
 @pytest.mark.parametrize("kind", families.KINDS)
 def test_masks_are_where_the_encoder_has_run(kind: str):
     """An encoder that waits has its weights elsewhere: here its outputs alone are on another device."""

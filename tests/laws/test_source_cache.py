@@ -18,6 +18,7 @@ import families
 import pipelines
 import wordbrush as wb
 from compare import distance
+from wordbrush.ancestral import Ancestral
 
 SOURCE, DOG, RED = "a cat on the beach", "a dog on the beach", "a red cat on the beach"
 STEPS = 4
@@ -161,6 +162,15 @@ def test_inverted_pictures_are_cached_too(method: str):
 def test_stale_caches_are_refused(changes: dict[str, Any], message: str, filled: wb.SourceCache):
     with pytest.raises(wb.InvalidInput, match=f"stale: .*{message}"):
         edit(DOG, filled, **changes)
+
+
+@pytest.mark.parametrize(("first", "second"), [("lms", "dpm2"), (Ancestral(1), Ancestral(2))])
+def test_schedulers_of_the_same_settings_are_told_apart(first: object, second: object):
+    cache = wb.SourceCache()
+    edit(DOG, cache, scheduler=first, steps=2)
+    assert edit(DOG, cache, scheduler=first, steps=2).settings["cache"] == "used"
+    with pytest.raises(wb.InvalidInput, match=r"stale: .*another value of the scheduler"):
+        edit(DOG, cache, scheduler=second, steps=2)
 
 
 def test_whole_numbers_are_no_other_guidance():

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import diffusers
 import numpy as np
 import pytest
 import torch
@@ -129,6 +130,40 @@ def test_a_case_may_have_any_guidance():
 @pytest.mark.skipif(not REFERENCE.exists(), reason=f"the published results are not at {REFERENCE}")
 def test_every_case_is_run():
     assert set(NAMES) == set(json.loads((REFERENCE / "cases.json").read_text(encoding="utf-8")))
+
+
+class PNDMScheduler(diffusers.PNDMScheduler):
+    """One that tells what its second evaluation is given, and what it goes on from."""
+
+    seen: ClassVar[list[tuple[torch.Tensor, torch.Tensor]]] = []
+
+    def step_plms(self, model_output: Any, timestep: Any, sample: Any, return_dict: bool = True) -> Any:
+        if self.counter == 1:
+            self.seen.append((sample, self.cur_sample))
+        return super().step_plms(model_output, timestep, sample, return_dict)
+
+
+PUBLISHED_BLEND = wb.published.stable(
+    "replace", local_blend=wb.published.LocalBlend(["cat", "dog"], threshold=0.6)
+)
+
+
+@pytest.mark.parametrize(
+    ("edits", "lost"),
+    [({"edits": PUBLISHED_BLEND}, True), ({"blend": wb.Blend("cat", "dog", 0.6, start=0.0)}, False)],
+)
+def test_pndm_loses_what_is_blended_first_only_as_published(edits: dict[str, Any], lost: bool):
+    model = pipelines.model("sd1")
+    PNDMScheduler.seen.clear()
+    noise = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3), dtype=model.dtype)
+    settings: dict[str, Any] = {"latents": noise, "steps": 2, "guidance": 3.0}
+    scheduler = PNDMScheduler.from_config(model.scheduler.config, skip_prk_steps=True)
+    wb.edit(model, "a cat on the beach", to="a dog on the beach", scheduler=scheduler, **edits, **settings)
+    ((sample, kept),) = PNDMScheduler.seen
+    blended = sample[1] == sample[0]
+    assert blended.any()
+    assert not blended.all()
+    assert torch.equal(kept[1], noise[0]) is lost
 
 
 def test_swap_to_more_tokens_leaves_the_tail_unshifted():

@@ -100,6 +100,7 @@ class LocalBlend:
         steps: range,
     ) -> None:
         self._rule = rule
+        self.carried = rule.carried
         self._steps = steps
         self._site = sites[0]
         self._sum: Tensor | None = None

@@ -62,6 +62,11 @@ class BlendRule(Protocol):
         """
         ...
 
+    @property
+    def carried(self) -> bool:
+        """Whether schedulers that go on from latents of an earlier moment go on from blended ones."""
+        ...
+
     def steps(self, clock: Clock) -> range:
         """Return the steps after which the pictures are blended."""
         ...
@@ -107,6 +112,7 @@ class Blend:
     own_columns = False
     max_spread = 1.0
     unpaired_threshold = 0.0
+    carried = True
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))
@@ -184,6 +190,7 @@ class AutoBlend:
     edited_maps = False
     own_columns = True
     subtract_threshold = 1.0
+    carried = True
 
     def __post_init__(self) -> None:
         Window.of((self.start, 1.0))

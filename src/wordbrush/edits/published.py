@@ -195,6 +195,7 @@ class LocalBlend:
     own_columns = False
     max_spread = 1.0
     unpaired_threshold = 0.0
+    carried = False  # PNDM loses what was blended after its first evaluation
 
     def __post_init__(self) -> None:
         for words in (self.words, self.subtract):
