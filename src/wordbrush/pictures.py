@@ -134,7 +134,7 @@ def reason(error: BaseException) -> str:
     """Say in a few words why Pillow could not decode a picture."""
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"the picture has more than {Image.MAX_IMAGE_PIXELS:,} pixels: make it smaller"
-    told = "it is no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    told = "it is of no known format" if isinstance(error, Image.UnidentifiedImageError) else str(error)
     return f"the picture does not decode: {told}"
 
 

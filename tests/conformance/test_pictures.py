@@ -154,7 +154,7 @@ def text(place: Path) -> None:
         (floats, "32 bits .mode F"),
         (truncated, "does not decode: image file is truncated"),
         (without_a_width, "does not decode: Missing dimensions"),
-        (text, "it is no picture"),
+        (text, "it is of no known format"),
         (lambda place: place.mkdir(), "cannot read .*directory"),
         (lambda place: None, "cannot read .*no such file"),
     ],

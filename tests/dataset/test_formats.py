@@ -505,7 +505,7 @@ def test_a_picture_that_does_not_decode_is_named(name: str, tmp_path: Path):
     whole = encoded(picture(1))
     for bad, reason in (
         ({"bytes": whole[:-40], "path": None}, "does not decode"),
-        ({"bytes": b"no picture", "path": None}, "does not decode: it is no picture"),
+        ({"bytes": b"no picture", "path": None}, "does not decode: it is of no known format"),
         ({"bytes": b"", "path": None}, "does not decode"),
         (None, "there is no picture"),
         ({"bytes": None, "path": "gone.png"}, "cannot read .*gone.png"),

@@ -583,7 +583,7 @@ def test_instruct(browser: Any, address: str, shots: Path, tmp_path: Path):
         page.locator("#instruct").click()
         told(page, "there is no picture", "#instruct-status")
         page.locator("#upload input[type=file]").set_input_files(tmp_path / "notes.png")
-        told(page, "notes.png: the picture does not decode: it is no picture", "#instruct-status")
+        told(page, "notes.png: the picture does not decode: it is of no known format", "#instruct-status")
         page.locator("#upload").get_by_label("Clear").or_(
             page.locator("#upload button[title=Clear]")
         ).first.click()

@@ -189,6 +189,10 @@ def edit(
     start = wb.Start.load(source) if kind == "inverted" else None
     text = start.prompt if start else source if caption is None else caption
     targets = fader_targets(text, to or [], weights)
+    if not all(
+        prompt.strip() for prompt in (text, *targets)
+    ):  # before a model is loaded, which takes seconds
+        raise BadOption("an empty prompt cannot be edited: describe the picture in words")
     deciding = (targets, weights, windows, shapes, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
     deciding += [] if renormalise is None else [renormalise]

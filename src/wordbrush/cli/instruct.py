@@ -160,10 +160,20 @@ def instruct(
                 done.failed.append({"picture": str(path), "error": error.command})
                 err.print(f"wordbrush: {error.command}", style="red", soft_wrap=True)
                 continue
-            for note in results[0].rows[0]["notes"]:
+            for note in [*results[0].rows[0]["notes"], *foreign(editor, results[0].images[0])]:
                 err.print(f"{path}: {note}", soft_wrap=True)
             done.add(made)
     done.finish(json)
+
+
+def foreign(editor: wb.Editor, edited: Image) -> list[str]:
+    """Say of a picture that is larger than what an editor of few words was trained on that it is none of its world."""
+    side = editor.fitting.side
+    if editor.defaults.words is None or max(edited.size) <= side:
+        return []
+    return [
+        f"this editor knows drawings of its own small world, of {side} pixels: for photographs name one with --model"
+    ]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ def split_instruction(arguments: Sequence[str], to: Sequence[str]) -> tuple[list
         return list(arguments), list(to)
     *pictures, last = arguments
     if last and (Path(last).suffix.lower() in ENDINGS or Path(last).exists()):
+        if pictures and not any(Path(one).suffix or Path(one).exists() for one in pictures):
+            raise BadOption(
+                f"the picture comes first, then the instruction: {last!r} before {pictures[-1]!r}"
+            )
         raise BadOption(
             f"what to change is missing: the last argument, {last!r}, is a picture or a folder; end with an "
             'instruction such as "make it night", or give it with --to'

@@ -61,7 +61,8 @@ class Window:
         pair = value if isinstance(value, tuple | list) else (0.0, value)
         if len(pair) != 2:
             raise InvalidInput(
-                f"a window of steps is a fraction such as 0.8 or a pair (start, stop), not {value!r}"
+                f"a window of steps is a fraction such as 0.8 or a pair (start, stop), not {value!r}",
+                command=f"a window of steps is a fraction such as 0.8 or a stretch such as 0.2:0.8, not {value!r}",
             )
         _check_window(*pair, given=value)
         return cls(*pair)
@@ -94,7 +95,9 @@ def _check_window(start: object, stop: object, *, given: object) -> None:
     """Raise ``InvalidInput``, with what was ``given``, unless 0 <= start <= stop <= 1."""
     if not (is_number(start) and is_number(stop) and 0 <= start <= 1 and 0 <= stop <= 1):
         raise InvalidInput(
-            f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {given!r}"
+            f"a window of steps is a fraction such as 0.8 or a pair (start, stop) within 0 and 1, not {given!r}",
+            command=f"a window of steps is a fraction such as 0.8 or a stretch such as 0.2:0.8, within 0 and 1, "
+            f"not {given!r}",
         )
     if start > stop:
         raise InvalidInput(
