@@ -130,12 +130,23 @@ def test_bad_pictures_do_not_stop_the_others(model: str):
     assert "wordbrush: cannot read nowhere.png: no such file or directory" in result.stderr
 
 
+def test_larger_pictures_are_told_to_be_none_of_a_small_world():
+    editors.picture(size=(192, 128)).save("in/wide.png")
+    editors.picture(size=(128, 128)).save("in/own.png")
+    result = CliRunner().invoke(app, ["instruct", "in/*.png", NIGHT, "--preset", "fast", "--steps", "2"])
+    assert result.exit_code == 0, result.output
+    told = "this editor knows drawings of its own small world, of 128 pixels"
+    assert f"in/wide.png: {told}" in result.stderr
+    assert f"in/own.png: {told}" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["in/0.png"], "the last argument, 'in/0.png', is a picture"),
         ([NIGHT], "the picture is missing"),
         (["in/0.png", "in/1.png"], "end with an instruction"),
+        ([NIGHT, "in/0.png"], "the picture comes first, then the instruction"),
         (["in/0.png", ""], "empty instruction"),
         (["empty", NIGHT], "no pictures in the folder empty"),
         (["*.jpg", NIGHT], "nothing matches '*.jpg'"),
