@@ -21,7 +21,7 @@ import typer
 
 import wordbrush as wb
 from common import keep, show
-from inversion import other_subject
+from inversion import other
 from wordbrush.metrics.pixels import psnr
 from wordbrush.storybook.judges import Judges
 from wordbrush.storybook.recipe.renders import scene_at
@@ -67,7 +67,7 @@ def swapped(
     model: wb.Model, judges: Judges, index: int, scene: Scene, ways: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     """Return the measures of one swap of the subject, by way."""
-    after = replace(scene, subject=other_subject(index, scene.subject))
+    after = replace(scene, subject=other(index, "subject", scene.subject))
     rows: dict[str, dict[str, float]] = {}
     for way, settings in ways.items():
         result = wb.edit(model, caption(scene), to=caption(after), seed=index, **settings)
