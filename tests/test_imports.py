@@ -39,6 +39,7 @@ RINGS = {
     "wordbrush.storybook.scene": 0,
     "wordbrush.config": 1,
     "wordbrush.canvas": 1,
+    "wordbrush.changed": 1,
     "wordbrush.files": 1,
     "wordbrush.instruct": 1,
     "wordbrush.instruct_run": 1,

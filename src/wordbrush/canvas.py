@@ -46,10 +46,17 @@ class Canvas:
     mask: Image.Image | None
     notes: tuple[str, ...]
 
-    def finish(self, edited: Image.Image) -> Image.Image:
-        """Return what the network made at the size of the result, with the pixels of ``before`` where masked."""
-        after = resized(edited, (self.before.height, self.before.width))
-        return after if self.mask is None else Image.composite(after, self.before, self.mask)
+    def finish(self, edited: Image.Image, mask: Image.Image | None = None) -> Image.Image:
+        """Return what the network made at the size of the result, with the pixels of ``before`` where masked.
+
+        Args:
+            edited: of the size of ``worked``.
+            mask: mode L, of the same size, in place of the canvas's own.
+        """
+        size = (self.before.height, self.before.width)
+        after = resized(edited, size)
+        found = self.mask if mask is None else resized(mask, size)
+        return after if found is None else Image.composite(after, self.before, found)
 
 
 def place(

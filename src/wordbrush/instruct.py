@@ -18,6 +18,7 @@ from torch import Tensor
 
 from wordbrush.backbones.base import Backbone
 from wordbrush.canvas import Canvas, Fitting, place
+from wordbrush.changed import AUTO
 from wordbrush.checks import check_count, check_seed, several
 from wordbrush.edits.prompt import Prompt
 from wordbrush.edits.window import Clock
@@ -217,7 +218,9 @@ class Editor:
                 editor.
             seed: of the noise, all of which is drawn for each edit by itself.
             mask: white where the picture may change, black where it must not, of the picture's size; grey mixes. Where
-                it is black, the result has exactly the pixels of the picture. Also an array (h, w), uint8 or bool.
+                it is black, the result has exactly the pixels of the picture. Also an array (h, w), uint8 or bool; or
+                ``"auto"``, found from the edit itself (``wordbrush.changed``): what it left alone keeps the picture's
+                pixels instead of what the autoencoder makes of them.
             preset: steps, scheduler and guided steps at once, a name of ``PRESETS``: ``"published"`` is 100 steps of
                 Euler ancestral.
             steps: of the scheduler; this, ``scheduler`` and ``guided`` are the preset's if None.
@@ -318,7 +321,10 @@ class Editor:
             raise InvalidInput(
                 "an empty instruction asks for no change: say what to change, as 'make it night'"
             )
-        return _Edit(place(image, mask, size, self.fitting), asked, avoided, check_seed(seed))
+        automatic = isinstance(mask, str) and mask == AUTO
+        canvas = place(image, None if automatic else mask, size, self.fitting)
+        masked = AUTO if automatic else mask is not None
+        return _Edit(canvas, asked, avoided, check_seed(seed), masked)
 
     def _run(
         self,
@@ -363,6 +369,7 @@ class _Edit:
     instruction: Prompt
     negative: Prompt
     seed: int
+    masked: bool | str
 
     @property
     def row(self) -> dict[str, Any]:
@@ -374,7 +381,7 @@ class _Edit:
             "seed": self.seed,
             "size": size[::-1],
             "worked_size": (worked.height, worked.width),
-            "masked": self.canvas.mask is not None,
+            "masked": self.masked,
             "notes": list(self.canvas.notes),
         }
 

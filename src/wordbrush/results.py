@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from wordbrush.backbones.maps import MapHistory
+from wordbrush.changed import AUTO, changed
 from wordbrush.contact import contact_sheet, overlay
 from wordbrush.edits.plan import Edit, EditPlan
 from wordbrush.edits.prompt import Prompt, WordLike, named
@@ -193,7 +194,7 @@ class Instructed:
         canvases: the pictures that were edited.
         model: decodes the latents.
         settings: what it takes to make the same edits again, as far as they share it.
-        rows: what only one edit has: instruction, seed, size, and notes on how its picture was read.
+        rows: what only one edit has: instruction, seed, size, how it is masked, and notes on how its picture was read.
     """
 
     def __init__(
@@ -214,8 +215,16 @@ class Instructed:
     @cached_property
     def images(self) -> list[Image]:
         """The edited pictures."""
-        made = [self._model.decode(latents[None])[0] for latents in self.latents]
-        return [canvas.finish(image) for canvas, image in zip(self._canvases, made, strict=True)]
+        edits = zip(self.latents, self._canvases, self.rows, strict=True)
+        return [self._finished(latents, canvas, row["masked"] == AUTO) for latents, canvas, row in edits]
+
+    def _finished(self, latents: Tensor, canvas: Canvas, automatic: bool) -> Image:
+        model = self._model
+        edited = model.decode(latents[None])[0]
+        if not automatic:
+            return canvas.finish(edited)
+        unedited = model.decode(model.encode(canvas.worked))[0]
+        return canvas.finish(edited, changed(edited, unedited, model.factor))
 
     @property
     def before(self) -> list[Image]:

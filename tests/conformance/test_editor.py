@@ -17,6 +17,7 @@ import editors
 import pipelines
 import wordbrush as wb
 from original_format import write_single_file
+from wordbrush.changed import changed
 from wordbrush.files import read_settings
 from wordbrush.instruct import PRESETS
 from wordbrush.models import EMBEDDED_EDITORS
@@ -134,6 +135,42 @@ def test_outside_the_mask_every_pixel_is_the_picture_s():
     assert np.abs(whole[levels == 0] - before[levels == 0]).max() > 10, "without the mask it changes there"
     mixed = (before * (127 / 255) + whole * (128 / 255))[levels == 128]
     assert np.abs(after[levels == 128] - mixed).max() <= 0.5 + 1e-9
+
+
+def test_a_mask_found_from_the_edit_keeps_the_pixels_that_it_left_alone(monkeypatch: pytest.MonkeyPatch):
+    compared: list[tuple[Image.Image, Image.Image, int]] = []
+
+    def left_half(edited: Image.Image, unedited: Image.Image, factor: int) -> Image.Image:
+        compared.append((edited, unedited, factor))
+        mask = Image.new("L", edited.size, 0)
+        mask.paste(255, (0, 0, edited.width // 2, edited.height))
+        return mask
+
+    picture = editors.picture(0)
+    free, held = edit(picture, SAY), edit(picture, SAY, mask="auto")
+    assert torch.equal(free.latents[0], held.latents[0]), "what the network does is the same"
+    assert (free.rows[0]["masked"], held.rows[0]["masked"]) == (False, "auto")
+    monkeypatch.setattr("wordbrush.results.changed", left_half)
+    before, after, whole = pixels(picture), pixels(held.images[0]), pixels(free.images[0])
+    np.testing.assert_array_equal(after[:, 16:], before[:, 16:])
+    np.testing.assert_array_equal(after[:, :16], whole[:, :16])
+    ((edited, unedited, factor),), model = compared, editors.editor().model
+    np.testing.assert_array_equal(pixels(edited), whole)
+    np.testing.assert_array_equal(pixels(unedited), pixels(model.decode(model.encode(picture))[0]))
+    assert factor == model.factor
+
+
+def test_what_changed_is_white_and_what_only_the_autoencoder_lost_is_black():
+    unedited = Image.new("RGB", (64, 48), (90, 120, 60))
+    edited = unedited.copy()
+    edited.paste((200, 20, 20), (16, 16, 40, 32))
+    assert changed(unedited, unedited, 8).getextrema() == (0, 0)
+    found = np.asarray(changed(edited, unedited, 8))
+    assert found.shape == (48, 64)
+    assert (found[20:28, 20:36] == 255).all()
+    assert (found[:4] == 0).all()
+    assert (found[:, 56:] == 0).all()
+    assert set(np.unique(found)) - {0, 255}, "its edges are soft"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,20 @@ def lines() -> list[str]:
     return Path("out/rows.jsonl").read_text().splitlines()
 
 
+def test_a_mask_found_from_the_edit_changes_the_pictures_that_are_measured(models: list[str]):
+    few = ["storybook:2", "--methods", "instruct", "--scales", "1.6", *models]
+    run(*few, "-o", "free")
+    run(*few, "-o", "held", "--mask", "auto")
+    free, held = (
+        [json.loads(line) for line in Path(folder, "rows.jsonl").read_text().splitlines()]
+        for folder in ("free", "held")
+    )
+    assert [row["settings"].get("mask") for row in (*free, *held)] == [None, None, "auto", "auto"]
+    for before, after in zip(free, held, strict=True):
+        assert before["scores"]["l1"] != after["scores"]["l1"]
+    assert "found from each edit itself, not 'sky.png'" in run(*few, "--mask", "sky.png", status=2).output
+
+
 def test_every_method_on_every_kind_of_edit(models: list[str]):
     few = ["--scales", "1,1.6", "--strengths", "0.5,1", "--batch", "7", "-o", "out", *models]
     told = json.loads(run("storybook:7", "--methods", ALL, *few, "--json").stdout)

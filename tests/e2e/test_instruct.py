@@ -119,6 +119,11 @@ def test_mask(model: str):
     assert (before[:, 16:] != after[:, 16:]).any()
 
 
+def test_a_mask_found_from_the_edit(model: str):
+    run(model, "in/0.png", NIGHT, "--mask", "auto", "-o", "auto.png")
+    assert read_settings(Path("auto.png"))["masked"] == "auto"
+
+
 def test_bad_pictures_do_not_stop_the_others(model: str):
     Path("in/bad.png").write_bytes(b"no picture")
     editors.picture(3).convert("CMYK").save("in/ink.tif")

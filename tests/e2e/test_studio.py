@@ -623,7 +623,7 @@ def test_the_brush_says_where_it_may_change(browser: Any, address: str, shots: P
         page.locator("#upload input[type=file]").set_input_files(tmp_path / "white.png")
         page.wait_for_selector("#looked-at a[download='picture.png']")
         page.locator("#instruction textarea").fill("make it night")
-        page.locator("#only input").check()
+        page.get_by_label("Only where it is brushed").check()
         page.wait_for_selector("#brush canvas")
         page.locator("#instruct").click()
         told(page, "nothing is brushed", "#instruct-status")

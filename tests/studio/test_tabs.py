@@ -259,7 +259,10 @@ def test_a_grid_tells_the_cost_and_the_scales_of_all_its_edits():
 
 def test_where_a_mask_is_wanted_something_is_brushed():
     with pytest.raises(InvalidInput, match="nothing is brushed"):
-        instruct.brushed([Image.new("RGBA", (32, 32))])
+        instruct.wanted_mask(instruct.BRUSHED, [Image.new("RGBA", (32, 32))])
+    everywhere, changed, _ = instruct.WHERE
+    assert instruct.wanted_mask(everywhere, []) is None
+    assert instruct.wanted_mask(changed, []) == "auto"
 
 
 def test_an_edit_is_seen_while_it_denoises():
@@ -294,6 +297,12 @@ def test_the_code_of_an_edit_makes_the_same_picture(
     assert ("--steps" in line, "--text-guidance" in line) == (steps != 15, scales != (7.5, 1.5))
     masked = replace(made.asked, masked=True)
     assert "--mask mask.png" in snippets.instruct_command(masked, *given[1:])
+    found = instruct.edited(
+        editor, history, instruct.Wish("make it night", *scales, steps, 3), "auto", quiet()
+    )
+    assert found.asked is not None
+    assert "--mask auto" in snippets.instruct_command(found.asked, *given[1:])
+    assert "mask='auto'" in snippets.instruct_python(found.asked, *given[1:])
 
 
 def test_the_brush_says_where_it_may_change():

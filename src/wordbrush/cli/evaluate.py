@@ -142,6 +142,15 @@ def evaluate(
             help="Sampler and steps of instruct.",
         ),
     ] = None,
+    mask: Annotated[
+        str | None,
+        typer.Option(
+            "--mask",
+            metavar="auto",
+            rich_help_panel=METHODS,
+            help="Of instruct: what an edit left alone keeps its pixels.",
+        ),
+    ] = None,
     guided: Annotated[
         str | None,
         typer.Option(
@@ -223,11 +232,14 @@ def evaluate(
             f"--background {background!r} is not one of {', '.join(BACKGROUNDS)}{nearest(background, BACKGROUNDS)}"
         )
     place = folder or Path("out") / f"evaluate-{slug(data)}"
+    from wordbrush.changed import AUTO
     from wordbrush.evaluation.data import open_data
     from wordbrush.evaluation.methods import EDITOR_METHODS, MODEL_METHODS, check_methods, make_methods
     from wordbrush.evaluation.run import evaluate as measure
     from wordbrush.metrics.clip import load_clip
 
+    if mask not in (None, AUTO):
+        raise BadOption(f"--mask is {AUTO}, found from each edit itself, not {mask!r}")
     check_methods(named)
     examples = open_data(data, format=format, split=split)
     editing = (editors or ["storybook"]) if set(named) & set(EDITOR_METHODS) else []
@@ -240,7 +252,11 @@ def evaluate(
         model=load_model(drawing, **loading) if drawing else None,
         clip=contrastive,
         text_guidance=text_guidance,
-        sampling={**({"preset": preset} if preset else {}), **({"guided": asking} if asking else {})},
+        sampling={
+            name: value
+            for name, value in {"preset": preset, "guided": asking, "mask": mask}.items()
+            if value is not None
+        },
         **({"scales": chosen_scales} if chosen_scales else {}),
         **({"strengths": chosen_strengths} if chosen_strengths else {}),
     )

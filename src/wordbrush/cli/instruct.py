@@ -67,11 +67,12 @@ def instruct(
         typer.Option("--count", "-n", min=1, metavar="N", help="Edits of each, with seeds from --seed up."),
     ] = 1,
     mask: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--mask",
-            metavar="FILE",
-            help="White where pictures may change, black where they keep their pixels; of the pictures' size.",
+            metavar="FILE|auto",
+            help="White where pictures may change, black where they keep their pixels; of the pictures' size. auto: "
+            "what an edit left alone keeps its pixels.",
         ),
     ] = None,
     size: Annotated[

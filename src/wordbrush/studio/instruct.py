@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageChops
 
+from wordbrush.changed import AUTO
 from wordbrush.checks import check_seed
 from wordbrush.contact import contact_sheet
 from wordbrush.errors import BadPicture, InvalidInput
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
     from wordbrush.instruct import Editor, EditorDefaults
     from wordbrush.studio.preview import LinearPreview
 
-Work = Callable[["Editor", "History", "Wish", "Image.Image | None", Report], "Moment"]
+Work = Callable[["Editor", "History", "Wish", "Image.Image | str | None", Report], "Moment"]
 """``work(editor, history, wish, mask, report)`` → the picture that it makes of the one that is looked at."""
+
+CHANGED = "Where the edit changed something"
+BRUSHED = "Only where it is brushed"
+WHERE = ("Everywhere", CHANGED, BRUSHED)
+"""Where an edit may change the picture; elsewhere the picture keeps its pixels."""
 
 SURPRISES = (
     "make it night",
@@ -71,12 +77,12 @@ class Asked:
 
     Args:
         picture: the file that was edited, or the one that Save makes of it.
-        masked: whether it was brushed where the picture may change.
+        masked: whether it was brushed where the picture may change; or ``"auto"``, where the edit changed something.
     """
 
     wish: Wish
     picture: str
-    masked: bool
+    masked: bool | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,14 +148,14 @@ def edited(
     editor: Editor,
     history: History,
     wish: Wish,
-    mask: Image.Image | None,
+    mask: Image.Image | str | None,
     report: Report,
     preview: LinearPreview | None = None,
 ) -> Moment:
     """Edit the picture that is looked at.
 
     Args:
-        mask: mode L, white where it may change; None for everywhere.
+        mask: mode L, white where it may change; None for everywhere; or as the editor takes it.
         preview: draws what ``report`` is told with every step; None for nothing.
 
     Raises:
@@ -163,12 +169,14 @@ def edited(
 
     result = _run(editor, history, wish, mask, report.progress, watch)
     assert history.now is not None
-    asked = Asked(wish, history.now.file, mask is not None)
+    asked = Asked(wish, history.now.file, mask if isinstance(mask, str) else mask is not None)
     settings = _described(history, result.described(0))
     return Moment(result.images[0], wish.instruction, settings, "edited.png", asked)
 
 
-def grid(editor: Editor, history: History, wish: Wish, mask: Image.Image | None, report: Report) -> Moment:
+def grid(
+    editor: Editor, history: History, wish: Wish, mask: Image.Image | str | None, report: Report
+) -> Moment:
     """Edit the picture with nine pairs of scales: text guidance downwards, image guidance to the right."""
     down, right = editor.defaults.grid
     scales = list(product(down, right))
@@ -209,18 +217,35 @@ def mask_of(layers: Sequence[Image.Image]) -> Image.Image | None:
     return found if found is not None and found.getbbox() else None
 
 
-def brushed(layers: Sequence[Image.Image]) -> Image.Image:
-    """Return ``mask_of`` the layers where a mask is wanted. Raises ``InvalidInput`` if nothing was brushed."""
+def wanted_mask(where: str, layers: Sequence[Image.Image]) -> Image.Image | str | None:
+    """Return the mask of an edit as the editor takes it.
+
+    Args:
+        where: one of ``WHERE``.
+        layers: as for ``mask_of``.
+
+    Raises:
+        InvalidInput: it is ``BRUSHED``, and nothing was brushed.
+    """
+    if where == CHANGED:
+        return AUTO
+    if where != BRUSHED:
+        return None
     mask = mask_of(layers)
     if mask is None:
         raise InvalidInput(
-            "nothing is brushed: brush where the picture may change, or take back “Only where it is brushed”"
+            f"nothing is brushed: brush where the picture may change, or choose another than “{BRUSHED}”"
         )
     return mask
 
 
 def _run(
-    editor: Editor, history: History, wish: Wish, mask: Image.Image | None, progress: Any, watch: Any = None
+    editor: Editor,
+    history: History,
+    wish: Wish,
+    mask: Image.Image | str | None,
+    progress: Any,
+    watch: Any = None,
 ) -> Any:
     if history.now is None:
         raise InvalidInput("there is no picture: drop one, or choose a file")

@@ -54,7 +54,9 @@ def build(studio: Studio, editor: Editor) -> None:
             with gr.Row():
                 surprise = gr.Button("Surprise me", size="sm", elem_id="surprise")
                 nine = gr.Button("Grid of both scales", size="sm", elem_id="nine")
-            only = gr.Checkbox(False, label="Only where it is brushed", elem_id="only")
+            where = gr.Radio(
+                instruct.WHERE, value=instruct.WHERE[0], label="What may change", elem_id="where"
+            )
             with gr.Column(visible=False) as canvas:
                 brush = gr.ImageEditor(
                     type="pil",
@@ -71,7 +73,7 @@ def build(studio: Studio, editor: Editor) -> None:
         "The same edit from the command line and from Python", open=False, elem_id="instruct-code"
     ):
         code = HTML(js_on_load=page.SNIPPETS, elem_id="instruct-snippets")
-    controls = [words, text, image, steps, seed, only, brush]
+    controls = [words, text, image, steps, seed, where, brush]
     drawn = [status, stage, sheet, code]
 
     def desk(request: gr.Request) -> Desk:
@@ -83,11 +85,11 @@ def build(studio: Studio, editor: Editor) -> None:
         """Yield values for ``drawn`` while the picture that is looked at is edited as the controls say."""
         mine = desk(request)
         history = mine.history
-        said, scale, closeness, count, number, masked, strokes = values
+        said, scale, closeness, count, number, places, strokes = values
 
         def updates() -> Iterator[Update]:
             wish = instruct.Wish.of(said or "", scale, closeness, int(count), number, studio.limits)
-            mask = instruct.brushed((strokes or {}).get("layers") or []) if masked else None
+            mask = instruct.wanted_mask(places, (strokes or {}).get("layers") or [])
 
             def edit(report: Report) -> instruct.Moment:
                 return work(editor, history, wish, mask, report)
@@ -138,34 +140,41 @@ def build(studio: Studio, editor: Editor) -> None:
 
         yield from run(request, instruct.grid, done, values)
 
-    def on_upload(request: gr.Request, path: str | None, masked: bool) -> Row:
+    def on_upload(request: gr.Request, path: str | None, places: str) -> Row:
         if path is None:
             return [gr.skip()] * 5
         try:
-            return begin(desk(request), instruct.opened(path, studio.limits), masked)
+            return begin(desk(request), instruct.opened(path, studio.limits), places)
         except WordbrushError as error:
             return [view.trouble(error), *[gr.skip()] * 4]
 
-    def on_take(request: gr.Request, masked: bool) -> Row:
+    def on_take(request: gr.Request, places: str) -> Row:
         mine = desk(request)
         if mine.painting is None:
             return [view.trouble("there is no picture yet: paint one in Write"), *[gr.skip()] * 4]
         painting = mine.painting
         file = "edited.png" if len(painting.pictures) > 1 else "picture.png"  # as Write saves it
         moment = instruct.Moment(painting.pictures[-1], painting.caption, painting.settings, file)
-        return begin(mine, moment, masked)
+        return begin(mine, moment, places)
 
-    def begin(mine: Desk, moment: instruct.Moment, masked: bool) -> Row:
+    def begin(mine: Desk, moment: instruct.Moment, places: str) -> Row:
         mine.history = instruct.History().add(moment)
-        return ["", looked_at(mine.history), "", "", unbrushed(mine) if masked else gr.skip()]
+        return [
+            "",
+            looked_at(mine.history),
+            "",
+            "",
+            unbrushed(mine) if places == instruct.BRUSHED else gr.skip(),
+        ]
 
     def unbrushed(mine: Desk) -> Any:
         """Return the picture that is looked at as ``brush`` takes it, without strokes."""
         now = mine.history.now
         return gr.skip() if now is None else {"background": now.image, "layers": [], "composite": None}
 
-    def on_only(request: gr.Request, masked: bool) -> Row:
-        return [gr.update(visible=masked), unbrushed(desk(request)) if masked else gr.skip()]
+    def on_where(request: gr.Request, places: str) -> Row:
+        brushing = places == instruct.BRUSHED
+        return [gr.update(visible=brushing), unbrushed(desk(request)) if brushing else gr.skip()]
 
     def on_step(by: int) -> Callable[[gr.Request], Any]:
         def moved(request: gr.Request) -> Any:
@@ -187,9 +196,9 @@ def build(studio: Studio, editor: Editor) -> None:
     gr.on([start.click, words.submit, seed.submit], on_start, controls, drawn, **SLOW)
     nine.click(on_nine, controls, drawn, **SLOW)
     surprise.click(on_surprise, None, [words, text, image], **QUICK).then(on_start, controls, drawn, **SLOW)
-    upload.upload(on_upload, [upload, only], [*drawn, brush], **QUICK)
-    take.click(on_take, only, [*drawn, brush], **QUICK)
-    only.input(on_only, only, [canvas, brush], **QUICK)
+    upload.upload(on_upload, [upload, where], [*drawn, brush], **QUICK)
+    take.click(on_take, where, [*drawn, brush], **QUICK)
+    where.input(on_where, where, [canvas, brush], **QUICK)
     back.click(on_step(-1), None, [stage, code], **QUICK)
     forward.click(on_step(1), None, [stage, code], **QUICK)
     load.click(on_load, None, brush, **QUICK)

@@ -116,7 +116,7 @@ def _instructed(asked: Asked, defaults: EditorDefaults) -> dict[str, float | str
         "text_guidance": unless(wish.text_guidance, defaults.text_guidance),
         "image_guidance": unless(wish.image_guidance, defaults.image_guidance),
         "steps": unless(wish.steps, find_preset(defaults.preset).steps),
-        "mask": "mask.png" if asked.masked else None,
+        "mask": asked.masked if isinstance(asked.masked, str) else "mask.png" if asked.masked else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 
