@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
@@ -28,7 +29,9 @@ from wordbrush.dataset.query import shards
 from wordbrush.dataset.records import gate
 from wordbrush.storybook.statistics import share
 
-COLUMNS = ["key", "kept", "reason", "forward_samples", "clip_direction", "clip_image", "truth_after"]
+COLUMNS = ["key", "triplet_key", "kept", "reason", "forward_samples", "clip_direction", "clip_image", "truth_after"]
+QUALITY = ("clip_direction", "clip_image", "truth_after")
+RESAMPLES = 10_000
 FINISHED = "20 steps, ddim"
 DRAFTED = "predicted reject"
 
@@ -102,6 +105,8 @@ def main(
         found = {"way": way.name, **way.changes, **measure(folder), "triplets": report.rows_in}
         found["seconds"] = None if report.reused else round(report.seconds, 1)
         found["gain"] = gain(found, measured[0]) if measured else 1.0
+        if measured:
+            found["differs"] = differences(place(out, chosen[0].name), folder, seed)
         if way.name == DRAFTED:
             found["prediction"] = prediction(place(out, FINISHED), folder)
         measured.append(found)
@@ -122,9 +127,7 @@ def place(out: Path, name: str) -> Path:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Return what the pairs in ``folder`` have cost, and how good the accepted ones are."""
-    pairs = read(folder)
-    accepted = set(run.select_pairs(Select(), folder).keys)
-    chosen = [pair for pair in pairs if pair["key"] in accepted]
+    pairs, chosen = read(folder), accepted(folder)
     spent = sum(pair["forward_samples"] for pair in pairs)
     return {
         "made": len(pairs),
@@ -132,10 +135,41 @@ def measure(folder: Path) -> dict[str, Any]:
         "accepted": len(chosen),
         "forward_samples": spent,
         "per_thousand": 1000 * len(chosen) / spent,
-        "clip_direction": mean(chosen, "clip_direction"),
-        "clip_image": mean(chosen, "clip_image"),
-        "truth_after": mean(chosen, "truth_after"),
+        **{name: mean(chosen, name) for name in QUALITY},
     }
+
+
+def accepted(folder: Path) -> list[dict[str, Any]]:
+    """Return the pairs that pass and are among the best of their triplets."""
+    keys = set(run.select_pairs(Select(), folder).keys)
+    return [pair for pair in read(folder) if pair["key"] in keys]
+
+
+def differences(reference: Path, folder: Path, seed: int) -> dict[str, dict[str, float]]:
+    """Return by how much the accepted pairs score more than those of the reference, with 95 % intervals.
+
+    The triplets are drawn again, with replacement, and with each all of its accepted pairs of both ways.
+    """
+    both = accepted(reference), accepted(folder)
+    triplets = sorted({pair["triplet_key"] for pair in (*both[0], *both[1])})
+    drawn = np.random.default_rng(seed).integers(len(triplets), size=(RESAMPLES, len(triplets)))
+    found = {}
+    for name in QUALITY:
+        sums = np.zeros((2, 2, len(triplets)))
+        for side, pairs in enumerate(both):
+            for pair in pairs:
+                if pair[name] is not None:
+                    sums[side, :, triplets.index(pair["triplet_key"])] += pair[name], 1
+        before, after = (totals / counts for totals, counts in sums[..., drawn].sum(axis=-1))
+        low, high = np.nanquantile(after - before, (0.025, 0.975))
+        whole = sums.sum(axis=-1)
+        mean_before, mean_after = whole[:, 0] / whole[:, 1]
+        found[name] = {
+            "difference": float(mean_after - mean_before),
+            "low": float(low),
+            "high": float(high),
+        }
+    return found
 
 
 def gain(found: dict[str, Any], first: dict[str, Any]) -> float | None:
