@@ -15,7 +15,7 @@ from torch.nn import functional as F
 import wordbrush
 from wordbrush.errors import WordbrushError
 from wordbrush.storybook import font
-from wordbrush.storybook.recipe import autoencoder, cli, joint_text_to_image, renders, vocabulary
+from wordbrush.storybook.recipe import autoencoder, cli, denoiser, joint_text_to_image, renders, vocabulary
 from wordbrush.storybook.recipe import latents as stage_of_latents
 from wordbrush.storybook.recipe.budget import Budget
 from wordbrush.storybook.recipe.export import export
@@ -124,10 +124,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         for module in (renders, stage_of_latents):
             patched.setattr(module, "SHARD", 8)
-        draw = joint_text_to_image.sample_latents
-        patched.setattr(
-            joint_text_to_image, "sample_latents", lambda *given, **how: draw(*given, **{**how, "steps": 1})
-        )
+        draw = denoiser.sample_latents
+        patched.setattr(denoiser, "sample_latents", lambda *given, **how: draw(*given, **{**how, "steps": 1}))
         renders.make_renders(out / "renders", "train", 8, workers=1)
         write_array(out / "latents" / "00000.npy", drawn(8, 8, 16, 16, seed=3).half().numpy())
         write_json(out / "latents" / "statistics.json", {"std": 0.8})
@@ -207,4 +205,4 @@ def test_its_words_are_swapped(exported: Path):
 
 def test_what_has_not_been_trained_is_named(tmp_path: Path):
     with pytest.raises(WordbrushError, match="run `wordbrush storybook train --stage joint_text_to_image`"):
-        joint_text_to_image.load(tmp_path, [], torch.device("cpu"))
+        joint_text_to_image.STAGE.load(tmp_path, [], torch.device("cpu"))

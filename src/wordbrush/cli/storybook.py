@@ -13,6 +13,7 @@ from wordbrush.cli import options
 from wordbrush.cli.console import out, print_json, progress, working
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_settings, slug
+from wordbrush.cli.stages import print_selection, stages
 from wordbrush.errors import InvalidInput, counted
 from wordbrush.files import png, write_files
 
@@ -205,6 +206,27 @@ def paraphrase(
         json=json,
         count=len(lines),
     )
+
+
+@app.command()
+def pairs(
+    folder: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="DIR", help="The folder of the data set; it may be there."),
+    ],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, metavar="N", help="Number of pairs.")] = 5000,
+    seed: options.DrawnSeed = 0,
+    json: options.Json = False,
+) -> None:
+    """Render pairs of scenes before and after an edit, to train an editor on the truth; the same command goes on."""
+    from wordbrush.storybook.recipe.rendered_pairs import write_rendered_pairs
+
+    with stages() as shown:
+        selection = write_rendered_pairs(folder, count, seed=seed, progress=shown)
+    if json:
+        print_json(selection.to_json())
+    else:
+        print_selection(selection)
 
 
 def _evaluate_writer(model: str, *, captions: int, device: str | None) -> Mapping[str, Any]:

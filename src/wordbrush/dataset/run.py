@@ -213,7 +213,9 @@ def _stage_of(manifest: Manifest, folder: Path) -> PairStage:
     made = manifest.made_with["settings"]
     own = {one.name for one in fields(PairStage)}
     if not own <= made.keys():
-        raise DataError(f"the pairs in {folder} were scored there, not made: make them again where they were")
+        raise DataError(
+            f"the pairs in {folder} were scored or rendered there: one can be made again only where a model made it"
+        )
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in made.items()

@@ -133,7 +133,7 @@ def unseen_edit(index: int) -> UnseenEdit:
     kind = KINDS[index % len(KINDS)]
     rng = np.random.default_rng([41, index])
     while True:
-        before, after = _scenes(kind, random_scene(rng), rng)
+        before, after = scenes_for(kind, random_scene(rng), rng)
         if is_held_out(before):
             break
     wordings = WORDINGS[kind]
@@ -142,7 +142,7 @@ def unseen_edit(index: int) -> UnseenEdit:
     return UnseenEdit(kind, before, after, text, seed, phrasing)
 
 
-def _scenes(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Scene, Scene]:
+def scenes_for(kind: str, scene: Scene, rng: np.random.Generator) -> tuple[Scene, Scene]:
     """Return a scene that the kind of edit can be made of, near ``scene``, and the edited one."""
 
     def other(words: tuple[str, ...], present: str | None) -> str:

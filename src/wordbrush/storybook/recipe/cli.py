@@ -181,8 +181,8 @@ def _run(stage: str, out: Path, budget: Budget, device: str | None, chosen: dict
         from wordbrush.storybook.recipe import joint_text_to_image, text_to_image
         from wordbrush.storybook.recipe.lessons import Parts
 
-        learn = text_to_image.train if stage == "text_to_image" else joint_text_to_image.train
-        return learn(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
+        denoiser = text_to_image.STAGE if stage == "text_to_image" else joint_text_to_image.STAGE
+        return denoiser.train(Parts.under(out), out / stage, device=target, budget=budget, **chosen)
     if stage == "details":
         from wordbrush.storybook.recipe import details
 

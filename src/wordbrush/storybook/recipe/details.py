@@ -97,7 +97,7 @@ def train(out: Path, folder: Path, *, device: torch.device, budget: Budget, tota
     run = Run(model, schedule, folder)
     run.resume()
     crisp = np.array([index for index, scene in enumerate(data.scenes) if scene.style == CRISP])
-    drawer = text_to_image.load(out / "text_to_image", tokenizer, device).requires_grad_(False)
+    drawer = text_to_image.STAGE.load(out / "text_to_image", tokenizer, device).requires_grad_(False)
     signal = text_to_image.alphas_cumprod().to(device)
     usable = torch.nonzero((signal >= SIGNAL[0]) & (signal <= SIGNAL[1]))[:, 0]
 

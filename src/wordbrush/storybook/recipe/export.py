@@ -92,16 +92,15 @@ def export(out: Path, destination: Path | None = None) -> list[str]:
 
 def _text_to_image(out: Path, fresh: Path) -> None:
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
     tokenizer = vocabulary.load(out / "tokenizer")
-    model = text_to_image.load(out / "text_to_image", tokenizer, CPU)
+    model = text_to_image.STAGE.load(out / "text_to_image", tokenizer, CPU)
     parts: dict[str, Any] = {
         "vae": _vae(out),
         "text_encoder": model.text,
         "tokenizer": tokenizer,
         "unet": model.unet,
-        "scheduler": DDIMScheduler(**text_to_image.SCHEDULER),
+        "scheduler": text_to_image.scheduler(),
         "safety_checker": None,
         "feature_extractor": None,
     }
@@ -111,10 +110,9 @@ def _text_to_image(out: Path, fresh: Path) -> None:
 
 def _joint_text_to_image(out: Path, fresh: Path) -> None:
     from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
     tokenizer = vocabulary.load(out / "tokenizer")
-    model = joint_text_to_image.load(out / "joint_text_to_image", tokenizer, CPU)
+    model = joint_text_to_image.STAGE.load(out / "joint_text_to_image", tokenizer, CPU)
     vae = _vae(out)
     vae.register_to_config(shift_factor=0.0)  # which the pipeline adds, also where it is None
     parts: dict[str, Any] = {
@@ -126,7 +124,7 @@ def _joint_text_to_image(out: Path, fresh: Path) -> None:
         "text_encoder_3": None,
         "tokenizer_3": None,
         "transformer": model.transformer,
-        "scheduler": FlowMatchEulerDiscreteScheduler(**joint_text_to_image.SCHEDULER),
+        "scheduler": joint_text_to_image.scheduler(),
     }
     _save(StableDiffusion3Pipeline(**parts), fresh, out, JOINT_DEFAULTS)
 

@@ -13,33 +13,18 @@ every layer, so in training one stands for all and counts 256 times in attention
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from wordbrush.backbones.sd3 import T5_LENGTH
-from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import vocabulary
-from wordbrush.storybook.recipe.budget import Budget
-from wordbrush.storybook.recipe.lessons import (
-    PREVIEWS,
-    Lessons,
-    Parts,
-    multiplies_bfloat16,
-    preview_noise,
-    stratified,
-    tokenize,
-    write_previews,
-)
-from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
+from wordbrush.storybook.recipe.denoiser import Denoiser, Noised
 
 SIZES: dict[str, dict[str, int]] = {
     "small": {"layers": 4, "heads": 6, "head": 32, "text": 96},
@@ -145,39 +130,20 @@ def _text_encoder(width: int, vocab_size: int) -> Any:
     return encoder
 
 
-def train(
-    parts: Parts,
-    out: Path,
-    *,
-    device: torch.device,
-    budget: Budget,
-    total: int,
-    decay: int,
-    size: str,
-    batch: int = 32,
-) -> bool:
-    """Train or continue the stage; returns whether the schedule ended."""
-    lessons = Lessons(parts, device)
-    model = JointTextToImage(size, len(lessons.tokenizer)).to(device)
-    run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=decay), out)
-    run.resume()
+def add_noise(clean: Tensor, noise: Tensor, uniform: Tensor) -> Noised:
+    """Go from the pictures towards the noise by logit-normal levels; the velocity is to be predicted."""
+    level = noise_levels(uniform)
+    sigma = level.view(-1, 1, 1, 1)
+    noisy = torch.lerp(clean, noise, sigma)
+    timesteps = SCHEDULER["num_train_timesteps"] * level
+    return Noised(noisy, timesteps, noise - clean, lambda v: noisy - sigma * v, signal_power(level))
 
-    def loss(step: int, drawn: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        lesson = lessons.at(drawn, step)
-        clean = lesson.clean
-        level = noise_levels(stratified(len(clean), generator, device))
-        sigma = level.view(-1, 1, 1, 1)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        noisy = torch.lerp(clean, noise, sigma)
-        with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
-            output = model(noisy, SCHEDULER["num_train_timesteps"] * level, lesson.tokens)
-        error = (output.float() - (noise - clean)).square()
-        return lessons.loss(lesson, error, noisy - sigma * output.float(), signal_power(level))
 
-    def preview(seen: int) -> None:
-        write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
+def scheduler() -> Any:
+    """Return the scheduler that the exported pipeline uses."""
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
-    return run.fit(loss, len(lessons), budget=budget, preview=preview)
+    return FlowMatchEulerDiscreteScheduler(**SCHEDULER)
 
 
 def noise_levels(uniform: Tensor) -> Tensor:
@@ -190,43 +156,4 @@ def signal_power(level: Tensor) -> Tensor:
     return (1 - level) ** 2 / ((1 - level) ** 2 + level**2)
 
 
-@torch.no_grad()
-def sample_latents(
-    model: JointTextToImage, tokens: Tensor, empty: Tensor, noise: Tensor, *, steps: int, guidance: float
-) -> Tensor:
-    """Euler steps with classifier-free guidance, for previews: (n, 32) ids and (n, 8, 16, 16) noise to latents."""
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-
-    scheduler: Any = FlowMatchEulerDiscreteScheduler(**SCHEDULER)
-    scheduler.set_timesteps(steps, device=noise.device)
-    both, latents = torch.cat([empty, tokens]), noise
-    for t in scheduler.timesteps:
-        unconditional, conditional = model(torch.cat([latents] * 2), t.expand(len(both)), both).chunk(2)
-        velocity = unconditional + guidance * (conditional - unconditional)
-        latents = scheduler.step(velocity, t, latents).prev_sample
-    return latents
-
-
-def load(folder: Path, tokenizer: Any, device: torch.device) -> JointTextToImage:
-    """Return the trained model with the averaged weights, in evaluation mode.
-
-    Raises:
-        WordbrushError: the stage has not been run.
-    """
-    path = folder / "settings.json"
-    if not path.exists():
-        raise WordbrushError(
-            f"no model under {folder}: run `wordbrush storybook train --stage joint_text_to_image` first"
-        )
-    size = json.loads(path.read_text(encoding="utf-8"))["size"]
-    return load_average(JointTextToImage(size, len(tokenizer)).to(device), folder)
-
-
-def write_sample_sheet(run: Run, size: str, parts: Parts, path: Path, device: torch.device) -> None:
-    """Draw one picture for each preview prompt with the averaged weights and write them as one PNG."""
-    tokenizer = vocabulary.load(parts.tokenizer)
-    model = put_average(run, JointTextToImage(size, len(tokenizer)).to(device))
-    tokens = tokenize(tokenizer, PREVIEWS).to(device)
-    empty = tokenize(tokenizer, [""] * len(PREVIEWS)).to(device)
-    latents = sample_latents(model, tokens, empty, preview_noise(device), steps=20, guidance=4.0)
-    write_previews(latents, parts, path)
+STAGE = Denoiser("joint_text_to_image", JointTextToImage, add_noise, scheduler)

@@ -12,28 +12,14 @@ its neighbours; here what a word does enters the picture at that word's own atte
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from wordbrush.errors import WordbrushError
 from wordbrush.storybook.recipe import vocabulary
-from wordbrush.storybook.recipe.budget import Budget
-from wordbrush.storybook.recipe.lessons import (
-    PREVIEWS,
-    Lessons,
-    Parts,
-    multiplies_bfloat16,
-    preview_noise,
-    stratified,
-    tokenize,
-    write_previews,
-)
-from wordbrush.storybook.recipe.loop import Run, Schedule, load_average, put_average
+from wordbrush.storybook.recipe.denoiser import Denoiser, Noised
 
 SNR_LIMIT = 5.0
 SIZES: dict[str, dict[str, Any]] = {
@@ -96,50 +82,34 @@ class TextToImage(nn.Module):
         return self.unet(noisy, timesteps, self.text(tokens).last_hidden_state).sample
 
 
-def train(
-    parts: Parts,
-    out: Path,
-    *,
-    device: torch.device,
-    budget: Budget,
-    total: int,
-    decay: int,
-    size: str,
-    batch: int = 32,
-) -> bool:
-    """Train or continue the stage; returns whether the schedule ended."""
-    lessons = Lessons(parts, device)
-    model = TextToImage(size, len(lessons.tokenizer)).to(device)
-    run = Run(model, Schedule(batch=batch, peak=1e-3, total=total, decay=decay), out)
-    run.resume()
+@cache
+def _levels(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the signal power at each timestep, and how often it is drawn, summed up to it: (1000,) each."""
     signal = alphas_cumprod().to(device)
-    cumulative = loss_weights(signal).cumsum(0)
+    return signal, loss_weights(signal).cumsum(0)
 
-    def loss(step: int, drawn: np.ndarray, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        lesson = lessons.at(drawn, step)
-        clean = lesson.clean
-        uniform = stratified(len(clean), generator, device)
-        timesteps = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp(max=len(signal) - 1)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
-        sigma = (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
-        noisy = alpha * clean + sigma * noise
-        with torch.autocast(device.type, torch.bfloat16, enabled=multiplies_bfloat16(device)):
-            output = model(noisy, timesteps, lesson.tokens)
-        error = (output.float() - (alpha * noise - sigma * clean)).square()
-        return lessons.loss(lesson, error, alpha * noisy - sigma * output.float(), signal[timesteps])
 
-    def preview(seen: int) -> None:
-        write_sample_sheet(run, size, parts, out / f"sample_{seen:08d}.png", device)
+def add_noise(clean: Tensor, noise: Tensor, uniform: Tensor) -> Noised:
+    """Add the noise of timesteps drawn as ``loss_weights`` says; v is to be predicted."""
+    signal, cumulative = _levels(clean.device)
+    timesteps = torch.searchsorted(cumulative, uniform * cumulative[-1]).clamp(max=len(signal) - 1)
+    alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
+    sigma = (1 - signal[timesteps]).sqrt().view(-1, 1, 1, 1)
+    noisy = alpha * clean + sigma * noise
+    aim = alpha * noise - sigma * clean
+    return Noised(noisy, timesteps, aim, lambda v: alpha * noisy - sigma * v, signal[timesteps])
 
-    return run.fit(loss, len(lessons), budget=budget, preview=preview)
+
+def scheduler() -> Any:
+    """Return the scheduler that the shipped pipeline uses."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+
+    return DDIMScheduler(**SCHEDULER)
 
 
 def alphas_cumprod() -> Tensor:
     """Signal power at each of the 1000 timesteps, from the very scheduler the shipped pipeline uses."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    return DDIMScheduler(**SCHEDULER).alphas_cumprod
+    return scheduler().alphas_cumprod
 
 
 def loss_weights(signal: Tensor) -> Tensor:
@@ -148,49 +118,4 @@ def loss_weights(signal: Tensor) -> Tensor:
     return (ratio.clamp(max=SNR_LIMIT) + 1) / (ratio + 1)
 
 
-@torch.no_grad()
-def sample_latents(
-    model: TextToImage, tokens: Tensor, empty: Tensor, noise: Tensor, *, steps: int, guidance: float
-) -> Tensor:
-    """Plain DDIM with classifier-free guidance, for previews: (n, 32) ids and (n, 8, 16, 16) noise to latents."""
-    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-
-    scheduler: Any = DDIMScheduler(**SCHEDULER)
-    scheduler.set_timesteps(steps, device=noise.device)
-    both, latents = torch.cat([empty, tokens]), noise
-    for t in scheduler.timesteps:
-        unconditional, conditional = model(torch.cat([latents] * 2), t.expand(len(both)), both).chunk(2)
-        prediction = unconditional + guidance * (conditional - unconditional)
-        latents = scheduler.step(prediction, t, latents).prev_sample
-    return latents
-
-
-def load(folder: Path, tokenizer: Any, device: torch.device) -> TextToImage:
-    """Return the trained model with the averaged weights, in evaluation mode.
-
-    Raises:
-        WordbrushError: the stage has not been run.
-    """
-    path = folder / "settings.json"
-    if not path.exists():
-        raise WordbrushError(
-            f"no model under {folder}: run `wordbrush storybook train --stage text_to_image` first"
-        )
-    size = json.loads(path.read_text(encoding="utf-8"))["size"]
-    return load_average(TextToImage(size, len(tokenizer)).to(device), folder)
-
-
-def averaged_model(run: Run, size: str, device: torch.device) -> TextToImage:
-    """Return a copy of the model with the averaged weights, in evaluation mode."""
-    assert isinstance(run.module, TextToImage)
-    return put_average(run, TextToImage(size, run.module.text.config.vocab_size).to(device))
-
-
-def write_sample_sheet(run: Run, size: str, parts: Parts, path: Path, device: torch.device) -> None:
-    """Draw one picture for each preview prompt with the averaged weights and write them as one PNG."""
-    tokenizer = vocabulary.load(parts.tokenizer)
-    model = averaged_model(run, size, device)
-    tokens = tokenize(tokenizer, PREVIEWS).to(device)
-    empty = tokenize(tokenizer, [""] * len(PREVIEWS)).to(device)
-    latents = sample_latents(model, tokens, empty, preview_noise(device), steps=20, guidance=4.0)
-    write_previews(latents, parts, path)
+STAGE = Denoiser("text_to_image", TextToImage, add_noise, scheduler)
