@@ -18,7 +18,8 @@ from wordbrush.cli.writer import app
 from wordbrush.dataset.writers.finetune import RUN, Settings, encode, finetune
 from wordbrush.dataset.writers.form import Example
 from wordbrush.dataset.writers.local import LocalWriter, Sampling, load_causal
-from wordbrush.errors import DataError, InvalidInput
+from wordbrush.errors import DataError, InvalidInput, ModelError
+from wordbrush.files import CannotWrite
 from wordbrush.storybook.recipe import loop
 
 TRIPLETS = [
@@ -135,7 +136,15 @@ def test_bad_settings_and_files_are_a_sentence(base: Path, tmp_path: Path):
     path.write_text('{"input": "a", "edit": "b", "output": "c"}\n{"input": "a"}\n')
     with pytest.raises(DataError, match=r"bad\.jsonl, line 2: no 'edit'"):
         finetune(str(base), path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    path.write_text('{"input": "a", "edit": "b", "output": "c"}\n')
+    with pytest.raises(ModelError, match="there is no model at"):
+        finetune(str(base / "misspelt"), path, tmp_path / "out")
+    path.write_text(json.dumps({"input": "x" * 300, "edit": "b", "output": "c"}))
+    with pytest.raises(DataError, match="tokens, and the model reads 256"):
+        finetune(str(base), path, tmp_path / "out")
+    with pytest.raises(CannotWrite, match="is a file, not a folder"):
+        finetune(str(base), path, path / "out")
+    assert not (tmp_path / "out").exists()  # so that the same command without the mistake goes on
 
 
 def test_command_line(base: Path, triplets: Path, tmp_path: Path):
