@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wordbrush.dataset.writers.form import Example, read_examples
-from wordbrush.dataset.writers.local import ADAPTER, load_causal
+from wordbrush.dataset.writers.local import ADAPTER, load_causal, peft_unwarned
 from wordbrush.errors import DataError, InvalidInput, ModelError
 from wordbrush.files import check_writable, write_files
 from wordbrush.optional import optional
@@ -156,9 +155,8 @@ def _adapt(base: Any, settings: Settings) -> Any:
     )
     try:
         # peft draws the adapters' first values from the global generator: seeded here, and put back.
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), peft_unwarned():
             torch.manual_seed(settings.seed)
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's transposed layers
             return peft.get_peft_model(base, config)
     except ValueError as error:
         raise ModelError(f"the model cannot be adapted: {str(error).splitlines()[0]}") from error
