@@ -14,6 +14,10 @@ from wordbrush.errors import DataError, InvalidInput, nearest
 
 T = TypeVar("T")
 
+LIST, TABLE = 'a list, as ["a", "b"]', "a table, as {a = 1}"
+WANTED = {"tuple_type": LIST, "list_type": LIST, "dict_type": TABLE, "mapping_type": TABLE}
+"""What TOML calls that which pydantic names in Python's words."""
+
 
 class Section(BaseModel):
     """A table of the file."""
@@ -79,9 +83,18 @@ def make(kind: type[T], values: Mapping[str, Any], *, where: str) -> T:
         place = ".".join(str(part) for part in first["loc"])
         if first["type"] == "missing":
             raise InvalidInput(f"{where} needs a setting {place}") from error
-        reason = first["msg"].removeprefix("Value error, ")
+        wanted = WANTED.get(first["type"])
+        reason = f"takes {wanted}" if wanted else first["msg"].removeprefix("Value error, ")
         given = "" if isinstance(first["input"], Mapping) else f", not {first['input']!r}"
-        raise InvalidInput(f"{where}: {f'{place}: ' if place else ''}{reason}{given}") from error
+        hint = _quotes(first["input"]) if wanted else ""
+        raise InvalidInput(f"{where}: {f'{place}: ' if place else ''}{reason}{given}{hint}") from error
+
+
+def _quotes(given: Any) -> str:
+    """Return what to do about a list or table that came as text: a shell has most likely eaten its quotation marks."""
+    if isinstance(given, str) and given.startswith(("[", "{")):
+        return "; a shell takes quotation marks away unless the whole setting stands in others: --set 'NAME=VALUE'"
+    return ""
 
 
 def names_of(kind: Any) -> dict[str, Any]:

@@ -112,7 +112,12 @@ def test_what_is_shown_can_be_read_again(file: Path):
         ("pairs.candidates=many", "pairs.candidates: .*integer.*, not 'many'"),
         ("pairs.share=[0.5]", "pairs.share.1"),
         ("captions.sources=[]", "captions.sources: .*at least 1"),
-        ("captions.sources=x.txt", "captions.sources: .*tuple, not 'x.txt'"),
+        ("captions.sources=x.txt", r"captions.sources: takes a list, as \[\"a\", \"b\"\], not 'x.txt'$"),
+        (
+            "captions.sources=[x.txt]",
+            "captions.sources: takes a list, .*, not '.x.txt.'; a shell takes quotation",
+        ),
+        ("pairs.gates=ssim", "pairs.gates: takes a table, as {a = 1}, not 'ssim'$"),
         ("engine.name=spark", "engine.name: .*'local' or 'ray', not 'spark'"),
         ("engine=ray", r"engine is a table, \[engine\], not 'ray'"),
     ],

@@ -140,7 +140,9 @@ def test_examples_are_of_every_gate_and_of_different_triplets(run: Path):
 
 def test_an_example_that_does_not_decode_is_named(tmp_path: Path):
     folder = write_pairs(tmp_path / "run", [pair(1, after_image=b"broken")])
-    with pytest.raises(DataError, match=f"pair '{pair(1).key}': the picture does not decode"):
+    with pytest.raises(
+        DataError, match=rf"00000\.parquet, pair '{pair(1).key}': the picture does not decode"
+    ):
         write_report(folder, selection=select(folder), out=tmp_path / "report")
     assert not (tmp_path / "report").exists()
 

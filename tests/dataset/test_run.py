@@ -32,7 +32,7 @@ from wordbrush.dataset.stage import StageReport
 from wordbrush.dataset.triplets import TripletStage, checks_of
 from wordbrush.dataset.verdict import rejected
 from wordbrush.dataset.writers.base import Answer
-from wordbrush.errors import DataError, InvalidInput
+from wordbrush.errors import DataError, InvalidInput, ModelError
 
 FILE = """
 [captions]
@@ -273,6 +273,24 @@ def test_what_cannot_be_done_is_said_before_anything_is_made(
 
 
 @pytest.mark.usefixtures("cheap")
+def test_a_server_that_has_written_everything_is_needed_no_more(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def is_down(writer: SnowWriter) -> None:
+        raise ModelError("the server is down")
+
+    config = read_config(file, ["writer.kind=server", "writer.model=m"])
+    done = run.run(config, tmp_path / "out")
+    monkeypatch.setattr(SnowWriter, "check", is_down)
+    shutil.rmtree(tmp_path / "out" / "pairs")
+    assert run.run(config, tmp_path / "out").selection.keys == done.selection.keys
+    (tmp_path / "out" / "triplets" / "manifest.json").unlink()
+    for out in (tmp_path / "out", tmp_path / "new"):
+        with pytest.raises(ModelError, match="is down"):
+            run.run(config, out)
+
+
+@pytest.mark.usefixtures("cheap")
 def test_rules_over_all_columns_of_the_pairs_pass_the_check(file: Path, tmp_path: Path):
     where = "select.where=\"guidance < 12 AND before NOT LIKE '%zebra%' AND triplet_key IS NOT NULL\""
     changes = ["select.at_least={ssim = -1.0}", where, "pairs.gates={clip_image = 0.0}"]
@@ -399,7 +417,7 @@ def test_settings_can_be_looked_at_first(file: Path, tmp_path: Path):
 
 def test_progress_has_rate_time_left_and_survival():
     report = StageReport("pairs", 10, 2, 2, 40, 400, 100, {}, rows_made=200, seconds=100.0)
-    assert stages.describe(report) == "2 rows/s · 0:05:00 left · 25.0 % kept"
+    assert stages.describe(report) == "2 pairs/s · 0:05:00 left · 25.0 % kept"
 
 
 def test_a_damaged_file_is_named_once(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):

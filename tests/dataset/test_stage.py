@@ -123,6 +123,17 @@ def test_other_settings_are_refused_by_name(made: Path, stage, source, sentence:
     assert toy.contents(made) == before
 
 
+def test_a_stage_that_stopped_before_its_first_unit_takes_other_settings(tmp_path: Path):
+    """A model whose name was misspelt is found missing when the worker opens: the right name goes on there."""
+    toy.run(tmp_path, LOCAL)
+    failing = replace(toy.Captions(fails=ZeroDivisionError), rows_per_unit=20)
+    with pytest.raises(ZeroDivisionError):
+        run_stage(failing, toy.Numbers(60), tmp_path / "new", engine=LOCAL)
+    assert Manifest.read(tmp_path / "new" / "captions").shards == {}
+    assert run_stage(toy.Captions(), toy.Numbers(60), tmp_path / "new", engine=LOCAL).made == 12
+    assert toy.contents(tmp_path / "new" / "captions") == toy.contents(tmp_path / "captions")
+
+
 @pytest.fixture
 def other_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     version = metadata.version

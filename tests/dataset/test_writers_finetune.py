@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,8 @@ from wordbrush.cli.writer import app
 from wordbrush.dataset.writers.finetune import RUN, Settings, encode, finetune
 from wordbrush.dataset.writers.form import Example
 from wordbrush.dataset.writers.local import LocalWriter, Sampling, load_causal
-from wordbrush.errors import DataError, InvalidInput
+from wordbrush.errors import DataError, InvalidInput, ModelError
+from wordbrush.files import CannotWrite
 from wordbrush.storybook.recipe import loop
 
 TRIPLETS = [
@@ -135,12 +137,33 @@ def test_bad_settings_and_files_are_a_sentence(base: Path, tmp_path: Path):
     path.write_text('{"input": "a", "edit": "b", "output": "c"}\n{"input": "a"}\n')
     with pytest.raises(DataError, match=r"bad\.jsonl, line 2: no 'edit'"):
         finetune(str(base), path, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    path.write_text('{"input": "a", "edit": "b", "output": "c"}\n')
+    with pytest.raises(ModelError, match="there is no model at"):
+        finetune(str(base / "misspelt"), path, tmp_path / "out")
+    path.write_text(json.dumps({"input": "x" * 300, "edit": "b", "output": "c"}))
+    with pytest.raises(DataError, match="tokens, and the model reads 256"):
+        finetune(str(base), path, tmp_path / "out")
+    with pytest.raises(CannotWrite, match="is a file, not a folder"):
+        finetune(str(base), path, path / "out")
+    assert not (tmp_path / "out").exists()  # so that the same command without the mistake goes on
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
 def test_command_line(base: Path, triplets: Path, tmp_path: Path):
     arguments = ["finetune", str(base), str(triplets), "-o", str(tmp_path / "out"), "--epochs", "1", "--json"]
     done = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout[done.stdout.index("{") :])["samples"] == 8
     assert (tmp_path / "out" / "adapter_config.json").exists()
+
+
+def test_a_damaged_adapter_is_a_sentence(base: Path, triplets: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    finetune(str(base), triplets, out, settings=replace(SETTINGS, epochs=1), device="cpu")
+    weights = out / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="the adapter .*out cannot be read: "):
+        LocalWriter(str(out), device="cpu").open()
+    (out / "adapter_config.json").write_text("[]")
+    with pytest.raises(ModelError, match="does not name its base model"):
+        LocalWriter(str(out), device="cpu").open()

@@ -31,10 +31,10 @@ def stages() -> Iterator[Progress]:
 
 
 def describe(report: StageReport) -> str:
-    """Return rate, time left and survival as text: ``"12.3 rows/s · 0:04:05 left · 37 % kept"``."""
+    """Return rate, time left and survival as text: ``"12.3 pairs/s · 0:04:05 left · 37 % kept"``."""
     parts = []
     if report.rate is not None:
-        parts.append(f"{report.rate:.3g} rows/s")
+        parts.append(f"{report.rate:.3g} {report.stage}/s")
     if report.remaining is not None and report.done < report.units:
         parts.append(f"{_clock(report.remaining)} left")
     if report.survival is not None:

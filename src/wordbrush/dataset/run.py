@@ -61,7 +61,7 @@ def run(config: Config, out: Path, *, progress: Progress | None = None) -> RunRe
     Raises:
         WordbrushError: settings, inputs or models that cannot be used, a folder made with other settings, a full disk.
     """
-    check(config)
+    check(config, out)
     engine = build.engine(config.engine)
     shared = {"engine": engine, "progress": progress}
     stages = (
@@ -81,16 +81,29 @@ def run(config: Config, out: Path, *, progress: Progress | None = None) -> RunRe
     return RunReport(stages, selection, report, tuple(exports))
 
 
-def check(config: Config) -> None:
-    """Raise now, not after hours, for a source, writer, model, scorer, rule or format that cannot be used."""
+def check(config: Config, out: Path | None = None) -> None:
+    """Raise now, not after hours, for a source, writer, model, scorer, rule or format that cannot be used.
+
+    Args:
+        out: the folder of the run. A server that has written all its triplets may have made room for what comes next.
+    """
     from wordbrush.dataset.export import check_format
 
     build.captions(config.captions)
-    build.triplets(config.writer, seed=config.seed).check()
+    triplets = build.triplets(config.writer, seed=config.seed)
+    if config.writer.kind != "server" or out is None or not _is_finished(out / TRIPLETS):
+        triplets.check()
     config.pair_stage.check()
     selecting.check_query(build.rules(config.select, config.pairs.gates), config.select.where)
     for name in config.export.formats:
         check_format(name)
+
+
+def _is_finished(folder: Path) -> bool:
+    try:
+        return Manifest.read(folder).complete
+    except DataError:
+        return False
 
 
 def make_captions(

@@ -253,12 +253,16 @@ class _Run:
         do they in its manifest.
         """
         folder = self.task.folder
-        before = None
-        if (folder / NAME).exists():
-            before = Manifest.read(folder)
+        paths = in_order(folder.glob("*.parquet"))
+        before = Manifest.read(folder) if (folder / NAME).exists() else None
+        if before and not (before.shards or paths):
+            before = (
+                None  # it stopped before anything was made: nothing to go on with, so any settings will do
+            )
+        if before:
             self.plan.refuse_other(before, folder)
         known = before.shards if before else {}
-        for path in in_order(folder.glob("*.parquet")):
+        for path in paths:
             unit = number_of(path)
             # Folders of long runs from before their names were made to sort go on as they are.
             own = {shard_name(unit, self.plan.units), shard_name(unit, 0)}

@@ -151,19 +151,20 @@ def read_examples(folder: Path, selection: Selection, keys: Sequence[str]) -> li
         scores = [name for name in SCORES if name in columns(database, files)]
         rows = database.execute(
             "SELECT p.key, p.before, p.instruction, p.after, v.reason, p.before_image.bytes, p.after_image.bytes, "
-            f"{', '.join(f'p.{quoted(name)}' for name in scores)} "
-            "FROM read_parquet(?, union_by_name = true) p JOIN verdicts v USING (key) "
+            f"{', '.join(['p.filename', *(f'p.{quoted(name)}' for name in scores)])} "
+            "FROM read_parquet(?, union_by_name = true, filename = true) p JOIN verdicts v USING (key) "
             "WHERE list_contains(?, p.key) ORDER BY p.key",
             [names(files), list(keys)],
         ).fetchall()
-    return [_example(row[:7], dict(zip(scores, row[7:], strict=True))) for row in rows]
+    return [_example(row[:8], dict(zip(scores, row[8:], strict=True))) for row in rows]
 
 
 def _example(row: Sequence[object], scores: dict[str, float | None]) -> Example:
-    key, before, instruction, after, reason, first, second = row
+    key, before, instruction, after, reason, first, second, file = row
     pictures = None
     if isinstance(first, bytes) and isinstance(second, bytes):
-        pictures = Picture.decode(first, f"pair {key!r}"), Picture.decode(second, f"pair {key!r}")
+        where = f"{file}, pair {key!r}"
+        pictures = Picture.decode(first, where), Picture.decode(second, where)
     known = {name: value for name, value in scores.items() if value is not None and math.isfinite(value)}
     return Example(
         str(key),

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -18,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wordbrush.dataset.writers.form import Example, read_examples
-from wordbrush.dataset.writers.local import ADAPTER, load_causal
+from wordbrush.dataset.writers.local import ADAPTER, load_causal, peft_unwarned
 from wordbrush.errors import DataError, InvalidInput, ModelError
-from wordbrush.files import write_files
+from wordbrush.files import check_writable, write_files
 from wordbrush.optional import optional
 
 if TYPE_CHECKING:
@@ -86,6 +85,7 @@ def finetune(
     Raises:
         DataError: triplets that cannot be read, or are longer than the model reads; a folder with something else in it.
         ModelError: a model that cannot be read, or be adapted.
+        CannotWrite: the disk refuses.
     """
     import torch
 
@@ -93,11 +93,14 @@ def finetune(
 
     chosen = settings or Settings()
     examples = read_examples(triplets)
-    _prepare(out, _record(model, triplets, chosen, merge=merge))
+    record = _record(model, triplets, chosen, merge=merge)
+    _check_free(out, record)
     base, tokenizer = load_causal(model, dtype=torch.float32, device=as_device(device))
     rows = encode(examples, tokenizer, longest=getattr(base.config, "max_position_embeddings", None))
     before = _mean_loss(base, rows)
     adapted = _adapt(base, chosen)
+    # Not before all of that is known to work: a folder that holds a run takes no other settings.
+    write_files({out / RUN / SETTINGS: (json.dumps(record, indent=1) + "\n").encode()})
     seen = _train(adapted, rows, out / RUN, chosen, save_every=save_every, progress=progress)
     done = {
         "model": model,
@@ -152,9 +155,8 @@ def _adapt(base: Any, settings: Settings) -> Any:
     )
     try:
         # peft draws the adapters' first values from the global generator: seeded here, and put back.
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), peft_unwarned():
             torch.manual_seed(settings.seed)
-            warnings.filterwarnings("ignore", message="fan_in_fan_out")  # of GPT-2's transposed layers
             return peft.get_peft_model(base, config)
     except ValueError as error:
         raise ModelError(f"the model cannot be adapted: {str(error).splitlines()[0]}") from error
@@ -220,8 +222,8 @@ def _record(model: str, triplets: Path, settings: Settings, *, merge: bool) -> d
     return {"model": model, "triplets": content, "merge": merge, **asdict(settings)}
 
 
-def _prepare(out: Path, record: dict[str, Any]) -> None:
-    """Make the output folder, or see that the run in it is this one."""
+def _check_free(out: Path, record: dict[str, Any]) -> None:
+    """Raise ``DataError`` if the output folder holds something else than this run."""
     path = out / RUN / SETTINGS
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
@@ -234,7 +236,7 @@ def _prepare(out: Path, record: dict[str, Any]) -> None:
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and holds no run that could be continued: choose another folder")
-    write_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+    check_writable(out)
 
 
 def _save(adapted: Any, tokenizer: Any, base: str, out: Path, *, merge: bool) -> None:

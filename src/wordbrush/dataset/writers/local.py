@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 ADAPTER = "adapter_config.json"
 MODEL = "causal language model"
 TOO_LONG = Answer(fault="form: the caption is longer than the model reads")
+
+TOLD_BY_PEFT = ("fan_in_fan_out", ".*is_gradient_checkpointing")
+"""Warnings that concern no user: of GPT-2's transposed layers, and of a name that transformers has replaced."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +184,9 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:  # the libraries raise almost anything for what they cannot read
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{name} cannot be read as a causal language model: {reason}") from error
+        raise ModelError(
+            f"{name} cannot be read as a causal language model: {_first_line(error)}"
+        ) from error
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"the weights of {name} lack {counted(len(missing), 'tensor')}, first {missing[0]}")
     return _ready(model, device), tokenizer
@@ -191,8 +197,25 @@ def _load_adapter(path: Path, *, dtype: torch.dtype, device: torch.device) -> tu
     if not (path / "adapter_model.safetensors").exists():
         raise ModelError(f"{path} is an adapter without adapter_model.safetensors")
     model, tokenizer = load_causal(_base(path), dtype=dtype, device=device)
-    adapted = peft.PeftModel.from_pretrained(model, str(path))
+    try:
+        with peft_unwarned():
+            adapted = peft.PeftModel.from_pretrained(model, str(path))
+    except Exception as error:  # the libraries raise almost anything for what they cannot read
+        raise ModelError(f"the adapter {path} cannot be read: {_first_line(error)}") from error
     return _ready(adapted, device), tokenizer
+
+
+@contextmanager
+def peft_unwarned() -> Iterator[None]:
+    """Let peft adapt a model without its usual warnings."""
+    with warnings.catch_warnings():
+        for message in TOLD_BY_PEFT:
+            warnings.filterwarnings("ignore", message=message)
+        yield
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _ready(model: Any, device: torch.device) -> Any:
@@ -203,5 +226,5 @@ def _base(adapter: Path) -> str:
     """Return the model that an adapter directory was trained on."""
     try:
         return str(json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{adapter / ADAPTER} does not name its base model") from error
