@@ -145,8 +145,13 @@ class Generation:
         return self._word_maps(range(len(self.prompts)))
 
     def grid(self, caption: bool = True) -> Image:
-        """Return all pictures side by side, each with its prompt under it."""
-        return contact_sheet(self._pictures, self.captions if caption else None)
+        """Return all pictures side by side, each with its prompt under it; an inverted picture itself comes first."""
+        return contact_sheet(self.panels, self.captions if caption else None)
+
+    @property
+    def panels(self) -> list[Image]:
+        """The pictures in ``grid``."""
+        return self._pictures
 
     @property
     def captions(self) -> list[str]:
@@ -197,10 +202,6 @@ class EditResult(Generation):
     def images(self) -> list[Image]:
         """The edited pictures, one per target."""
         return self._pictures[1:]
-
-    def grid(self, caption: bool = True) -> Image:
-        """Return all pictures side by side, each with its prompt under it; an inverted picture itself comes first."""
-        return contact_sheet(self.panels, self.captions if caption else None)
 
     @property
     def panels(self) -> list[Image]:
