@@ -4,7 +4,7 @@ set -euo pipefail
 out=${OUT:-out}
 
 echo "1/5  a word swapped"
-wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 4 -o "$out/swap.png"
+wordbrush edit "a cat on a beach at sunset" --to "a dog on a beach at sunset" --seed 6 -o "$out/swap.png"
 
 echo "2/5  words added"
 wordbrush edit "a house by a lake" --to "a house by a lake at night" --to "a house by a lake with a balloon" \

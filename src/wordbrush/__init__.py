@@ -3,7 +3,7 @@
     import wordbrush as wb
 
     model = wb.load("storybook")
-    result = wb.edit(model, "a cat on a beach at sunset", to="a dog on a beach at sunset", seed=3)
+    result = wb.edit(model, "a cat on a beach at sunset", to="a dog on a beach at sunset", seed=6)
     result.grid().save("cat-to-dog.png")
 
 Everything is imported when it is first used, so that ``import wordbrush`` is instant.

@@ -221,6 +221,8 @@ def edit(
         final,
         run.prompts,
         plan=made,
+        inverted=start is not None,
+        original=start.picture if start else None,
         settings=settings,
         model=model,
         read_maps=(lambda: history) if history else run.history,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wordbrush.backbones.maps import MapHistory
 from wordbrush.changed import AUTO, changed
+from wordbrush.checks import is_whole
 from wordbrush.contact import contact_sheet, overlay
 from wordbrush.edits.plan import Edit, EditPlan
 from wordbrush.edits.prompt import Prompt, WordLike, named
@@ -71,16 +72,25 @@ class WordMaps:
 
     def raw(self, word: WordLike, *, image: int | None = None) -> np.ndarray:
         """Return the attention probabilities themselves, (steps, layers, h, w)."""
-        sample = self._find(word) if image is None else image
-        if not 0 <= sample < len(self._prompts):
-            raise InvalidInput(f"there is no image {image}: there are {len(self._prompts)}, counted from 0")
+        sample = self._sample(word, image)
         tokens = list(self._prompts[sample].find(word))
         return self._probabilities[:, :, sample][..., tokens].sum(axis=-1)
 
     def overlay(self, word: WordLike, *, image: int | None = None) -> Image:
         """Return the picture with the word's map drawn over it."""
-        sample = self._find(word) if image is None else image
+        sample = self._sample(word, image)
         return overlay(self._images()[sample], self.of(word, image=sample))
+
+    def _sample(self, word: WordLike, image: int | None) -> int:
+        """Return the number of the picture that is meant."""
+        if image is None:
+            return self._find(word)
+        if not is_whole(image) or not 0 <= image < len(self._prompts):
+            raise InvalidInput(
+                f"there is no image {image!r}: there are {len(self._prompts)}, counted from 0, the source of an edit "
+                "first"
+            )
+        return image
 
     def _find(self, word: WordLike) -> int:
         for sample in self._order:
@@ -136,8 +146,13 @@ class Generation:
         return self._word_maps(range(len(self.prompts)))
 
     def grid(self, caption: bool = True) -> Image:
-        """Return all pictures side by side, each with its prompt under it."""
-        return contact_sheet(self._pictures, self.captions if caption else None)
+        """Return all pictures side by side, each with its prompt under it; an inverted picture itself comes first."""
+        return contact_sheet(self.panels, self.captions if caption else None)
+
+    @property
+    def panels(self) -> list[Image]:
+        """The pictures in ``grid``."""
+        return self._pictures
 
     @property
     def captions(self) -> list[str]:
@@ -153,15 +168,31 @@ class EditResult(Generation):
 
     Args:
         plan: what was done.
+        inverted: whether the source is the reconstruction of an inverted picture.
+        original: that picture, at the size it was edited at, if it is known.
     """
 
-    def __init__(self, latents: Tensor, prompts: Sequence[Prompt], *, plan: EditPlan, **rest: Any) -> None:
+    def __init__(
+        self,
+        latents: Tensor,
+        prompts: Sequence[Prompt],
+        *,
+        plan: EditPlan,
+        inverted: bool = False,
+        original: Image | None = None,
+        **rest: Any,
+    ) -> None:
         super().__init__(latents, prompts, **rest)
         self.plan = plan
+        self.inverted = inverted
+        self.original = original
 
     @property
     def source(self) -> Image:
-        """The picture that was edited: what ``generate`` makes of the source prompt, or of an inverted picture.
+        """The picture that was edited: what ``generate`` makes of the source prompt.
+
+        Of an inverted picture it is the reconstruction, what the model makes of its noise under the caption, which the
+        edits are to be compared with; the picture itself is ``original``.
 
         It is the same bit by bit if ``generate`` makes as many pictures at once, and to rounding otherwise: a processor
         rounds differently in batches of different sizes.
@@ -174,11 +205,20 @@ class EditResult(Generation):
         return self._pictures[1:]
 
     @property
+    def panels(self) -> list[Image]:
+        """The pictures in ``grid``: the picture that was inverted, if there is one, the source and the edits."""
+        return [*([self.original] if self.original else []), *self._pictures]
+
+    @property
     def captions(self) -> list[str]:
         """What stands under the pictures in ``grid``: prompts, and the strengths of words turned up or down."""
         source, *targets = self.prompts
         edited = zip(targets, self.plan.edits, strict=True)
-        return [source.text, *(target.text + _weights(target, edits) for target, edits in edited)]
+        return [
+            *(["the picture"] if self.original else []),
+            f"reconstruction: {source.text}" if self.inverted else source.text,
+            *(target.text + _weights(target, edits) for target, edits in edited),
+        ]
 
     @cached_property
     def maps(self) -> WordMaps:

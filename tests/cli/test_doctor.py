@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from wordbrush.cli import doctor
 from wordbrush.cli.app import app
+from wordbrush.cli.console import plain
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 TOOLS = {"docs", "dev"}  # for those who work on wordbrush itself
@@ -50,6 +51,25 @@ def test_what_is_there_is_found():
     text = run()
     assert "torch" in text
     assert "cores" in text
+
+
+def test_nothing_is_left_out_of_what_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    path = tmp_path.joinpath(*["a-folder-of-a-long-name"] * 8)
+    monkeypatch.setenv("HF_HUB_CACHE", str(path))
+    monkeypatch.setattr(doctor, "font_path", lambda: Path(__file__))
+    monkeypatch.setattr("wordbrush.cli.doctor.out", plain(width=60))
+    text = run()
+    assert "…" not in text
+    assert str(path) in "".join(line[len("hub cache free gb  ") :].rstrip() for line in text.splitlines())
+
+
+def test_the_judges_are_a_model():
+    from wordbrush.cli.models import installed
+
+    (judges,) = (one for one in installed() if one.name == "storybook/judge")
+    assert judges.kind == "Judges"
+    assert judges.parameters > 1e6
+    assert checks()["storybook/judge"]["found"].endswith("MB")
 
 
 def test_what_is_missing_is_told_with_its_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

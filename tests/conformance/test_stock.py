@@ -126,6 +126,29 @@ def test_steps_are_counted_as_the_scheduler_makes_them(name: str):
     assert distance(made[1], run(pipe, model, prompts)[1]) > 1e-3
 
 
+def test_pndm_loses_what_the_published_blend_did_first(monkeypatch: pytest.MonkeyPatch):
+    """Its second evaluation starts from the noise again; only a blend of today's is carried over to it."""
+    from wordbrush.sampling import make_scheduler
+
+    model = pipelines.model("sd1")
+    pipe = stock(model)
+    pipe.scheduler = make_scheduler("pndm", model.scheduler)
+    blend = wb.published.LocalBlend(["cat", "dog"], threshold=0.6, start=0.0)
+    settings: dict[str, Any] = {"edits": wb.Replace(0.5), "self_attention": 0.0, "blend": blend}
+    given: dict[str, Any] = {"latents": start(model), "steps": STEPS, "scheduler": "pndm", **settings}
+
+    def made() -> Tensor:
+        with wb.control(pipe, wb.plan(model, SOURCE, to=DOG, **settings)) as prompts:
+            return run(pipe, model, prompts)
+
+    published = made()
+    assert distance(published, wb.edit(model, SOURCE, to=DOG, **given).latents) < TOLERANCE
+    monkeypatch.setattr(wb.published.LocalBlend, "carried", True)
+    carried = made()
+    assert distance(carried[1], published[1]) > 1e-3
+    assert distance(carried, wb.edit(model, SOURCE, to=DOG, **given).latents) < TOLERANCE
+
+
 def test_a_compiled_network():
     import copy
 

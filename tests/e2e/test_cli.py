@@ -69,7 +69,10 @@ def test_edit_into_a_picture(model: str):
     assert settings["targets"] == [TARGET]
     assert settings["seed"] == 3
     assert settings["steps"] == 2
-    assert "'cat'" in settings["plan"]
+    assert settings["plan"]["source"] == SOURCE
+    (target,) = settings["plan"]["targets"]
+    assert {"word": "dog", "source": "cat"}.items() <= target["words"][1].items()
+    assert "'cat'" in settings["plan"]["told"]
     assert set(settings["versions"]) == {"wordbrush", "torch", "diffusers"}
 
 
@@ -144,7 +147,7 @@ def test_plan_stops_before_computing(model: str):
     asked = [*common, "--until", "dog=0.3", "--self-attention", "0.1:0.5", "--blend", "cat:dog"]
     text = run(*asked).stdout
     told = json.loads(run(*asked, "--json").stdout)
-    assert told["plan"] == text.rstrip("\n")
+    assert told["told"] == text.rstrip("\n")
     assert f"steps 0 to {usual['until'][1]:g}, dog: 0 to 0.3" in text
     (target,) = told["targets"]
     (edit,) = target["edits"]
@@ -152,6 +155,35 @@ def test_plan_stops_before_computing(model: str):
     assert target["self_attention"]["until"] == [0.1, 0.5]
     assert (told["blend"]["source"], told["blend"]["targets"]) == ([["cat"]], [["dog"]])
     assert files() == []
+
+
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_equal_prompts_are_refused_before_a_model_is_loaded(plan: list[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("wordbrush.load", lambda *given, **more: pytest.fail("it was loaded"))
+    for others in ([], ["--to", TARGET]):
+        told = refused("edit", SOURCE, *others, "--to", SOURCE, *plan)
+        assert told.startswith(f"the target prompt equals the source prompt {SOURCE!r}: change a word")
+        assert told.endswith("--weight WORD=STRENGTH")
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        (["--seed", "abc"], "--seed 'abc' is not a whole number of at least 0"),
+        (["-s", "1.5"], "--seed '1.5' is not a whole number of at least 0"),
+        (["--seed", "-1"], "--seed '-1' is not a number of at least 0"),
+        (["--count", "no"], "--count 'no' is not a whole number of at least 1"),
+        (["--guidance", "x"], "--guidance 'x' is not a number"),
+    ],
+)
+def test_what_is_no_number_is_one_sentence(option: list[str], says: str):
+    assert refused("edit", SOURCE, "--to", TARGET, *option) == says
+
+
+def test_a_size_that_does_not_fit_is_told_with_one_that_does(model: str):
+    common = ["generate", "a cat", "-m", model, "--size"]
+    assert "must be multiples of" in refused(*common, "101")
+    assert "multiples of 8, such as 96x128" in refused(*common, "big")
 
 
 def test_a_plan_of_all_the_same_words_and_of_what_is_added(model: str):

@@ -88,6 +88,13 @@ def test_inverted_once_and_edited_twice(tiny_folder: Path):
     assert "seed" not in named[0]
     edited = "01-a-dog-on-a-beach.png"
     assert (pixels(f"one/{edited}") == pixels(f"three/{edited}")).all()
+    for folder in ("one", "three"):
+        assert (pixels(f"{folder}/picture.png") == pixels("photo.png")).all()
+        assert (pixels(f"{folder}/source.png") != pixels("photo.png")).any(), (
+            "what the autoencoder makes of it"
+        )
+        with Image.open(f"{folder}/grid.png") as sheet:
+            assert sheet.width > 3 * 4 * 64, "the picture, its reconstruction and the edit"
     assert read_settings(Path("three", edited))["source"] == CAPTION
 
 

@@ -392,6 +392,26 @@ def test_a_layer_that_is_left_out_is_noticed():
         wb.edit(model, SOURCE, to=DOG, seed=1, steps=STEPS, size=16)
 
 
+def test_a_u_nets_processor_and_a_mode_hand_over_the_same(monkeypatch: pytest.MonkeyPatch):
+    """The two ways of ``seam`` to an attention call; without the first one, the second is taken."""
+    from wordbrush.backbones import seam
+
+    how: dict[str, Any] = {"edits": [wb.Refine(0.7), wb.Reweight({"beach": 2.0})], "self_attention": 0.5}
+    taken = edit(RED, **how).latents
+    assert seam._rebound(lambda: None) is not None, "this diffusers' processor can be taken"
+    monkeypatch.setattr(seam, "_rebound", lambda attend: None)
+    entered: list[object] = []
+
+    class Counted(seam._Interception):
+        def __enter__(self) -> Any:
+            entered.append(self)
+            return super().__enter__()
+
+    monkeypatch.setattr(seam, "_Interception", Counted)
+    assert torch.equal(edit(RED, **how).latents, taken)
+    assert entered
+
+
 def test_no_layer_for_the_self_attention():
     with pytest.raises(wb.EditNotApplied, match="at most 4 pixels"):
         edit(DOG, self_attention=wb.SelfAttention(0.5, max_pixels=4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,21 @@ def test_image_chooses_the_picture(result: wb.EditResult, sums: list[Tensor]):
     np.testing.assert_allclose(result.maps.of("beach", image=0), grid(sums[-1][0, :, 5]), atol=1e-5)
     with pytest.raises(wb.InvalidInput, match="no image 2"):
         result.maps.of("beach", image=2)
+
+
+@pytest.mark.parametrize("image", [1.5, 2, -1, True, "0"])
+def test_an_image_that_there_is_not_is_one_sentence(result: wb.EditResult, image: Any):
+    for read in (
+        result.maps.of,
+        result.maps.steps,
+        result.maps.by_layer,
+        result.maps.raw,
+        result.maps.overlay,
+    ):
+        with pytest.raises(
+            wb.InvalidInput, match=f"^there is no image {image!r}: there are 2, counted from 0"
+        ):
+            read("beach", image=image)
 
 
 def test_maps_of_steps(result: wb.EditResult, sums: list[Tensor]):

@@ -102,6 +102,7 @@ def test_a_picture_of_ones_own_is_inverted_once(
     assert [image.size for image in first.pictures] == [(64, 64)]
     assert "-sea.png, cut around its middle and resized from 96 × 80 pixels" in first.told
     assert len(first.heat(1)) == 1
+    assert f"<span>reconstruction: {SOURCE}</span>" in shown(first), "it is not the picture itself"
     order = Order(SOURCE, "a dog on a beach", steps=2, photo=photo)
     second = paint(model, draft, order, quiet(), last=first)
     assert inverted == ["default"]

@@ -1,10 +1,16 @@
 """The seam: the only code in the package that alters a model, and it undoes what it did.
 
-A public diffusers hook on each attention layer enters a ``TorchFunctionMode`` while the layer runs, which receives
-the layer's call of ``scaled_dot_product_attention``: queries, keys and values after projections, norms and rotary
-embeddings. The commonest processor, that of U-Nets, runs with another ``torch.nn.functional`` instead: a mode hands
-each of the twenty torch functions that it calls through Python, which was half of what control cost in a small network.
-A layer with nothing to do runs its own code, so its output is bit-equal.
+A public diffusers hook on each attention layer decides, while the layer runs, who computes its call of
+``scaled_dot_product_attention``: queries, keys and values after projections, norms and rotary embeddings. A layer with
+nothing to do runs its own code, so its output is bit-equal.
+
+Inside the hook there are two ways to that call, and the handler sees the same through both:
+
+- A ``TorchFunctionMode``, which every processor of every family passes through. It alone would do.
+- diffusers' ``AttnProcessor2_0``, that of U-Nets, with another ``torch.nn.functional``. A mode hands each of the twenty
+  torch functions that this processor calls through Python; in a network as small as storybook's that is 1 % of the
+  time (edits in all steps took 1.039 of plain generation by the mode, 1.029 so), where all of control may cost 5 %.
+  Any other class, one derived from it too, and a version of it that asks otherwise for attention go through the mode.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from wordbrush.errors import WordbrushError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 
 def plain(**settings: Any) -> Console:
@@ -28,6 +29,15 @@ def plain(**settings: Any) -> Console:
 
 out = plain()
 err = plain(stderr=True)
+
+
+def table(*headers: str, title: str | None = None) -> Table:
+    """Return a table without lines, which breaks what is too long for its column and leaves nothing out."""
+    from rich.table import Column, Table
+
+    columns = (Column(header, overflow="fold") for header in headers)
+    return Table(*columns, title=title, title_justify="left", box=None, pad_edge=False)
+
 
 INTERRUPTED = 130  # what shells expect after SIGINT: 128 + 2
 STOPPED = "Stopped; no file was left half-written."
@@ -48,9 +58,31 @@ class Commands(TyperGroup):
         except WordbrushError as error:
             typer.secho(f"wordbrush: {error.command}", err=True, fg=typer.colors.RED)
             raise typer.Exit(2) from error
+        except typer.BadParameter as error:
+            sentence = not_a_number(error)
+            if sentence is None:
+                raise
+            typer.secho(f"wordbrush: {sentence}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo(f"\n{STOPPED}", err=True)
             raise typer.Exit(INTERRUPTED) from error
+
+
+def not_a_number(error: typer.BadParameter) -> str | None:
+    """Return what is wrong with the number of an option, in a sentence; None if the error is about something else.
+
+    What was given is known from the error of pydantic, by which typer reads numbers; older versions have another.
+    """
+    cause: Any = error.__cause__
+    found = cause.errors()[0] if hasattr(cause, "errors") else {}
+    kind, parameter = found.get("type", ""), error.param
+    whole = "a whole number" if kind.startswith("int_") else "a number"
+    if parameter is None or not kind.startswith(("int_", "float_", "greater_than", "less_than")):
+        return None
+    least, most = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    limits = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+    return f"{max(parameter.opts, key=len)} {found['input']!r} is not {whole}{limits}"
 
 
 def _show_warning(

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, working
+from wordbrush.cli.console import out, print_json, table, working
 from wordbrush.cli.models import hub_cache, installed
 from wordbrush.storybook.font import FONT_REMEDY, font_path
 from wordbrush.version import __version__
@@ -160,31 +159,28 @@ def has_token() -> bool:
 
 def show(machine: Mapping[str, Any], checks: Sequence[Check]) -> None:
     """Print the machine, and then every check: what is missing comes with its remedy."""
-    about = Table(box=None, pad_edge=False, show_header=False)
+    about = table("", "")
+    about.show_header = False
     for name, value in machine.items():
         text = ", ".join(map(str, value)) or "none seen" if isinstance(value, list) else str(value)
         about.add_row(name.replace("_", " "), text)
     out.print(about, "")
-    table = Table("", "", "for", "found, or what to do", box=None, pad_edge=False)
+    listed = table("", "", "for", "found, or what to do")
     present = [check for check in checks if check.purpose == EVERYTHING and check.works]
-    table.add_row(Text("yes", "green"), f"{len(present)} packages", EVERYTHING,
-                  ", ".join(f"{check.name} {check.found}" for check in present))  # fmt: skip
+    listed.add_row(Text("yes", "green"), f"{len(present)} packages", EVERYTHING,
+                   ", ".join(f"{check.name} {check.found}" for check in present))  # fmt: skip
     for check in (check for check in checks if check not in present):
         missing = Text("NO", "red") if check.needed else Text("no", "yellow")
         mark = Text("yes", "green") if check.works else missing
         told = check.found if check.works else check.remedy
-        table.add_row(mark, check.name, check.purpose, told)
-    out.print(table)
+        listed.add_row(mark, check.name, check.purpose, told)
+    out.print(listed)
 
 
 def _models() -> Iterator[Check]:
     here = {one.name: one for one in installed()}
     for name, purpose in EMBEDDED.items():
-        folder = Path(__file__).parents[1] / "storybook" / "weights" / name.partition("/")[2]
-        judge = name.endswith("judge") and any(
-            folder.glob("*.safetensors")
-        )  # classifiers without a configuration
-        found = f"{here[name].megabytes:.0f} MB" if name in here else str(folder) if judge else ""
+        found = f"{here[name].megabytes:.0f} MB" if name in here else ""
         yield Check(name, purpose, bool(found), found, "reinstall wordbrush", needed=name == "storybook")
     others = [one.name for one in here.values() if one.name not in EMBEDDED]
     yield Check(

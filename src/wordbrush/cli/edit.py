@@ -193,6 +193,10 @@ def edit(
         prompt.strip() for prompt in (text, *targets)
     ):  # before a model is loaded, which takes seconds
         raise BadOption("an empty prompt cannot be edited: describe the picture in words")
+    if not weights and text in targets:
+        from wordbrush.edits.plan import same_prompts
+
+        raise same_prompts(text)
     deciding = (targets, weights, windows, shapes, blending, steps, guidance, scheduler)
     deciding = [*deciding, negative, pixels, model, config, dtype]
     deciding += [] if renormalise is None else [renormalise]
@@ -403,7 +407,7 @@ def pictures(results: Sequence[wb.EditResult], place: Destination, prompts: list
     if several:
         seeds = [result.settings["seed"] for result in results]
         settings["seed"] = seeds
-        images = [image for result in results for image in (result.source, *result.images)]
+        images = [image for result in results for image in result.panels]
         captions = [
             (text, seed) for result, seed in zip(results, seeds, strict=True) for text in result.captions
         ]
@@ -416,6 +420,8 @@ def pictures(results: Sequence[wb.EditResult], place: Destination, prompts: list
     for result in results:
         seed = f"-seed{result.settings['seed']}" if several else ""
         settings = described(result, prompts)
+        if result.original:
+            files[place.folder / "picture.png"] = png(result.original, settings)
         files[place.folder / f"source{seed}.png"] = png(result.source, settings)
         made = zip(result.images, result.plan.targets, result.plan.edits, strict=True)
         for number, (image, target, edits) in enumerate(made, start=1):
@@ -437,7 +443,9 @@ def strengths_in_name(target: Prompt, edits: Sequence[Edit], length: int = 100) 
 
 def described(result: wb.EditResult, prompts: list[str]) -> dict[str, Any]:
     """Return how the result was made: prompts, settings, plan and versions."""
-    made = with_versions(result.settings, plan=result.plan.describe())
+    from wordbrush.edits.fields import fields
+
+    made = with_versions(result.settings, plan=fields(result.plan))
     return {"source": prompts[0], "targets": prompts[1:], **made}
 
 
@@ -446,6 +454,6 @@ def show_plan(plan: wb.EditPlan, json: bool) -> None:
     if json:
         from wordbrush.edits.fields import fields
 
-        print_json({"plan": plan.describe(), **fields(plan)})
+        print_json(fields(plan))
     else:
         typer.echo(plan.describe())

@@ -11,10 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json
+from wordbrush.cli.console import out, print_json, table
 
 ACCEPTS = {
     "storybook": "the picture-book model that comes with wordbrush",
@@ -43,15 +41,14 @@ def models(json: options.Json = False) -> None:
     if json:
         print_json({"accepts": ACCEPTS, "installed": [asdict(one) for one in found]})
         return
-    accepted = Table("--model", "is", title="Accepted", title_justify="left", box=None, pad_edge=False)
+    accepted = table("--model", "is", title="Accepted")
     for name, meaning in ACCEPTS.items():
         accepted.add_row(name, meaning)
     out.print(accepted, "")
-    table = Table("name", "class", "pixels", "parameters", "MB", "licence", title="Installed", title_justify="left",
-                  box=None, pad_edge=False)  # fmt: skip
+    listed = table("name", "class", "pixels", "parameters", "MB", "licence", title="Installed")
     for one in found:
         pixels = f"{one.pixels}²" if one.pixels else "–"
-        table.add_row(
+        listed.add_row(
             one.name,
             one.kind,
             pixels,
@@ -59,7 +56,7 @@ def models(json: options.Json = False) -> None:
             f"{one.megabytes:.1f}",
             one.licence or "–",
         )
-    out.print(table if found else "Installed: none")
+    out.print(listed if found else "Installed: none")
 
 
 def installed() -> Iterator[Installed]:
@@ -67,7 +64,7 @@ def installed() -> Iterator[Installed]:
     weights = Path(__file__).parents[1] / "storybook" / "weights"
     for folder in sorted(weights.glob("*/")):
         name = "storybook" if folder.name == "text_to_image" else f"storybook/{folder.name}"
-        if described := describe(name, folder):
+        if described := describe(name, folder, kind="Judges" if folder.name == "judge" else None):
             yield described
     for folder in sorted(hub_cache().glob("models--*--*")):
         revision = folder / "refs" / "main"
@@ -84,11 +81,20 @@ def hub_cache() -> Path:
     return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
 
 
-def describe(name: str, folder: Path) -> Installed | None:
-    """Read the facts of one model folder; None if it holds no model or its files cannot be read."""
+def describe(name: str, folder: Path, *, kind: str | None = None) -> Installed | None:
+    """Read the facts of one model folder; None if it holds no model or its files cannot be read.
+
+    Args:
+        kind: its class, where no file of it says so.
+    """
     shards = sorted(folder.rglob("*.safetensors"))
     index, config = _read(folder / "model_index.json"), _read(folder / "config.json")
-    kind = index.get("_class_name") or config.get("_class_name") or (config.get("architectures") or [None])[0]
+    kind = (
+        kind
+        or index.get("_class_name")
+        or config.get("_class_name")
+        or (config.get("architectures") or [None])[0]
+    )
     if not shards or not kind:
         return None
     try:

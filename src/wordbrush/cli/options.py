@@ -132,7 +132,7 @@ Size = Annotated[
         "--size",
         metavar="HxW",
         rich_help_panel=SAMPLING,
-        help="Height and width in pixels, as 96x128; one number is a square.",
+        help="Height and width in pixels, as 96x128; one number is a square. Multiples of 8, or as the model says.",
     ),
 ]
 Model = Annotated[

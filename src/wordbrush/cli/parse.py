@@ -27,7 +27,9 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d{1,9})(?:[x×](\d{1,9}))?", text.strip().lower())
     if not match or not int(match[1]) or (match[2] and not int(match[2])):
-        raise BadOption(f"--size {text!r} is not a size; expected HEIGHTxWIDTH in pixels, such as 96x128")
+        raise BadOption(
+            f"--size {text!r} is not a size; expected HEIGHTxWIDTH in pixels, multiples of 8, such as 96x128"
+        )
     height = int(match[1])
     return height, int(match[2] or height)
 
@@ -42,7 +44,7 @@ def parse_edited_size(text: str) -> str | tuple[int, int]:
         size = parse_size(text)
     except BadOption as error:
         raise BadOption(
-            f"--size {text!r} is neither {', '.join(SIZES)} nor HEIGHTxWIDTH in pixels, such as 96x128"
+            f"--size {text!r} is neither {', '.join(SIZES)} nor HEIGHTxWIDTH in pixels, multiples of 8, such as 96x128"
             f"{nearest(text, SIZES)}"
         ) from error
     assert size

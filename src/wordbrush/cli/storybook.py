@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from wordbrush.cli import options
-from wordbrush.cli.console import out, print_json, progress, working
+from wordbrush.cli.console import out, print_json, progress, table, working
 from wordbrush.cli.output import destination, tell, with_versions
 from wordbrush.cli.parse import parse_settings, slug
 from wordbrush.cli.stages import print_selection, stages
@@ -244,10 +243,10 @@ def report(values: Mapping[str, Any], json: bool) -> None:
     if json:
         print_json(values)
         return
-    table = Table("measure", "value", box=None, pad_edge=False)
+    listed = table("measure", "value")
     for name, value in flatten(values):
-        table.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
-    out.print(table)
+        listed.add_row(name, f"{value:.4g}" if isinstance(value, float) else str(value))
+    out.print(listed)
 
 
 def flatten(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -15,11 +15,13 @@ from wordbrush.edits.window import Schedule, Window
 def fields(plan: EditPlan) -> dict[str, Any]:
     """Return a plan as JSON can hold it; windows are [start, stop], fractions of the run.
 
+    ``told`` is the table that people read.
     ``targets`` has one entry for each: how its words correspond to the source's, its edits and its self-attention.
     ``blend`` is null for none, ``blocks`` for all.
     """
     each = zip(plan.targets, plan.edits, plan.self_attention, strict=True)
     return {
+        "told": plan.describe(),
         "source": plan.source.text,
         "targets": [
             {

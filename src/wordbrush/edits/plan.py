@@ -309,12 +309,19 @@ def _completed(
             raise InvalidInput(f"an edit is Replace(…), Refine(…) or Reweight(…), not {edit!r}")
     transfers_only = edits is None or (bool(edits) and all(isinstance(e, Replace | Refine) for e in edits))
     if transfers_only and [t.id for t in source.tokens] == [t.id for t in target.tokens]:
-        told = f"the target prompt equals the source prompt {source.text!r}: change a word, or turn one up or down with"
-        raise InvalidInput(
-            f"{told} edits=[Reweight({{word: strength}})]", command=f"{told} --weight WORD=STRENGTH"
-        )
+        raise same_prompts(source.text)
     inferred = (infer(source, target, until),) if _is_inferred(edits) else ()
     return (*inferred, *(edits or ()))
+
+
+def same_prompts(source: str) -> InvalidInput:
+    """Return the error for a target that equals its source, with nothing else to change."""
+    told = (
+        f"the target prompt equals the source prompt {source!r}: change a word, or turn one up or down with"
+    )
+    return InvalidInput(
+        f"{told} edits=[Reweight({{word: strength}})]", command=f"{told} --weight WORD=STRENGTH"
+    )
 
 
 def _settled(edits: Sequence[Sequence[Edit]], *, renormalise: bool) -> tuple[tuple[Edit, ...], ...]:

@@ -6,9 +6,9 @@ from wordbrush.figures.brush import Brush
 from wordbrush.figures.layout import Page
 from wordbrush.figures.maps_sheet import labels, maps_sheet
 
-SEED = 2
-SOURCE = "a bear with a butterfly in a forest"
-FOLLOWED = ("bear", "butterfly")
+SEED = 1
+SOURCE = "an owl in a forest with a lantern"
+FOLLOWED = ("owl", "lantern")
 
 
 def draw(brush: Brush) -> Page:

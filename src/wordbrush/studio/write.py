@@ -152,7 +152,8 @@ def heading(order: Order, previews: Sequence[Image]) -> str:
 def names_of(order: Order) -> tuple[str, str]:
     """Return what the two pictures show."""
     strengths = "".join(f", {_text(word)} × {strength:g}" for word, strength in order.weights.items())
-    return order.source, f"{order.target}{strengths}"
+    source = f"reconstruction: {order.source}" if order.photo else order.source
+    return source, f"{order.target}{strengths}"
 
 
 def _text(word: object) -> str:
