@@ -22,7 +22,7 @@ import wordbrush as wb
 from edit_data import edit, pair, shown, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.rules import Keep
-from wordbrush.dataset.run import SELECTION
+from wordbrush.dataset.run import SELECTION, selection_path
 from wordbrush.dataset.select import select
 from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong, TrainingError
 from wordbrush.training import loop, state
@@ -826,6 +826,23 @@ def test_a_run_is_read_by_its_selection_and_prompt_by_prompt(tiny_folder: Path, 
         assert len(set(prompts)) == 4
         chosen |= set(rows)
     assert len(chosen) > 8
+
+
+def test_another_selection_of_a_run_is_read_by_its_name(tmp_path: Path):
+    made = [pair(number, candidate, clip_direction=0.1) for number in range(3) for candidate in range(2)]
+    folder = write_pairs(tmp_path / "run", [*made, pair(3)])
+    select(folder).write(selection_path(folder))
+    select(folder, "unfiltered").write(selection_path(folder, "unfiltered"))
+    own, other = (Data(source=[str(folder)], selection=name) for name in (None, "unfiltered"))
+    assert [one.key for one in pairs(own)] == [pair(3).key]
+    assert [one.key for one in pairs(other)] == [pair(number).key for number in range(4)]
+    assert digest(own) != digest(other)
+    with pytest.raises(DataError, match=r"no selection 'best' in .*run: .* --name best` first"):
+        list(pairs(Data(source=[str(folder)], selection="best")))
+    with pytest.raises(InvalidInput, match=r"letters, digits, - and _ alone, not '\.\./best'"):
+        list(pairs(Data(source=[str(folder)], selection="../best")))
+    with pytest.raises(InvalidInput, match=r"of data\.format = 'run', not 'diffusers'"):
+        list(pairs(Data(source=[str(folder)], selection="best", format="diffusers")))
 
 
 def test_several_sources_are_one_data_set(tmp_path: Path):
