@@ -43,10 +43,13 @@ class Base(Section):
         base: a text-to-image model as ``wordbrush.load`` takes it, which gets room for the condition; or an editor as
             ``wordbrush.load_editor`` does, which is continued.
         config: for a single file, a directory or hub id of the same family.
+        averaged: for a single file that has both, whether to begin with the averaged (EMA) weights or those last
+            trained; None for the last trained of a text-to-image model, and the averaged ones of an editor.
     """
 
     base: str = "storybook"
     config: str | None = None
+    averaged: bool | None = None
 
 
 def _listed(value: object) -> object:
