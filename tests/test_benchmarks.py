@@ -14,10 +14,18 @@ from PIL import Image
 
 import families
 import pipelines
+import storybook_like
 import wordbrush as wb
 from wordbrush.dataset.pairs import PairStage
+from wordbrush.files import read_settings
 from wordbrush.inversion.methods import names_for
+from wordbrush.metrics.clip import EMBEDDED
 from wordbrush.sampling import make_scheduler
+from wordbrush.storybook import font
+from wordbrush.storybook.judges import FOLDER as JUDGES
+from wordbrush.storybook.recipe.rendered_pairs import write_rendered_pairs
+from wordbrush.training.config import read_config
+from wordbrush.training.data import pairs
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -145,3 +153,52 @@ def test_the_errors_of_the_predicted_reject(pair_cost: Any, monkeypatch: pytest.
     assert (found["wrong_rejects"]["share"], found["wrong_rejects"]["of"]) == (0.5, 2)  # b of a and b
     assert (found["vain"]["share"], found["vain"]["of"]) == (0.5, 2)  # d of a and d
     assert "2 of 4 drafts given up" in pair_cost.told(found)
+
+
+@pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
+def test_every_ablation_trains_on_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    ablations = benchmark("ablations", monkeypatch)
+    run = tmp_path / "run"
+    write_rendered_pairs(run, 70)
+    ablations.select(run, preset=ablations.UNFILTERED, name=ablations.UNFILTERED)
+    found = ablations.ways(run, tmp_path / "other")
+    file = FOLDER.parent / "configs" / "train-storybook.toml"
+    data = {label: read_config(file, settings).data for label, settings in found.items()}
+    assert [one.source for one in data.values()] == [[str(run)]] * 4 + [[str(tmp_path / "other")]]
+    assert "published control" not in ablations.ways(run, None)
+    counts = {label: sum(1 for _ in pairs(one)) for label, one in list(data.items())[:4]}
+    assert counts["all"] == counts["no CLIP filter"] == 70
+    assert 0 < counts["10 % of the data"] < 20
+    assert counts["1 % of the data"] < 7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (font.FONT_PATH.exists() and JUDGES.exists() and EMBEDDED["storybook"].exists()),
+    reason="renders need Noto Color Emoji, and the judges are needed",
+)
+def test_ablations_are_trained_measured_and_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    ablations = benchmark("ablations", monkeypatch)
+    model, run = storybook_like.save_model(tmp_path / "model"), tmp_path / "run"
+    write_rendered_pairs(run, 4)
+    few = {
+        "all": [ablations.source(run)],
+        "no CLIP filter": [ablations.source(run), "data.selection=unfiltered"],
+    }
+    monkeypatch.setattr(ablations, "ways", lambda *_: few)
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f'steps = 1\n[model]\nbase = "{model}"\n[data]\nsource = "elsewhere"\nsize = 32\n'
+        'long_instructions = "truncate"\n[batch]\nsize = 2\n[export]\n'
+        'defaults = { preset = "fast", text_guidance = 3.0 }\n'
+    )
+    asked = {"config": file, "examples": 1, "device": "cpu", "output": tmp_path / "out"}
+    ablations.main(run, minutes=0, **asked)
+    assert "Not finished yet" in capsys.readouterr().out
+    ablations.main(run, **asked)
+    rows = (tmp_path / "out" / "measured" / "rows.jsonl").read_text().splitlines()
+    assert len(rows) == 2 * 7
+    settings = read_settings(tmp_path / "out" / "ip2p-10.png")
+    assert list(settings["editors"]) == list(few)

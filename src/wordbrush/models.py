@@ -255,6 +255,7 @@ def load(
     device: torch.device | str | None = None,
     config: str | Path | None = None,
     offload: bool = False,
+    averaged: bool = False,
 ) -> Model:
     """Load a model for editing.
 
@@ -267,13 +268,15 @@ def load(
             tokenizer and the layout that such files lack.
         offload: keep on the device only the part that runs, and the others in main memory: text encoders, network and
             autoencoder take turns. It needs the memory of the largest of them, and the time to move them.
+        averaged: for a single file, whether to take the averaged (EMA) weights that some have beside those last
+            trained.
 
     Raises:
         ModelError: the model is missing, unreadable, incomplete, or not one whose words can be edited.
         InvalidInput: there is no such dtype or device, or nothing to be offloaded from.
     """
     parts, family, folder, place = load_parts(
-        name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, offload=offload, averaged=False
+        name, TEXT_TO_IMAGE, dtype=dtype, device=device, config=config, offload=offload, averaged=averaged
     )
     usual = family.defaults(parts["unet"])
     defaults = Defaults.read(folder, usual, parts["scheduler"]) if folder else Defaults(**usual)

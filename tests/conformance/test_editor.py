@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline
 from PIL import Image
 
 import editors
@@ -434,6 +435,25 @@ def test_storybook_makes_it_night():
     reading = Judges().read([meadow, night, noon]).words
     assert reading["time"] == ["noon", "night", "noon"]
     assert set(reading["subject"]) == {"tree"}
+
+
+def test_diffusers_makes_the_same_picture_with_the_shipped_editor():
+    picture = editors.picture(size=(128, 128))
+    editor = wb.load_editor("storybook", device="cpu")
+    made = editor(picture, "make it night", seed=3, steps=4, scheduler="ddim")
+    stock = StableDiffusionInstructPix2PixPipeline.from_pretrained(
+        EMBEDDED_EDITORS["storybook"], dtype=torch.float32
+    )
+    shown = stock(
+        "make it night",
+        image=picture,
+        num_inference_steps=4,
+        guidance_scale=editor.defaults.text_guidance,
+        image_guidance_scale=editor.defaults.image_guidance,
+        generator=torch.Generator().manual_seed(3),
+    ).images[0]
+    assert np.abs(pixels(made.images[0]) - pixels(picture)).mean() > 5
+    assert np.abs(pixels(made.images[0]) - pixels(shown)).max() <= 1
 
 
 def test_a_missing_storybook_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

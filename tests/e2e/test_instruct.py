@@ -51,7 +51,8 @@ def pixels(path: str) -> bytes:
 def test_a_picture_into_a_picture(model: str):
     run(model, "in/0.png", NIGHT, "-o", "night.png", "--image-guidance", "0.9", "--seed", "3")
     known = read_settings(Path("night.png"))
-    assert (known["instruction"], known["picture"], known["seed"]) == (NIGHT, "in/0.png", 3)
+    assert (known["instruction"], known["seed"]) == (NIGHT, 3)
+    assert known["picture"] == "0.png", "its name, and not where it is"
     assert known["image_guidance"] == 0.9
     with Image.open("night.png") as image:
         assert image.size == (32, 32)
@@ -91,7 +92,7 @@ def test_folders_instructions_and_seeds(model: str):
 
 def test_patterns_and_a_sheet(model: str):
     assert "2 edits in" in run(model, "in/*.png", NIGHT, "-o", "sheet.png").stdout
-    assert len(read_settings(Path("sheet.png"))["edits"]) == 2
+    assert [one["picture"] for one in read_settings(Path("sheet.png"))["edits"]] == ["0.png", "1.png"]
     told = json.loads(run(model, "in/0.png", NIGHT, "--text-guidance", "3,9", "-o", "two", "--json").stdout)
     assert [Path(path).name for path in told["files"]] == [
         "001-0-a-red-dog-seed0-text3-image1.5.png",

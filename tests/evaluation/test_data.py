@@ -116,6 +116,10 @@ def test_magicbrush_folder(tmp_path: Path):
     assert first.mask[4:8, 4:8].all()
     assert second.mask[:, 8:].all()
     assert not second.mask[:, :8].any()
+    for damaged in ({"7": ["a cat"]}, {"7": {"7-output1.png": 3}}):
+        (tmp_path / "global_descriptions.json").write_text(json.dumps(damaged))
+        with pytest.raises(wb.DataError, match=r"global_descriptions\.json.*'7'"):
+            next(iter(open_data(str(tmp_path))))
     (tmp_path / "global_descriptions.json").unlink()
     bare = next(iter(open_data(str(tmp_path))))
     with pytest.raises(wb.DataError, match="'7-output1' has no caption after the edit, which sdedit needs"):

@@ -130,6 +130,9 @@ def test_curves_of_an_evaluation_on_disk(results: Path, drawn: list[Line], tmp_p
     drawn.clear()
     assert_written(load("ip2p-10")(Brush(results=results)), "ip2p-10", tmp_path)
     assert [line.label for line in drawn] == ["instruct (one)", "instruct (two)"]
+    drawn.clear()
+    load("ip2p-10")(Brush(results=results, labels={"two": "10 %"}))
+    assert [line.label for line in drawn] == ["instruct (one)", "10 %"]
 
 
 def test_an_evaluation_without_curves_is_refused(results: Path):

@@ -10,8 +10,10 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+import editors
 import families
 import pipelines
+from original_format import write_single_file
 from wordbrush.errors import ModelError
 from wordbrush.models import load
 from wordbrush.training.conditioning import (
@@ -43,6 +45,21 @@ def test_a_widened_network_says_what_it_said_before(tiny_folder: Path):
         wide.conv_in.weight[:, 4:] += 0.1  # pyright: ignore
     assert not torch.equal(predict(wide, torch.cat([latents, condition], 1)), before)
     assert torch.equal(predict(wide, torch.cat([latents, torch.zeros_like(latents)], 1)), before)
+
+
+def test_a_single_file_gives_the_weights_that_were_asked_for(tiny_folder: Path, tmp_path: Path):
+    path, editor = tmp_path / "model.safetensors", editors.save(tmp_path / "editor")
+    for folder, levels in ((editor, 2), (tiny_folder, 4)):
+        write_single_file(folder, path, layers=1, levels=levels, averages=lambda tensor: tensor * 0.5)
+        usual, trained, averaged = (
+            load_base(path, config=folder, averaged=choice).unet.get_parameter("conv_out.weight")
+            for choice in (None, False, True)
+        )
+        assert torch.equal(averaged, trained * 0.5)
+        assert torch.equal(usual, averaged if folder == editor else trained)
+    write_single_file(tiny_folder, path, layers=1, levels=4)
+    with pytest.raises(ModelError, match=r"has no averaged \(EMA\) weights, only those last trained"):
+        load_base(path, config=tiny_folder, averaged=True)
 
 
 def test_the_bias_is_kept_and_the_new_channels_are_zero(tiny_folder: Path):

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ import wordbrush as wb
 from edit_data import edit, pair, shown, write_pairs
 from wordbrush.dataset import formats
 from wordbrush.dataset.rules import Keep
-from wordbrush.dataset.run import SELECTION
+from wordbrush.dataset.run import SELECTION, selection_path
 from wordbrush.dataset.select import select
 from wordbrush.errors import DataError, InvalidInput, ModelError, PromptTooLong, TrainingError
 from wordbrush.training import loop, state
 from wordbrush.training import loss as objective
 from wordbrush.training.batches import open_batches
-from wordbrush.training.config import Data
+from wordbrush.training.config import Data, Optimizer
 from wordbrush.training.data import digest, pairs
 from wordbrush.training.ema import Average
 from wordbrush.training.loop import Trained, train
@@ -415,6 +416,29 @@ def test_samples_are_drawn_while_training(tiny_folder: Path, data: Path, whole: 
     with Image.open(sheets[0]) as sheet:
         assert sheet.size == (3 * 32, 3 * 32)
     assert_same(whole, tmp_path)  # drawing them has changed nothing
+
+
+def test_tensorboard_is_told_what_the_log_is(tiny_folder: Path, data: Path, tmp_path: Path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run(tiny_folder, data, tmp_path, steps=2, save={"tensorboard": True})
+    board = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    for name in ("loss", "gradient", "rate"):
+        told = [(event.step, event.value) for event in board.Scalars(name)]
+        assert told == [(line["step"], pytest.approx(line[name])) for line in log(tmp_path)]
+
+
+def test_adam_of_8_bits_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch):
+    class AdamW8bit(torch.optim.AdamW):
+        pass
+
+    stub = types.ModuleType("bitsandbytes.optim")
+    stub.AdamW8bit = AdamW8bit  # pyright: ignore[reportAttributeAccessIssue]
+    monkeypatch.setitem(sys.modules, "bitsandbytes", types.ModuleType("bitsandbytes"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", stub)
+    section = Optimizer(name="adamw8bit", rate=2e-4, betas=(0.8, 0.9))
+    made = loop.make_optimizer(section, [torch.nn.Parameter(torch.zeros(2))])
+    assert isinstance(made, AdamW8bit)
+    assert (made.defaults["lr"], made.defaults["betas"]) == (2e-4, (0.8, 0.9))
 
 
 def test_another_sampler_can_be_used(tiny_folder: Path, data: Path, tmp_path: Path):
@@ -826,6 +850,23 @@ def test_a_run_is_read_by_its_selection_and_prompt_by_prompt(tiny_folder: Path, 
         assert len(set(prompts)) == 4
         chosen |= set(rows)
     assert len(chosen) > 8
+
+
+def test_another_selection_of_a_run_is_read_by_its_name(tmp_path: Path):
+    made = [pair(number, candidate, clip_direction=0.1) for number in range(3) for candidate in range(2)]
+    folder = write_pairs(tmp_path / "run", [*made, pair(3)])
+    select(folder).write(selection_path(folder))
+    select(folder, "unfiltered").write(selection_path(folder, "unfiltered"))
+    own, other = (Data(source=[str(folder)], selection=name) for name in (None, "unfiltered"))
+    assert [one.key for one in pairs(own)] == [pair(3).key]
+    assert [one.key for one in pairs(other)] == [pair(number).key for number in range(4)]
+    assert digest(own) != digest(other)
+    with pytest.raises(DataError, match=r"no selection 'best' in .*run: .* --name best` first"):
+        list(pairs(Data(source=[str(folder)], selection="best")))
+    with pytest.raises(InvalidInput, match=r"letters, digits, - and _ alone, not '\.\./best'"):
+        list(pairs(Data(source=[str(folder)], selection="../best")))
+    with pytest.raises(InvalidInput, match=r"of data\.format = 'run', not 'diffusers'"):
+        list(pairs(Data(source=[str(folder)], selection="best", format="diffusers")))
 
 
 def test_several_sources_are_one_data_set(tmp_path: Path):

@@ -216,7 +216,12 @@ def select(
     folder: Folder,
     preset: Annotated[
         str | None,
-        typer.Option("--preset", metavar="NAME", help="published or paper. Default: the gates of the pairs."),
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="published, paper, or unfiltered, the first candidate of each triplet. Default: the gates of the "
+            "pairs.",
+        ),
     ] = None,
     at_least: Annotated[
         list[str] | None,
@@ -233,6 +238,14 @@ def select(
         bool,
         typer.Option("--unfinished", help="Choose among the pairs that there are, though not all are made."),
     ] = False,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="Keep it beside the run's own, for data.selection of `wordbrush train`.",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """Choose pairs by their scores; nothing is thrown away, so choose as often as you like."""
@@ -241,12 +254,12 @@ def select(
     given = {"preset": preset, "best": best, "where": where, "at_least": _read(at_least)}
     section = config.make(config.Select, given, where="data select")
     with working("Selecting"):
-        chosen = run.select_pairs(section, folder, unfinished=unfinished)
+        chosen = run.select_pairs(section, folder, unfinished=unfinished, name=name)
     if json:
         print_json(chosen.to_json())
         return
     print_selection(chosen)
-    out.print(f"The verdict on every pair is in {folder / run.SELECTION}.parquet", soft_wrap=True)
+    out.print(f"The verdict on every pair is in {run.selection_path(folder, name)}.parquet", soft_wrap=True)
 
 
 @app.command()

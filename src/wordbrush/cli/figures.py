@@ -123,7 +123,8 @@ def figures(
             brush = Brush(loaded, seed=seed, steps=steps, progress=report, editors=editing,
                           own=own if entry.own else None,
                           instructions=(instructions or ()) if entry.own else (),
-                          results=results, examples=examples)  # fmt: skip
+                          results=results, labels={name: label for label, name in labels.items()},
+                          examples=examples)  # fmt: skip
             page = load(name)(brush)
         settings: dict[str, Any] = {"figure": name, "seed": seed, "steps": steps}
         settings |= {"model": model} if "model" in entry.needs else {}

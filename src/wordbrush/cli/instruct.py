@@ -185,6 +185,11 @@ class Made:
     image: Image
     settings: dict[str, Any]
 
+    @property
+    def inside(self) -> dict[str, Any]:
+        """The settings as the picture carries them to others: its source by its name, without the folders."""
+        return {**self.settings, "picture": Path(self.settings["picture"]).name}
+
 
 @dataclass
 class Done:
@@ -204,7 +209,7 @@ class Done:
             return
         number = len(self.files)
         new = {
-            self.place.folder / f"{n:03d}-{one.name}.png": png(one.image, one.settings)
+            self.place.folder / f"{n:03d}-{one.name}.png": png(one.image, one.inside)
             for n, one in enumerate(made, start=number + 1)
         }
         write_files(new)
@@ -224,14 +229,14 @@ class Done:
     def _single(self) -> bytes:
         """Return the only picture as it is, or a sheet of several."""
         if len(self.made) == 1:
-            return png(self.made[0].image, self.made[0].settings)
+            return png(self.made[0].image, self.made[0].inside)
         from wordbrush.contact import contact_sheet
         from wordbrush.results import padded
 
         images = padded([one.image for one in self.made])
         captions = seeded([(one.settings["instruction"], one.settings["seed"]) for one in self.made])
         sheet = contact_sheet(images, captions)
-        return png(sheet, with_versions({"edits": self.settings}))
+        return png(sheet, with_versions({"edits": [one.inside for one in self.made]}))
 
 
 def singles(path: Path, results: Sequence[wb.Instructed]) -> list[Made]:

@@ -157,8 +157,13 @@ def published(clip_image: float) -> tuple[Rule, ...]:
     )
 
 
-PRESETS: Mapping[str, tuple[Rule, ...]] = {"published": published(0.7), "paper": published(0.75)}
-"""``published``: the defaults of the released code, for CLIP ViT-L/14; ``paper``: the text's image-image threshold."""
+PRESETS: Mapping[str, tuple[Rule, ...]] = {
+    "published": published(0.7),
+    "paper": published(0.75),
+    "unfiltered": (Where("candidate = 0"),),
+}
+"""``published``: the defaults of the released code, for CLIP ViT-L/14; ``paper``: the text's image-image threshold;
+``unfiltered``: the first candidate of every triplet, whatever its scores, as where there is no CLIP to choose by."""
 
 
 def preset(name: str) -> tuple[Rule, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
@@ -154,15 +155,20 @@ def filters_of(out: Path) -> tuple[Filter, ...]:
     return DEFAULTS if passed is None else from_settings(passed)
 
 
-def select_pairs(section: Select, out: Path, *, unfinished: bool = False) -> Selection:
+def select_pairs(
+    section: Select, out: Path, *, unfinished: bool = False, name: str | None = None
+) -> Selection:
     """Judge the pairs of ``out`` and write ``out/selection.parquet`` and ``.json``.
 
     Args:
         unfinished: judge those that there are, though not all are made.
+        name: write ``selection-NAME`` beside it instead.
 
     Raises:
+        InvalidInput: an unknown preset, or a name that is none.
         DataError: there are no pairs, or not all of them are made.
     """
+    place = selection_path(out, name)
     manifest = Manifest.read(out / PAIRS)
     if not unfinished:
         _check_finished(manifest, out)
@@ -170,8 +176,21 @@ def select_pairs(section: Select, out: Path, *, unfinished: bool = False) -> Sel
     rules = build.rules(section, gates_of(out))
     chosen = selecting.select(out, preset, rules=rules, where=section.where)
     chosen = replace(chosen, content=manifest.content)
-    chosen.write(out / SELECTION)
+    chosen.write(place)
     return chosen
+
+
+def selection_path(out: Path, name: str | None = None) -> Path:
+    """Return where a selection of ``out`` is, without the endings; the one without a name is the run's own.
+
+    Raises:
+        InvalidInput: a name that is not made of letters, digits, ``-`` and ``_``.
+    """
+    if name is None:
+        return out / SELECTION
+    if not re.fullmatch(r"[\w-]+", name):
+        raise InvalidInput(f"the name of a selection has letters, digits, - and _ alone, not {name!r}")
+    return out / f"{SELECTION}-{name}"
 
 
 def _check_finished(manifest: Manifest, out: Path) -> None:
@@ -246,11 +265,15 @@ def gates_of(out: Path) -> Mapping[str, float]:
     return settings.get("gates", {})
 
 
-def read_selection(out: Path) -> Selection:
-    """Return the selection that was made last. Raises ``DataError`` if there is none."""
-    if not (out / f"{SELECTION}.json").exists():
-        raise DataError(f"there is no selection in {out}: run `wordbrush data select {out}` first")
-    return Selection.read(out / SELECTION)
+def read_selection(out: Path, name: str | None = None) -> Selection:
+    """Return the selection of this name that was made last. Raises ``DataError`` if there is none."""
+    path = selection_path(out, name)
+    if not path.with_name(f"{path.name}.json").exists():
+        called, option = (f" {name!r}", f" --name {name}") if name else ("", "")
+        raise DataError(
+            f"there is no selection{called} in {out}: run `wordbrush data select {out}{option}` first"
+        )
+    return Selection.read(path)
 
 
 def score_pairs(

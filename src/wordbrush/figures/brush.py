@@ -29,6 +29,7 @@ class Brush:
         own: the user's picture, shown in place of a figure's.
         instructions: the user's, in place of a figure's.
         results: the folder of an evaluation, for figures that show measures.
+        labels: by the names of editors, what they are shown as where no editor is loaded, but ``results`` are read.
         examples: how many storybook edits are measured where there is none.
     """
 
@@ -40,6 +41,7 @@ class Brush:
     own: Image | None = None
     instructions: Sequence[str] = ()
     results: Path | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
     examples: int = 70
 
     @property

@@ -22,14 +22,15 @@ def draw(brush: Brush) -> Page:
     if brush.results is None and len(brush.editors) < 2:
         raise InvalidInput(
             "ip2p-10 compares editors that were trained otherwise: train some with `wordbrush train CONFIG.toml --set "
-            "data.share=0.1 -o DIR`, or on pairs selected otherwise, and give each as --editor LABEL=DIR/editor"
+            "data.share=0.1 -o DIR`, or on pairs selected otherwise, and give each as --editor LABEL=DIR/editor; "
+            "benchmarks/ablations.py does all of it"
         )
 
     def methods() -> Sequence[Method]:
         sampling = {} if brush.steps is None else {"steps": brush.steps}
         return make_methods(["instruct"], editors=list(brush.editors.values()), sampling=sampling)
 
-    labels = {editor.model.name: label for label, editor in brush.editors.items()}
+    labels = {**brush.labels, **{editor.model.name: label for label, editor in brush.editors.items()}}
 
     def label(curve: Curve) -> str | None:
         if curve.method != "instruct":

@@ -43,10 +43,13 @@ class Base(Section):
         base: a text-to-image model as ``wordbrush.load`` takes it, which gets room for the condition; or an editor as
             ``wordbrush.load_editor`` does, which is continued.
         config: for a single file, a directory or hub id of the same family.
+        averaged: for a single file that has both, whether to begin with the averaged (EMA) weights or those last
+            trained; None for the last trained of a text-to-image model, and the averaged ones of an editor.
     """
 
     base: str = "storybook"
     config: str | None = None
+    averaged: bool | None = None
 
 
 def _listed(value: object) -> object:
@@ -61,6 +64,7 @@ class Data(Section):
         format: ``"run"``, a folder of ``wordbrush data`` with its last selection, or a name of
             ``wordbrush.dataset.formats.FORMATS``.
         split: of formats that have such.
+        selection: of a folder of ``wordbrush data``, the name of one that is kept beside its own.
         share: the part of the prompts that is used, chosen by their keys.
         one_per_prompt: an epoch is a pass over prompts, with one pair of each drawn at every visit; else over pairs.
         paraphrases: a file of other wordings (``paraphrases.read``), or a list of them; at every visit of a pair one is
@@ -77,6 +81,7 @@ class Data(Section):
     source: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
     format: str = "run"
     split: str | None = None
+    selection: str | None = None
     share: float = Field(default=1.0, gt=0, le=1)
     one_per_prompt: bool = False
     paraphrases: Annotated[list[str], BeforeValidator(_listed)] = Field(default_factory=list)
@@ -278,7 +283,9 @@ class Config(Section):
         """
         values = self.model_dump(mode="json", exclude={"preset", "model", "save", "samples", "export"})
         del values["speed"]["workers"], values["speed"]["gradient_checkpointing"]
-        del values["cache"]["folder"], values["data"]["source"], values["data"]["paraphrases"]
+        for name in ("source", "selection", "paraphrases"):  # what is read there has digests of its own
+            del values["data"][name]
+        del values["cache"]["folder"]
         if self.ema.per == "step":
             del values["batch"]["micro"]
         if not self.optimizer.decay:

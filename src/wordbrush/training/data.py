@@ -31,19 +31,24 @@ def pairs(data: Data) -> Iterator[EditPair]:
         raise InvalidInput(
             f"there is no format {data.format!r}{nearest(data.format, known)}; data.format is one of {', '.join(known)}"
         )
+    if data.selection is not None and data.format != RUN:
+        raise InvalidInput(
+            f"data.selection = {data.selection!r} is of folders of `wordbrush data`, so of data.format = {RUN!r}, not "
+            f"{data.format!r}"
+        )
     found = chain.from_iterable(_of_source(source, data) for source in data.source)
     return (pair for pair in found if _is_chosen(prompt_of(pair), data.share))
 
 
 def _of_source(source: str, data: Data) -> Iterator[EditPair]:
-    return _selected(Path(source)) if data.format == RUN else _read(source, data)
+    return _selected(Path(source), data.selection) if data.format == RUN else _read(source, data)
 
 
-def _selected(folder: Path) -> Iterator[EditPair]:
+def _selected(folder: Path, name: str | None) -> Iterator[EditPair]:
     from wordbrush.dataset.export import read_selected
     from wordbrush.dataset.run import read_selection
 
-    return read_selected(folder, read_selection(folder))
+    return read_selected(folder, read_selection(folder, name))
 
 
 def _read(source: str, data: Data) -> Iterator[EditPair]:
@@ -82,7 +87,7 @@ def _digest(source: str, data: Data, mix: blake2b) -> None:
         mix.update(f"{source} {data.split} {_from_hub(source, data)._fingerprint}".encode())
         return
     folder = Path(source)
-    for path in _files(folder, data.format):
+    for path in _files(folder, data):
         mix.update(
             f"{path.relative_to(folder) if path != folder else path.name} {path.stat().st_size}\n".encode()
         )
@@ -92,11 +97,13 @@ def _digest(source: str, data: Data, mix: blake2b) -> None:
                 mix.update(file.read())
 
 
-def _files(source: Path, format: str) -> list[Path]:
+def _files(source: Path, data: Data) -> list[Path]:
     if source.is_file():
         return [source]
-    if format == RUN:
+    if data.format == RUN:
         from wordbrush.dataset.query import shards
+        from wordbrush.dataset.run import selection_path
 
-        return [*shards(source, "pairs"), *sorted(source.glob("selection.*"))]
+        chosen = selection_path(source, data.selection)
+        return [*shards(source, "pairs"), *sorted(source.glob(f"{chosen.name}.*"))]
     return sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))

@@ -110,7 +110,7 @@ def train(
     accelerator = _accelerator(device)
     main = accelerator.is_main_process
     per_process = _per_process(config, accelerator.num_processes)
-    model = load_base(config.model.base, config=config.model.config)
+    model = load_base(config.model.base, config=config.model.config, averaged=config.model.averaged)
     objective.prediction_of(model.scheduler)
     with locked(out) if main else nullcontext():
         if main:

@@ -15,23 +15,25 @@ from wordbrush.instruct import load_editor
 from wordbrush.models import Model, load
 
 
-def load_base(name: str | Path, *, config: str | Path | None = None) -> Model:
+def load_base(name: str | Path, *, config: str | Path | None = None, averaged: bool | None = None) -> Model:
     """Load what training starts from, in float32 on the CPU, with a network of twice the latent's channels.
 
     Args:
         name: what ``wordbrush.load`` takes, a text-to-image model, which is widened; or what
             ``wordbrush.load_editor`` takes, which is continued.
         config: for a single file, as in either.
+        averaged: for a single file, whether to begin with its averaged (EMA) weights; None for those that each takes by
+            itself: ``load`` the last trained, ``load_editor`` the averaged ones if there are any.
 
     Raises:
         ModelError: the model is missing, unreadable, or none that an editor can be made of.
     """
     where: dict[str, Any] = {"dtype": torch.float32, "device": "cpu", "config": config}
     try:
-        model = load(name, **where)
+        model = load(name, **where, averaged=bool(averaged))
     except OtherKind as refused:
         try:
-            model = load_editor(name, **where).model
+            model = load_editor(name, **where, averaged=averaged).model
         except OtherKind:
             raise refused from None
     if model.family is EDITORS:

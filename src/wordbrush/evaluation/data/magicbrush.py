@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,7 +62,7 @@ def _turns(folder: Path) -> Iterator[Example]:
         session = before.partition("-")[0]
         place = folder / PICTURES / session
         image, truth = Picture.read(place / before).image, Picture.read(place / after).image
-        known = captions.get(session, {})
+        known = _captions(captions, session, {before, after}, str(folder / CAPTIONS))
         masking = place / turn["mask"] if isinstance(turn.get("mask"), str) else None
         yield Example(
             key=after.rpartition(".")[0],
@@ -72,6 +73,14 @@ def _turns(folder: Path) -> Iterator[Example]:
             mask=_mask(_content(masking), str(masking), image.size) if masking else None,
             truth=truth if truth.size == image.size else None,
         )
+
+
+def _captions(captions: Mapping[str, Any], session: str, names: set[str], where: str) -> dict[str, str]:
+    """Return the captions of some pictures of a session, those that there are."""
+    known = captions.get(session, {})
+    if not isinstance(known, Mapping):
+        raise DataError(f"{where}: {session!r} is no object of captions by picture")
+    return {name: text(known, name, f"{where}, {session!r}") for name in names & known.keys()}
 
 
 def _mask(data: bytes, where: str, size: tuple[int, int]) -> np.ndarray:
