@@ -29,7 +29,16 @@ from wordbrush.dataset.query import shards
 from wordbrush.dataset.records import gate
 from wordbrush.storybook.statistics import share
 
-COLUMNS = ["key", "triplet_key", "kept", "reason", "forward_samples", "clip_direction", "clip_image", "truth_after"]
+COLUMNS = [
+    "key",
+    "triplet_key",
+    "kept",
+    "reason",
+    "forward_samples",
+    "clip_direction",
+    "clip_image",
+    "truth_after",
+]
 QUALITY = ("clip_direction", "clip_image", "truth_after")
 RESAMPLES = 10_000
 FINISHED = "20 steps, ddim"
