@@ -162,7 +162,7 @@ def test_a_damaged_adapter_is_a_sentence(base: Path, triplets: Path, tmp_path: P
     finetune(str(base), triplets, out, settings=replace(SETTINGS, epochs=1), device="cpu")
     weights = out / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ModelError, match="the adapter .*out cannot be read: "):
+    with pytest.raises(ModelError, match=r"the adapter .*out cannot be read: "):
         LocalWriter(str(out), device="cpu").open()
     (out / "adapter_config.json").write_text("[]")
     with pytest.raises(ModelError, match="does not name its base model"):

@@ -184,9 +184,7 @@ def load_causal(name: str, *, dtype: torch.dtype, device: torch.device) -> tuple
                 name, dtype=dtype, use_safetensors=True, output_loading_info=True
             )
     except Exception as error:  # the libraries raise almost anything for what they cannot read
-        raise ModelError(
-            f"{name} cannot be read as a causal language model: {_first_line(error)}"
-        ) from error
+        raise ModelError(f"{name} cannot be read as a causal language model: {_first_line(error)}") from error
     if missing := sorted(info["missing_keys"]):
         raise ModelError(f"the weights of {name} lack {counted(len(missing), 'tensor')}, first {missing[0]}")
     return _ready(model, device), tokenizer
