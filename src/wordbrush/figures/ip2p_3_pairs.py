@@ -13,7 +13,7 @@ from wordbrush.figures.layout import Page, text_height
 from wordbrush.metrics.pixels import l1
 
 PAIRS = (
-    ("a cat on a beach", "a dog on a beach", 3),
+    ("a cat on a beach", "a dog on a beach", 5),
     ("a car in a city at night", "a tractor in a city at night", 4),
 )
 BETWEEN = 0.3  # the two ways stand so far apart
