@@ -154,24 +154,32 @@ def accepted(folder: Path) -> list[dict[str, Any]]:
     return [pair for pair in read(folder) if pair["key"] in keys]
 
 
-def differences(reference: Path, folder: Path, seed: int) -> dict[str, dict[str, float]]:
+def differences(reference: Path, folder: Path, seed: int) -> dict[str, dict[str, float] | None] | None:
     """Return by how much the accepted pairs score more than those of the reference, with 95 % intervals.
 
-    The triplets are drawn again, with replacement, and with each all of its accepted pairs of both ways.
+    The triplets are drawn again, with replacement, and with each all of its accepted pairs of both ways. None where one
+    of the two has accepted nothing, or no pair with that score.
     """
     both = accepted(reference), accepted(folder)
+    if not all(both):
+        return None
     triplets = sorted({pair["triplet_key"] for pair in (*both[0], *both[1])})
     drawn = np.random.default_rng(seed).integers(len(triplets), size=(RESAMPLES, len(triplets)))
-    found = {}
+    found: dict[str, dict[str, float] | None] = {}
     for name in QUALITY:
         sums = np.zeros((2, 2, len(triplets)))
         for side, pairs in enumerate(both):
             for pair in pairs:
                 if pair[name] is not None:
                     sums[side, :, triplets.index(pair["triplet_key"])] += pair[name], 1
-        before, after = (totals / counts for totals, counts in sums[..., drawn].sum(axis=-1))
-        low, high = np.nanquantile(after - before, (0.025, 0.975))
         whole = sums.sum(axis=-1)
+        if not whole[:, 1].all():
+            found[name] = None
+            continue
+        again = sums[..., drawn].sum(axis=-1)
+        with np.errstate(invalid="ignore"):  # a draw may have no pair of one of the ways: it says nothing
+            before, after = again[:, 0] / again[:, 1]
+        low, high = np.nanquantile(after - before, (0.025, 0.975))
         mean_before, mean_after = whole[:, 0] / whole[:, 1]
         found[name] = {
             "difference": float(mean_after - mean_before),

@@ -155,6 +155,29 @@ def test_the_errors_of_the_predicted_reject(pair_cost: Any, monkeypatch: pytest.
     assert "2 of 4 drafts given up" in pair_cost.told(found)
 
 
+def test_how_much_better_the_accepted_pairs_of_a_way_are(pair_cost: Any, monkeypatch: pytest.MonkeyPatch):
+    def row(triplet: str, image: float) -> dict[str, Any]:
+        return {"triplet_key": triplet, "clip_direction": 0.5, "clip_image": image, "truth_after": None}
+
+    folders = {
+        "published": [row("a", 0.2), row("a", 0.4), row("b", 0.6)],
+        "shifted": [row("a", 0.4), row("a", 0.6), row("b", 0.8)],
+        "none": [],
+    }
+    monkeypatch.setattr(pair_cost, "accepted", folders.__getitem__)
+    found = pair_cost.differences("published", "shifted", 0)
+    assert found["clip_image"] == {name: pytest.approx(0.2) for name in ("difference", "low", "high")}
+    assert found["clip_direction"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    assert found["truth_after"] is None, "no judge has read them"
+    uneven = pair_cost.differences("published", "published", 0)
+    assert uneven["clip_image"]["difference"] == 0.0
+    folders["mixed"] = [row("a", 0.3), row("b", 0.9)]
+    mixed = pair_cost.differences("published", "mixed", 0)["clip_image"]
+    assert mixed["low"] == pytest.approx(0.0), "only triplet a was drawn"
+    assert mixed["high"] == pytest.approx(0.3), "only triplet b was drawn"
+    assert pair_cost.differences("published", "none", 0) is None
+
+
 @pytest.mark.skipif(not font.FONT_PATH.exists(), reason="renders need Noto Color Emoji")
 def test_every_ablation_trains_on_what_it_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     ablations = benchmark("ablations", monkeypatch)
